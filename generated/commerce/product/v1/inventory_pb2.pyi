@@ -1,0 +1,189 @@
+import datetime
+
+from buf.validate import validate_pb2 as _validate_pb2
+from commerce.policy.v1 import policy_pb2 as _policy_pb2
+from google.api import annotations_pb2 as _annotations_pb2
+from google.api import field_behavior_pb2 as _field_behavior_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.type import money_pb2 as _money_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class StockMovementKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STOCK_MOVEMENT_KIND_UNSPECIFIED: _ClassVar[StockMovementKind]
+    STOCK_MOVEMENT_KIND_ADJUSTED: _ClassVar[StockMovementKind]
+    STOCK_MOVEMENT_KIND_RESERVED: _ClassVar[StockMovementKind]
+    STOCK_MOVEMENT_KIND_COMMITTED: _ClassVar[StockMovementKind]
+    STOCK_MOVEMENT_KIND_RELEASED: _ClassVar[StockMovementKind]
+    STOCK_MOVEMENT_KIND_EXPIRED: _ClassVar[StockMovementKind]
+
+class ReservationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RESERVATION_STATE_UNSPECIFIED: _ClassVar[ReservationState]
+    RESERVATION_STATE_HELD: _ClassVar[ReservationState]
+    RESERVATION_STATE_COMMITTED: _ClassVar[ReservationState]
+    RESERVATION_STATE_RELEASED: _ClassVar[ReservationState]
+    RESERVATION_STATE_EXPIRED: _ClassVar[ReservationState]
+STOCK_MOVEMENT_KIND_UNSPECIFIED: StockMovementKind
+STOCK_MOVEMENT_KIND_ADJUSTED: StockMovementKind
+STOCK_MOVEMENT_KIND_RESERVED: StockMovementKind
+STOCK_MOVEMENT_KIND_COMMITTED: StockMovementKind
+STOCK_MOVEMENT_KIND_RELEASED: StockMovementKind
+STOCK_MOVEMENT_KIND_EXPIRED: StockMovementKind
+RESERVATION_STATE_UNSPECIFIED: ReservationState
+RESERVATION_STATE_HELD: ReservationState
+RESERVATION_STATE_COMMITTED: ReservationState
+RESERVATION_STATE_RELEASED: ReservationState
+RESERVATION_STATE_EXPIRED: ReservationState
+
+class Stock(_message.Message):
+    __slots__ = ("product_id", "free", "held", "committed", "on_hand", "update_time")
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    FREE_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_FIELD_NUMBER: _ClassVar[int]
+    ON_HAND_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    product_id: str
+    free: int
+    held: int
+    committed: int
+    on_hand: int
+    update_time: _timestamp_pb2.Timestamp
+    def __init__(self, product_id: _Optional[str] = ..., free: _Optional[int] = ..., held: _Optional[int] = ..., committed: _Optional[int] = ..., on_hand: _Optional[int] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class GetStockRequest(_message.Message):
+    __slots__ = ("product_id",)
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    product_id: str
+    def __init__(self, product_id: _Optional[str] = ...) -> None: ...
+
+class AdjustStockRequest(_message.Message):
+    __slots__ = ("product_id", "delta", "reason", "request_id")
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    product_id: str
+    delta: int
+    reason: str
+    request_id: str
+    def __init__(self, product_id: _Optional[str] = ..., delta: _Optional[int] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ListStockMovementsRequest(_message.Message):
+    __slots__ = ("product_id", "page_size", "page_token")
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    product_id: str
+    page_size: int
+    page_token: str
+    def __init__(self, product_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListStockMovementsResponse(_message.Message):
+    __slots__ = ("movements", "next_page_token")
+    MOVEMENTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    movements: _containers.RepeatedCompositeFieldContainer[StockMovement]
+    next_page_token: str
+    def __init__(self, movements: _Optional[_Iterable[_Union[StockMovement, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class StockMovement(_message.Message):
+    __slots__ = ("movement_id", "product_id", "kind", "free_delta", "held_delta", "committed_delta", "order_id", "reason", "create_time")
+    MOVEMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    FREE_DELTA_FIELD_NUMBER: _ClassVar[int]
+    HELD_DELTA_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_DELTA_FIELD_NUMBER: _ClassVar[int]
+    ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    movement_id: str
+    product_id: str
+    kind: StockMovementKind
+    free_delta: int
+    held_delta: int
+    committed_delta: int
+    order_id: str
+    reason: str
+    create_time: _timestamp_pb2.Timestamp
+    def __init__(self, movement_id: _Optional[str] = ..., product_id: _Optional[str] = ..., kind: _Optional[_Union[StockMovementKind, str]] = ..., free_delta: _Optional[int] = ..., held_delta: _Optional[int] = ..., committed_delta: _Optional[int] = ..., order_id: _Optional[str] = ..., reason: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class VerifyStockRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class VerifyStockResponse(_message.Message):
+    __slots__ = ("checked_count", "divergent_product_ids", "unclaimed_product_ids")
+    CHECKED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DIVERGENT_PRODUCT_IDS_FIELD_NUMBER: _ClassVar[int]
+    UNCLAIMED_PRODUCT_IDS_FIELD_NUMBER: _ClassVar[int]
+    checked_count: int
+    divergent_product_ids: _containers.RepeatedScalarFieldContainer[str]
+    unclaimed_product_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, checked_count: _Optional[int] = ..., divergent_product_ids: _Optional[_Iterable[str]] = ..., unclaimed_product_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Reservation(_message.Message):
+    __slots__ = ("order_id", "state", "lines", "expire_time")
+    ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    order_id: str
+    state: ReservationState
+    lines: _containers.RepeatedCompositeFieldContainer[ReservationLine]
+    expire_time: _timestamp_pb2.Timestamp
+    def __init__(self, order_id: _Optional[str] = ..., state: _Optional[_Union[ReservationState, str]] = ..., lines: _Optional[_Iterable[_Union[ReservationLine, _Mapping]]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ReservationLine(_message.Message):
+    __slots__ = ("product_id", "quantity", "sku", "name", "unit_price")
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    SKU_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UNIT_PRICE_FIELD_NUMBER: _ClassVar[int]
+    product_id: str
+    quantity: int
+    sku: str
+    name: str
+    unit_price: _money_pb2.Money
+    def __init__(self, product_id: _Optional[str] = ..., quantity: _Optional[int] = ..., sku: _Optional[str] = ..., name: _Optional[str] = ..., unit_price: _Optional[_Union[_money_pb2.Money, _Mapping]] = ...) -> None: ...
+
+class ReserveStockRequest(_message.Message):
+    __slots__ = ("order_id", "lines", "ttl")
+    ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    order_id: str
+    lines: _containers.RepeatedCompositeFieldContainer[ReserveStockLine]
+    ttl: _duration_pb2.Duration
+    def __init__(self, order_id: _Optional[str] = ..., lines: _Optional[_Iterable[_Union[ReserveStockLine, _Mapping]]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class ReserveStockLine(_message.Message):
+    __slots__ = ("product_id", "quantity")
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    product_id: str
+    quantity: int
+    def __init__(self, product_id: _Optional[str] = ..., quantity: _Optional[int] = ...) -> None: ...
+
+class CommitReservationRequest(_message.Message):
+    __slots__ = ("order_id",)
+    ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    order_id: str
+    def __init__(self, order_id: _Optional[str] = ...) -> None: ...
+
+class ReleaseReservationRequest(_message.Message):
+    __slots__ = ("order_id",)
+    ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    order_id: str
+    def __init__(self, order_id: _Optional[str] = ...) -> None: ...
