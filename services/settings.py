@@ -1,0 +1,224 @@
+"""Settings from environment variables, loaded once in `__main__`; secrets are paths of files.
+
+Settings are frozen dataclasses of `variable` fields and of other such dataclasses.
+"""
+# ruff: noqa: RUF009  `variable` declares a field, as `dataclasses.field` does
+
+import os
+import sys
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+# sysexits.h: EX_CONFIG is 78, but shells and supervisors know 2 as "called wrongly".
+EXIT_BAD_SETTINGS = 2
+
+
+class SettingsError(Exception):
+    """Some settings are missing or malformed; `problems` has a line for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def address(text: str) -> str:
+    """Check a `host:port`."""
+    host, colon, port = text.rpartition(":")
+    if not (host and colon and port.isdigit() and 0 <= int(port) <= 65535):  # noqa: PLR2004  the port range
+        raise ValueError("is not host:port")
+    return text
+
+
+def positive_int(text: str) -> int:
+    """Read a whole number above 0."""
+    if not text.isdigit() or int(text) == 0:
+        raise ValueError("is not a whole number above 0")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """Read a duration in seconds, 0 or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise ValueError("is not a number of seconds")
+    return value
+
+
+def flag(text: str) -> bool:
+    """Read "1" or "0"."""
+    if text not in {"0", "1"}:
+        raise ValueError("is neither 1 nor 0")
+    return text == "1"
+
+
+def existing_file(text: str) -> Path:
+    """Check that a file can be read now; it is read again at each use."""
+    path = Path(text)
+    if not os.access(path, os.R_OK) or not path.is_file():
+        raise ValueError(f"names {text}, which is not a readable file")
+    return path
+
+
+def url_of(*schemes: str) -> Callable[[str], str]:
+    """Return a reader that checks a URL's scheme."""
+
+    def read(text: str) -> str:
+        if text.partition("://")[0] not in schemes:
+            raise ValueError(f"is not a URL of {' or '.join(schemes)}")
+        return text
+
+    return read
+
+
+def variable(name: str, parse: Callable[[str], Any] = str, *, default: Any = MISSING) -> Any:
+    """Declare a field read from an environment variable.
+
+    Args:
+        name: The variable.
+        parse: Turns its text into the field's value; a ValueError's text says what is wrong with it.
+        default: The value when the variable is unset or empty; without one it is required.
+    """
+    return field(default=default, metadata={"variable": name, "parse": parse})
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """PEM files of mutual TLS. They are replaced by rename when rotated and read again then."""
+
+    cert: Path = variable("COMMERCE_TLS_CERT_FILE", existing_file)
+    key: Path = variable("COMMERCE_TLS_KEY_FILE", existing_file)
+    ca: Path = variable("COMMERCE_TLS_CA_FILE", existing_file)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """How a gRPC server listens and stops."""
+
+    tls: TlsFiles
+    listen_address: str = variable("COMMERCE_LISTEN_ADDRESS", address)
+    # Several worker processes of one service share the port.
+    reuse_port: bool = variable("COMMERCE_REUSE_PORT", flag, default=False)
+    # Between NOT_SERVING and stop: one interval of the clients' health checks.
+    drain_seconds: float = variable("COMMERCE_DRAIN_SECONDS", seconds, default=2.0)
+    # For calls that are running when the server stops.
+    grace_seconds: float = variable("COMMERCE_GRACE_SECONDS", seconds, default=10.0)
+    max_concurrent_rpcs: int = variable("COMMERCE_MAX_CONCURRENT_RPCS", positive_int, default=200)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseSettings:
+    """A service's own database, as its app role."""
+
+    url: str = variable("COMMERCE_DATABASE_URL", url_of("postgresql", "postgres"))
+    password_file: Path = variable("COMMERCE_DATABASE_PASSWORD_FILE", existing_file)
+    pool_size: int = variable("COMMERCE_DATABASE_POOL_SIZE", positive_int, default=10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MigrationSettings:
+    """The same database, as its owner role."""
+
+    url: str = variable("COMMERCE_MIGRATION_DATABASE_URL", url_of("postgresql", "postgres"))
+    password_file: Path = variable("COMMERCE_MIGRATION_DATABASE_PASSWORD_FILE", existing_file)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedisSettings:
+    """Valkey or Redis; what it holds may be lost."""
+
+    url: str = variable("COMMERCE_REDIS_URL", url_of("redis", "rediss"))
+    password_file: Path = variable("COMMERCE_REDIS_PASSWORD_FILE", existing_file)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenSettings:
+    """Whose access tokens are accepted."""
+
+    issuer: str = variable("COMMERCE_TOKEN_ISSUER")
+    audience: str = variable("COMMERCE_TOKEN_AUDIENCE")
+
+
+def log_level(text: str) -> str:
+    """Read the name of a log level."""
+    if text.lower() not in {"debug", "info", "warning", "error"}:
+        raise ValueError("is not debug, info, warning or error")
+    return text.lower()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TelemetrySettings:
+    """Logs go to stderr; spans go to the collector, if there is one."""
+
+    log_level: str = variable("COMMERCE_LOG_LEVEL", log_level, default="info")
+    otlp_endpoint: str | None = variable("OTEL_EXPORTER_OTLP_ENDPOINT", default=None)
+
+
+def read_secret(path: Path) -> str:
+    """Read a secret at its use, so that a rotated one is seen. A closing newline is not part of it."""
+    return path.read_text(encoding="utf-8").rstrip("\r\n")
+
+
+Settings = typing.TypeVar("Settings")
+
+
+def load(settings_class: type[Settings], environ: Mapping[str, str]) -> Settings:
+    """Build `settings_class` from environment variables.
+
+    Raises:
+        SettingsError: names every variable that is missing or malformed.
+    """
+    problems: list[str] = []
+    settings = _load(settings_class, environ, problems)
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def load_or_exit(settings_class: type[Settings]) -> Settings:
+    """Load from the process's environment; print what is wrong and exit with status 2."""
+    try:
+        return load(settings_class, os.environ)
+    except SettingsError as error:
+        exit_with("The settings are not complete:", error.problems)
+
+
+def exit_with(headline: str, lines: list[str]) -> NoReturn:
+    """Print a message for the person who starts the process and exit."""
+    sys.stderr.write("\n  ".join([headline, *lines]) + "\n")
+    raise SystemExit(EXIT_BAD_SETTINGS)
+
+
+def _load(settings_class: type[Settings], environ: Mapping[str, str], problems: list[str]) -> Settings:
+    types = typing.get_type_hints(settings_class)
+    values: dict[str, Any] = {}
+    for item in _init_fields(settings_class):
+        if is_dataclass(types[item.name]):
+            values[item.name] = _load(types[item.name], environ, problems)
+        else:
+            values[item.name] = _read(item, environ, problems)
+    return settings_class(**values)
+
+
+def _init_fields(settings_class: type[Any]) -> Iterator[Field[Any]]:
+    return (item for item in fields(settings_class) if item.init)
+
+
+def _read(item: Field[Any], environ: Mapping[str, str], problems: list[str]) -> Any:
+    name: str = item.metadata["variable"]
+    text = environ.get(name, "")
+    if not text:
+        if item.default is MISSING:
+            problems.append(f"{name} is missing")
+            return None
+        return item.default
+    try:
+        return item.metadata["parse"](text)
+    except ValueError as error:
+        problems.append(f"{name} {error}")
+        return None
