@@ -1,0 +1,65 @@
+"""Password hashes: what they cost, and that no more than a bounded number wait."""
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from services.errors import Overloaded
+from services.user.passwords import Passwords
+
+
+@pytest.fixture
+def passwords() -> Iterator[Passwords]:
+    owned = Passwords(threads=1, waiting_per_thread=2)
+    yield owned
+    owned.close()
+
+
+async def test_a_hash_is_argon2id_with_the_agreed_cost(passwords: Passwords) -> None:
+    assert (await passwords.hash("correct horse")).startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+async def test_only_the_password_itself_matches(passwords: Passwords) -> None:
+    password_hash = await passwords.hash("correct horse")
+    assert await passwords.verify(password_hash, "correct horse")
+    assert not await passwords.verify(password_hash, "correct horsf")
+
+
+async def test_an_absent_account_matches_nothing(passwords: Passwords) -> None:
+    assert not await passwords.verify(None, "correct horse")
+
+
+async def test_composed_and_decomposed_letters_are_the_same_password(passwords: Passwords) -> None:
+    assert await passwords.verify(await passwords.hash("caf\u00e9 au lait"), "cafe\u0301 au lait")
+
+
+async def test_more_than_the_queue_holds_is_refused_and_the_rest_is_done(passwords: Passwords) -> None:
+    outcomes = await asyncio.gather(
+        *(passwords.verify(None, "correct horse") for _ in range(10)), return_exceptions=True
+    )
+    refused = [each for each in outcomes if isinstance(each, Overloaded)]
+    assert (outcomes.count(False), len(refused)) == (3, 7)
+    assert refused[0].retry_after_seconds == 1
+    assert not await passwords.verify(None, "correct horse"), "places are given back"
+
+
+async def test_callers_who_give_up_give_their_places_back(passwords: Passwords) -> None:
+    waiting = [asyncio.create_task(passwords.hash("correct horse")) for _ in range(3)]
+    await asyncio.sleep(0)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    # The one that runs cannot be stopped; two are free at once.
+    assert await asyncio.gather(*(passwords.verify(None, "x") for _ in range(2))) == [False, False]
+
+
+async def test_the_event_loop_goes_on_while_passwords_are_hashed(passwords: Passwords) -> None:
+    hashing = asyncio.gather(*(passwords.hash("correct horse") for _ in range(3)))
+    for turns in itertools.count():  # noqa: B007
+        if hashing.done():
+            break
+        await asyncio.sleep(0.001)
+    await hashing
+    assert turns > 3

@@ -1,0 +1,263 @@
+"""What the user service's schema and statements promise, on a real PostgreSQL."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from services.events import read_stream
+from services.postgres import Pool, connection, transaction
+from services.user import domain, store
+from services.user.domain import EndReason, Role, Session, User
+from tests.conftest import DatabaseHandle
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+MONTH = timedelta(days=30)
+HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA"
+
+
+@pytest.fixture(scope="module")
+def users_database(database: Callable[[str], DatabaseHandle]) -> DatabaseHandle:
+    return database("user")
+
+
+@pytest.fixture
+async def pool(users_database: DatabaseHandle) -> AsyncIterator[Pool]:
+    opened = await users_database.pool()
+    yield opened
+    await opened.close()
+
+
+def some_email() -> str:
+    return f"{uuid4()}@example.com"
+
+
+async def add_user(pool: Pool, email: str) -> User:
+    async with transaction(pool) as conn:
+        user, event = domain.register(await store.new_user_id(conn), email, "Ada", NOW)
+        await store.insert_user(conn, user, event, HASH)
+    return user
+
+
+async def add_session(pool: Pool, user: User, token_hash: bytes) -> Session:
+    async with transaction(pool) as conn:
+        await store.get_user_for_session(conn, user.user_id)
+        session = await store.insert_session(conn, user.user_id, now=NOW, expire_time=NOW + MONTH)
+        await store.insert_refresh_token(conn, session.session_id, token_hash, predecessor_hash=None, now=NOW)
+    return session
+
+
+async def delete(pool: Pool, user: User) -> None:
+    async with transaction(pool) as conn:
+        await store.delete_user(conn, *domain.close(user, NOW))
+
+
+async def test_an_account_reads_back_as_it_was_written(pool: Pool) -> None:
+    user = await add_user(pool, some_email())
+    async with connection(pool) as conn:
+        assert await store.get_user(conn, user.user_id) == user
+
+
+async def test_an_email_is_taken_whatever_its_case(pool: Pool) -> None:
+    email = some_email()
+    await add_user(pool, email)
+    with pytest.raises(domain.EmailTaken):
+        await add_user(pool, email.upper())
+
+
+async def test_a_closed_account_gives_its_email_free(pool: Pool) -> None:
+    email = some_email()
+    first = await add_user(pool, email)
+    await delete(pool, first)
+    assert (await add_user(pool, email)).user_id != first.user_id
+
+
+async def test_an_operators_address_cannot_be_registered(pool: Pool) -> None:
+    with pytest.raises(domain.EmailReserved):
+        await add_user(pool, "Somebody@OPERATOR.commerce.local")
+
+
+async def test_every_change_is_in_the_log_without_personal_data(pool: Pool) -> None:
+    user = await add_user(pool, some_email())
+    async with transaction(pool) as conn:
+        change = domain.UserChange(display_name="Bea", roles=(Role.SUPPORT,))
+        updated, event = domain.update(user, change, may_change_roles=True, now=NOW)
+        assert event is not None
+        await store.update_user(conn, updated, event)
+    await delete(pool, updated)
+    async with connection(pool) as conn:
+        events = await read_stream(conn, f"user/{user.user_id}")
+    assert [(each.version, each.type, each.data) for each in events] == [
+        (1, "UserCreated", {"user_id": str(user.user_id), "roles": ["ROLE_CUSTOMER"]}),
+        (
+            2,
+            "UserUpdated",
+            {
+                "user_id": str(user.user_id),
+                "changed_fields": ["display_name", "roles"],
+                "roles": ["ROLE_SUPPORT"],
+            },
+        ),
+        (3, "UserDeleted", {"user_id": str(user.user_id)}),
+    ]
+
+
+async def test_a_closed_account_is_not_found_and_its_sessions_have_ended(pool: Pool) -> None:
+    user = await add_user(pool, some_email())
+    session = await add_session(pool, user, uuid4().bytes * 2)
+    await delete(pool, user)
+    async with connection(pool) as conn:
+        with pytest.raises(domain.UserNotFound):
+            await store.get_user(conn, user.user_id)
+        with pytest.raises(domain.SessionNotFound):
+            await store.get_session(conn, session.session_id, now=NOW)
+        assert await store.find_credentials(conn, user.email) is None
+
+
+async def test_no_session_begins_on_an_account_that_is_being_closed(pool: Pool) -> None:
+    user = await add_user(pool, some_email())
+    async with transaction(pool) as closing:
+        await store.delete_user(closing, *domain.close(user, NOW))
+        beginning = asyncio.create_task(add_session(pool, user, uuid4().bytes * 2))
+        await asyncio.sleep(0.1)
+        assert not beginning.done(), "it waits for the account"
+    with pytest.raises(domain.UserNotFound):
+        await beginning
+
+
+async def test_there_is_one_operator_account_a_role_however_many_ask(pool: Pool) -> None:
+    async def ask() -> UUID:
+        async with transaction(pool) as conn:
+            opened = domain.open_operator_account(await store.new_user_id(conn), Role.MERCHANT, NOW)
+            return (await store.ensure_operator_account(conn, *opened)).user_id
+
+    ids = set(await asyncio.gather(*(ask() for _ in range(10))))
+    assert len(ids) == 1
+    async with connection(pool) as conn:
+        events = await read_stream(conn, f"user/{ids.pop()}")
+    assert [each.type for each in events] == ["UserCreated"]
+
+
+async def test_lists_go_from_new_to_old_in_pages(pool: Pool) -> None:
+    made = [(await add_user(pool, some_email())).user_id for _ in range(3)]
+    async with connection(pool) as conn:
+        first = await store.list_users(conn, before=store.AFTER_ALL, limit=2)
+        second = await store.list_users(conn, before=first[-1].user_id, limit=1)
+    assert [user.user_id for user in (*first, *second)] == made[::-1]
+
+
+async def test_a_session_that_ended_keeps_its_first_reason(
+    pool: Pool, users_database: DatabaseHandle
+) -> None:
+    session = await add_session(pool, await add_user(pool, some_email()), uuid4().bytes * 2)
+    async with connection(pool) as conn:
+        await store.end_session(conn, session.session_id, EndReason.TOKEN_REUSED, now=NOW)
+        await store.end_session(conn, session.session_id, EndReason.LOGGED_OUT, now=NOW + MONTH)
+        row = await conn.fetchrow(
+            "SELECT end_reason, end_time FROM sessions WHERE session_id = $1", session.session_id
+        )
+    assert row is not None
+    assert tuple(row) == ("TOKEN_REUSED", NOW)
+
+
+async def test_the_schema_allows_one_successor_of_a_token(pool: Pool) -> None:
+    first, second, third = (uuid4().bytes * 2 for _ in range(3))
+    session = await add_session(pool, await add_user(pool, some_email()), first)
+    async with transaction(pool) as conn:
+        await store.exchange_refresh_token(
+            conn, session, old_hash=first, new_hash=second, now=NOW, expire_time=NOW + MONTH
+        )
+        await conn.execute("UPDATE refresh_tokens SET use_time = $1", NOW)
+    with pytest.raises(asyncpg.UniqueViolationError, match="refresh_tokens_successor_key"):
+        async with transaction(pool) as conn:
+            await store.insert_refresh_token(conn, session.session_id, third, predecessor_hash=first, now=NOW)
+
+
+async def test_the_schema_allows_one_unused_token_in_a_session(pool: Pool) -> None:
+    first = uuid4().bytes * 2
+    session = await add_session(pool, await add_user(pool, some_email()), first)
+    with pytest.raises(asyncpg.UniqueViolationError, match="refresh_tokens_unused_key"):
+        async with transaction(pool) as conn:
+            await store.insert_refresh_token(
+                conn, session.session_id, uuid4().bytes * 2, predecessor_hash=first, now=NOW
+            )
+
+
+async def test_a_successor_stays_in_its_family(pool: Pool) -> None:
+    user = await add_user(pool, some_email())
+    token, other_token = uuid4().bytes * 2, uuid4().bytes * 2
+    await add_session(pool, user, token)
+    other = await add_session(pool, user, other_token)
+    async with connection(pool) as conn:
+        await conn.execute("UPDATE refresh_tokens SET use_time = $1", NOW)
+        with pytest.raises(asyncpg.ForeignKeyViolationError, match="refresh_tokens_predecessor_fkey"):
+            await store.insert_refresh_token(
+                conn, other.session_id, uuid4().bytes * 2, predecessor_hash=token, now=NOW
+            )
+
+
+@pytest.mark.parametrize(
+    ("changes", "constraint"),
+    [
+        ({"roles": []}, "users_roles_check"),
+        ({"roles": ["ROLE_OWNER"]}, "users_roles_check"),
+        ({"password_hash": None}, "users_operator_check"),
+        ({"password_hash": "hunter2"}, "users_password_hash_check"),
+        ({"email": "nobody"}, "users_email_check"),
+        ({"display_name": "x" * 201}, "users_display_name_check"),
+        ({"version": 0}, "users_version_check"),
+        ({"operator_role": "ROLE_ADMIN", "password_hash": None}, "users_email_reserved_check"),
+        (
+            {
+                "email": "x@operator.commerce.local",
+                "operator_role": "ROLE_ADMIN",
+                "password_hash": None,
+            },
+            "users_operator_roles_check",
+        ),
+    ],
+)
+async def test_the_schema_refuses_what_must_never_be(
+    pool: Pool, changes: dict[str, Any], constraint: str
+) -> None:
+    row = {
+        "email": some_email(),
+        "display_name": "",
+        "roles": ["ROLE_CUSTOMER"],
+        "password_hash": HASH,
+        "operator_role": None,
+        "version": 1,
+    } | changes
+    async with connection(pool) as conn:
+        with pytest.raises(asyncpg.CheckViolationError, match=constraint):
+            await conn.execute(
+                """
+                INSERT INTO users (user_id, email, display_name, roles, password_hash, operator_role,
+                                   version, create_time, update_time)
+                VALUES (uuidv7(), $1, $2, $3, $4, $5, $6, now(), now())
+                """,
+                *row.values(),
+            )
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM users",
+        "DELETE FROM sessions",
+        "DELETE FROM refresh_tokens",
+        "UPDATE users SET email = 'a@b.c'",
+        "UPDATE users SET password_hash = NULL",
+        "UPDATE sessions SET user_id = NULL",
+        "UPDATE refresh_tokens SET predecessor_hash = NULL",
+        "TRUNCATE users CASCADE",
+    ],
+)
+async def test_the_service_may_not_do_what_it_never_does(pool: Pool, statement: str) -> None:
+    async with connection(pool) as conn:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await conn.execute(statement)
