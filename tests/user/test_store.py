@@ -1,7 +1,6 @@
 """What the user service's schema and statements promise, on a real PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,27 +12,11 @@ from services.events import read_stream
 from services.postgres import Pool, connection, transaction
 from services.user import domain, store
 from services.user.domain import EndReason, Role, Session, User
-from tests.conftest import DatabaseHandle
+from tests.user.conftest import some_email
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MONTH = timedelta(days=30)
 HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA"
-
-
-@pytest.fixture(scope="module")
-def users_database(database: Callable[[str], DatabaseHandle]) -> DatabaseHandle:
-    return database("user")
-
-
-@pytest.fixture
-async def pool(users_database: DatabaseHandle) -> AsyncIterator[Pool]:
-    opened = await users_database.pool()
-    yield opened
-    await opened.close()
-
-
-def some_email() -> str:
-    return f"{uuid4()}@example.com"
 
 
 async def add_user(pool: Pool, email: str) -> User:
@@ -150,9 +133,7 @@ async def test_lists_go_from_new_to_old_in_pages(pool: Pool) -> None:
     assert [user.user_id for user in (*first, *second)] == made[::-1]
 
 
-async def test_a_session_that_ended_keeps_its_first_reason(
-    pool: Pool, users_database: DatabaseHandle
-) -> None:
+async def test_a_session_that_ended_keeps_its_first_reason(pool: Pool) -> None:
     session = await add_session(pool, await add_user(pool, some_email()), uuid4().bytes * 2)
     async with connection(pool) as conn:
         await store.end_session(conn, session.session_id, EndReason.TOKEN_REUSED, now=NOW)

