@@ -15,6 +15,8 @@ from deploy.local.payment_sandbox.faults import Fault, Step, behaviour_of, fault
 
 _SCHEMA = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
 _UNITS = Decimal(10_000)
+# Of a column of SQLite.
+_LARGEST_UNITS = 2**63 - 1
 
 
 class Refused(Exception):
@@ -171,8 +173,9 @@ def _fails_now(db: sqlite3.Connection, key: str) -> bool:
 def _authorize(db: sqlite3.Connection, key: str, amount: str, currency: str, token: str) -> dict[str, Any]:
     if db.execute("SELECT 1 FROM closed_keys WHERE key = ?", (key,)).fetchone():
         raise Refused(409, "key_closed")
-    code = behaviour_of(token).decline_code
-    requested = _to_units(amount)
+    code, requested = behaviour_of(token).decline_code, _to_units(amount)
+    if requested > _LARGEST_UNITS:
+        code, requested = "amount_too_large", 0
     payment_id = f"pay_{uuid.uuid4().hex}"
     db.execute(
         """
