@@ -95,7 +95,7 @@ def scopes_of_role(role: int) -> frozenset[str]:
     """Return the scopes that a value of commerce.user.v1.Role carries."""
     value = role_pb2.Role.DESCRIPTOR.values_by_number[role]
     # protoc types an extension as a FieldDescriptor, types-protobuf wants its own class.
-    grant = value.GetOptions().Extensions[policy_pb2.grant]  # type: ignore[index, unused-ignore]
+    grant: policy_pb2.RoleGrant = value.GetOptions().Extensions[policy_pb2.grant]  # type: ignore[index, unused-ignore]
     return frozenset(grant.scopes)
 
 

@@ -13,7 +13,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type
 from tenacity.stop import stop_after_delay
 from tenacity.wait import wait_random_exponential
 
-from services.errors import ServiceUnavailable
+from services.errors import Aborted, DeadlineExceeded, InvalidArgument, ServiceError, ServiceUnavailable
 from services.schema import migrate
 from services.settings import DatabaseSettings, read_secret
 
@@ -25,6 +25,7 @@ __all__ = [
     "connect",
     "connection",
     "constraint_name",
+    "database_failure",
     "migrate",
     "open_pool",
     "transaction",
@@ -56,6 +57,18 @@ CONNECT_ERRORS: tuple[type[Exception], ...] = (
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
 )
+
+# The server went away, or cannot take more, in the middle of something.
+_UNAVAILABLE: tuple[type[Exception], ...] = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.ReadOnlySQLTransactionError,
+    ConnectionError,
+)
+# Text that no column can hold, such as U+0000.
+_UNSTORABLE = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
 
 # `kill -9` cannot reveal that these are off; losing power would.
 _DURABLE = ("fsync", "full_page_writes", "synchronous_commit")
@@ -108,8 +121,8 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
     borrowed = pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
     try:
         conn = await borrowed.__aenter__()
-    except TimeoutError:
-        raise ServiceUnavailable("the database is busy") from None
+    except CONNECT_ERRORS as error:
+        raise ServiceUnavailable("the database cannot be reached") from error
     try:
         yield conn
     finally:
@@ -144,6 +157,27 @@ def after_commit(callback: Callable[[], None]) -> None:
 def constraint_name(error: asyncpg.PostgresError) -> str:
     """Return the name of the violated constraint, or "". Stores turn it into an error of their domain."""
     return getattr(error, "constraint_name", None) or ""
+
+
+def database_failure(error: BaseException) -> ServiceError | None:
+    """Return what a failure of the database means to the caller; None if it is not one of those.
+
+    Violated constraints are not among them: stores translate those, the rest are bugs.
+    """
+    if isinstance(error, asyncpg.QueryCanceledError):
+        return DeadlineExceeded("the deadline passed")
+    if isinstance(error, _UNAVAILABLE) or _says_closed(error):
+        return ServiceUnavailable("the database cannot be reached")
+    if isinstance(error, asyncpg.TransactionRollbackError):
+        return Aborted("it was changed at the same moment; repeat the request")
+    if isinstance(error, _UNSTORABLE):
+        return InvalidArgument("a text holds a character that cannot be stored")
+    return None
+
+
+def _says_closed(error: BaseException) -> bool:
+    # asyncpg has one class for a lost connection and for wrong use.
+    return isinstance(error, asyncpg.InterfaceError) and "closed" in str(error)
 
 
 def _connect_options(settings: DatabaseSettings) -> dict[str, Any]:

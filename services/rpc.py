@@ -1,0 +1,154 @@
+"""The gRPC server of a service: mutual TLS, the chain, health, reflection, channelz; start and stop.
+
+Channels to other services live in services/channel.py.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import grpc
+import structlog
+from grpc_channelz.v1 import channelz
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services import telemetry
+from services.channel import Channel, open_channel
+from services.deadline import remaining_seconds
+from services.identity import TokenVerifier
+from services.interceptors import Chain
+from services.process import fail, notify_supervisor, run, stop_signal
+from services.settings import ServerSettings, TlsFiles
+from services.tls import ServerCertificates
+
+__all__ = [
+    "Channel",
+    "RunningServer",
+    "TlsFiles",
+    "open_channel",
+    "remaining_seconds",
+    "run",
+    "running_server",
+    "serve",
+]
+
+log = structlog.get_logger(__name__)
+
+# Adds servicers to a server and returns the full names of their services.
+Register: TypeAlias = Callable[[grpc.aio.Server], Sequence[str]]
+
+# Health checks, reflection and event feeds take none of the places for calls.
+_STREAMS_AND_CHECKS = 1000
+
+_OPTIONS: list[tuple[str, Any]] = [
+    # Larger than any max_request_bytes of the contract, whose refusal has a reason; a bound on memory.
+    ("grpc.max_receive_message_length", 1024 * 1024),
+    ("grpc.max_send_message_length", 16 * 1024 * 1024),
+    # Clients may ask every 20 s whether we live; more often is abuse.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.enable_channelz", 1),
+]
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server that accepts calls."""
+
+    port: int
+    server: grpc.aio.Server
+    health: health.aio.HealthServicer
+    chain: Chain
+
+    async def drain(self, drain_seconds: float, grace_seconds: float) -> None:
+        """Stop and lose no call: say so, wait until clients know, end streams, let calls finish."""
+        await self.health.enter_graceful_shutdown()
+        await asyncio.sleep(drain_seconds)
+        self.chain.stop_streams()
+        await self.server.stop(grace_seconds)
+
+
+async def serve(
+    name: str,
+    settings: ServerSettings,
+    *,
+    register: Register,
+    verifier: TokenVerifier,
+    background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
+    on_close: Sequence[Callable[[], Awaitable[None]]] = (),
+) -> None:
+    """Serve until SIGTERM or SIGINT, then drain and close everything.
+
+    Args:
+        name: The service: "order".
+        settings: Where to listen and how to stop.
+        register: Adds the servicers; returns their services' full names.
+        verifier: Of access tokens.
+        background: Loops that run beside the server and are cancelled once it has stopped. One that
+            ends with an exception ends the process.
+        on_close: Called at the very end, in order: pools, channels.
+    """
+    asked_to_stop = stop_signal()
+    async with AsyncExitStack() as at_end:
+        at_end.callback(telemetry.shutdown)
+        for close in reversed(on_close):
+            at_end.push_async_callback(close)
+        async with asyncio.TaskGroup() as tasks:
+            loops = [tasks.create_task(loop()) for loop in background]
+            async with running_server(settings, register=register, verifier=verifier) as running:
+                log.info("serving", address=settings.listen_address, port=running.port)
+                notify_supervisor("READY=1")
+                await asked_to_stop.wait()
+                notify_supervisor("STOPPING=1")
+                await running.drain(settings.drain_seconds, settings.grace_seconds)
+            for task in loops:
+                task.cancel()
+    log.info("stopped", name=name)
+
+
+@asynccontextmanager
+async def running_server(
+    settings: ServerSettings, *, register: Register, verifier: TokenVerifier
+) -> AsyncIterator[RunningServer]:
+    """Run a server inside the block; at its end calls that still run get the grace period."""
+    chain = Chain(verifier, settings.max_concurrent_rpcs)
+    server = grpc.aio.server(
+        interceptors=[chain],
+        options=[*_OPTIONS, ("grpc.so_reuseport", int(settings.reuse_port))],
+        maximum_concurrent_rpcs=settings.max_concurrent_rpcs + _STREAMS_AND_CHECKS,
+    )
+    services = register(server)
+    checks = _add_checks(server, services)
+    certificates = ServerCertificates(settings.tls)
+    port = _bind(server, settings.listen_address, certificates)
+    await server.start()
+    for service in services:
+        await checks.set(service, health_pb2.HealthCheckResponse.SERVING)
+    watch = asyncio.create_task(certificates.watch())
+    try:
+        yield RunningServer(port, server, checks, chain)
+    finally:
+        watch.cancel()
+        chain.stop_streams()
+        await server.stop(settings.grace_seconds)
+
+
+def _add_checks(server: grpc.aio.Server, services: Sequence[str]) -> health.aio.HealthServicer:
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    names = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+    channelz.add_channelz_servicer(server)
+    return checks
+
+
+def _bind(server: grpc.aio.Server, address: str, certificates: ServerCertificates) -> int:
+    try:
+        return server.add_secure_port(address, certificates.credentials())
+    except RuntimeError:
+        fail(f"Cannot listen on {address}: another process does, or the address is not of this machine.")
