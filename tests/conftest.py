@@ -130,7 +130,7 @@ async def _make_database(running: RunningCluster, service: str, name: str, folde
 
     owner, app = f"{name}_owner", f"{name}_app"
     passwords = {owner: secrets.token_urlsafe(24), app: secrets.token_urlsafe(24)}
-    connection = await postgres.connect(running.cluster, running.superuser_password)
+    connection = await postgres.connect(running.superuser_dsn)
     try:
         await postgres.ensure_database(connection, name, passwords)
     finally:

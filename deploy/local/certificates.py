@@ -33,7 +33,8 @@ class CertificateStatus:
     """What a certificate says of itself."""
 
     identity: str
-    spiffe_id: str
+    # Every alternative name, a space in between.
+    names: str
     not_before: datetime
     not_after: datetime
     serial: str
@@ -118,10 +119,12 @@ class Authority:
     def _issue(self, identity: str, now: datetime) -> None:
         files = self.files(identity)
         make_private_folder(files.cert.parent)
-        key = _ensure_leaf_key(files.key)
+        key = ec.generate_private_key(ec.SECP256R1())
         authority, authority_key = _load(self._cert_path), _load_key(self._key_path)
         leaf = _leaf(identity, key.public_key(), authority, now).sign(authority_key, hashes.SHA256())
+        # Readers that meet the new key with the old certificate keep what they have until both fit.
         replace_file(files.ca, self._trusted(now), mode=0o644)
+        replace_file(files.key, _private_pem(key))
         replace_file(files.cert, leaf.public_bytes(serialization.Encoding.PEM), mode=0o644)
 
 
@@ -130,14 +133,6 @@ def ensure_signing_key(path: Path) -> Path:
     if not path.exists():
         replace_file(path, _private_pem(ed25519.Ed25519PrivateKey.generate()))
     return path
-
-
-def _ensure_leaf_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    # The key outlives its certificates: a reader can then never pair a new one with an old one, and
-    # whoever could read it could read the authority's beside it.
-    if not path.exists():
-        replace_file(path, _private_pem(ec.generate_private_key(ec.SECP256R1())))
-    return _load_key(path)
 
 
 def _private_pem(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
@@ -242,6 +237,8 @@ def _alternative_names(identity: str) -> list[x509.GeneralName]:
     if identity in SERVER_IDENTITIES:
         # gRPC's clients compare host names, never URIs: by this one they know whom they reached.
         names.append(x509.DNSName(f"{identity}.{TRUST_DOMAIN}"))
+    if identity in SERVER_IDENTITIES:
+        names.append(x509.DNSName(f"{identity}.{TRUST_DOMAIN}"))
     if identity in (*SERVER_IDENTITIES, PUBLIC):
         names += [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     return names
@@ -254,10 +251,9 @@ def spiffe_id(identity: str) -> str:
 
 def _describe(identity: str, certificate: x509.Certificate) -> CertificateStatus:
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     return CertificateStatus(
         identity=identity,
-        spiffe_id=uris[0] if uris else "",
+        names=" ".join(str(name.value) for name in names),
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
         serial=f"{certificate.serial_number:x}",

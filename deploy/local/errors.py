@@ -1,4 +1,3 @@
-# ruff: noqa: N818  the names say what happened; "Error" would add nothing
 """What can go wrong with the local stack, each with what to do about it."""
 
 

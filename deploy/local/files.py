@@ -14,8 +14,11 @@ def make_private_folder(folder: Path) -> Path:
     return folder
 
 
-def replace_file(path: Path, content: str | bytes, *, mode: int = 0o600) -> Path:
-    """Move a file into place whole, which is also what makes its watchers reload it."""
+def replace_file(path: Path, content: str | bytes, *, mode: int = 0o600, durable: bool = True) -> Path:
+    """Move a file into place whole, which is also what makes its watchers reload it.
+
+    What is not `durable` may be lost with the machine's power, and costs no wait for the disk.
+    """
     raw = content.encode() if isinstance(content, str) else content
     descriptor, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -23,7 +26,8 @@ def replace_file(path: Path, content: str | bytes, *, mode: int = 0o600) -> Path
             file.write(raw)
             file.flush()
             os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         Path(unfinished).rename(path)
     except BaseException:
         Path(unfinished).unlink(missing_ok=True)

