@@ -56,9 +56,9 @@ class Passwords:
         matches = await self._run(lambda: self._matches(password_hash or self._decoy, password))
         return matches and password_hash is not None
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Drop what is waiting and let what is running end."""
-        self._executor.shutdown(cancel_futures=True)
+        await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
 
     async def _run(self, work: Callable[[], Result]) -> Result:
         if not self._places.acquire(blocking=False):

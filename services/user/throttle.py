@@ -1,5 +1,6 @@
 """Counts failed log-ins of one account in Valkey, so that passwords cannot be guessed by trying."""
 
+import asyncio
 import hashlib
 
 import redis.asyncio
@@ -11,6 +12,8 @@ from services.user.domain import LoginThrottled
 # A person who has forgotten tries fewer; a million common passwords would take 2,800 years.
 _MAX_FAILURES = 10
 _WINDOW_SECONDS = 15 * 60
+# Fewer than the client's connections: out of those it fails, and a flood would go by uncounted.
+_PLACES = 32
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +26,7 @@ class LoginThrottle:
 
     def __init__(self, redis_client: redis.asyncio.Redis) -> None:
         self._redis = redis_client
+        self._places = asyncio.Semaphore(_PLACES)
 
     async def count_failure(self, email: str) -> None:
         """Count a failure before the password is judged, so that parallel guesses are all counted.
@@ -32,7 +36,7 @@ class LoginThrottle:
         """
         key = _key(email)
         try:
-            async with self._redis.pipeline(transaction=True) as pipe:
+            async with self._places, self._redis.pipeline(transaction=True) as pipe:
                 pipe.incr(key)
                 # The first failure opens the window; later ones do not prolong it.
                 pipe.expire(key, _WINDOW_SECONDS, nx=True)
@@ -48,7 +52,7 @@ class LoginThrottle:
         """Take back the last count: the password was not judged."""
         key = _key(email)
         try:
-            async with self._redis.pipeline(transaction=True) as pipe:
+            async with self._places, self._redis.pipeline(transaction=True) as pipe:
                 pipe.decr(key)
                 # The window may have closed in between.
                 pipe.expire(key, _WINDOW_SECONDS, nx=True)
@@ -59,7 +63,8 @@ class LoginThrottle:
     async def forget_failures(self, email: str) -> None:
         """Forget what was counted: the account's owner came in."""
         try:
-            await self._redis.delete(_key(email))
+            async with self._places:
+                await self._redis.delete(_key(email))
         except redis.exceptions.RedisError as error:
             _log_loss(error)
 

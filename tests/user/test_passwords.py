@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -11,10 +11,10 @@ from services.user.passwords import Passwords
 
 
 @pytest.fixture
-def passwords() -> Iterator[Passwords]:
+async def passwords() -> AsyncIterator[Passwords]:
     owned = Passwords(threads=1, waiting_per_thread=2)
     yield owned
-    owned.close()
+    await owned.close()
 
 
 async def test_a_hash_is_argon2id_with_the_agreed_cost(passwords: Passwords) -> None:

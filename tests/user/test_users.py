@@ -1,6 +1,7 @@
 """UserService through a real server and channel, with the real interceptor and PostgreSQL."""
 
 import asyncio
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -12,11 +13,11 @@ from tests.user.conftest import PASSWORD, Person, UserService, error_of, refusal
 NOT_FOUND = ("NOT_FOUND", "USER_NOT_FOUND")
 
 
-def registration(email: str, *, password: str = PASSWORD, **fields: str) -> user_pb2.CreateUserRequest:
-    request_id = fields.pop("request_id", "")
-    return user_pb2.CreateUserRequest(
-        user=user_pb2.User(email=email, **fields), password=password, request_id=request_id
-    )
+def registration(
+    email: str, *, password: str = PASSWORD, request_id: str = "", **fields: Any
+) -> user_pb2.CreateUserRequest:
+    user = user_pb2.User(email=email, **fields)
+    return user_pb2.CreateUserRequest(user=user, password=password, request_id=request_id)
 
 
 async def test_who_registers_gets_a_customers_account(service: UserService) -> None:

@@ -1,0 +1,52 @@
+"""The count of failed log-ins, on a real Valkey."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from services.cache import open_redis
+from services.settings import RedisSettings
+from services.user.domain import LoginThrottled
+from services.user.throttle import LoginThrottle
+from tests.user.conftest import some_email
+
+
+@pytest.fixture
+async def redis(valkey: RedisSettings) -> AsyncIterator[Redis]:
+    client = open_redis(valkey)
+    yield client
+    await client.aclose()
+
+
+async def test_every_one_of_a_flood_is_counted(redis: Redis) -> None:
+    throttle, email = LoginThrottle(redis), some_email()
+    outcomes = await asyncio.gather(
+        *(throttle.count_failure(email) for _ in range(500)), return_exceptions=True
+    )
+    assert outcomes.count(None) == 10
+    assert sum(isinstance(each, LoginThrottled) for each in outcomes) == 490
+
+
+async def test_what_was_not_judged_is_taken_back(redis: Redis) -> None:
+    throttle, email = LoginThrottle(redis), some_email()
+    for _ in range(30):
+        await throttle.count_failure(email)
+        await throttle.take_back_failure(email)
+    await throttle.count_failure(email)
+
+
+async def test_the_window_opens_with_the_first_failure_and_later_ones_do_not_prolong_it(redis: Redis) -> None:
+    throttle, email = LoginThrottle(redis), some_email()
+    await throttle.count_failure(email)
+    (key,) = [each for each in await redis.keys("login_failures:*") if await redis.get(each) == b"1"][-1:]
+    await redis.expire(key, 100)
+    await throttle.count_failure(email.upper())
+    assert (int(await redis.get(key)), await redis.ttl(key) <= 100) == (2, True)
+
+
+async def test_valkey_learns_no_email(redis: Redis) -> None:
+    email = some_email()
+    await LoginThrottle(redis).count_failure(email)
+    assert not [key for key in await redis.keys("*") if email.encode() in key]
