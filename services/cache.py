@@ -22,6 +22,10 @@ class _PasswordFile(CredentialProvider):
     def get_credentials(self) -> tuple[str]:
         return (read_secret(self._path),)
 
+    async def get_credentials_async(self) -> tuple[str]:
+        # Of the asynchronous client; redis logs a warning at each connection that falls back to the other.
+        return self.get_credentials()
+
 
 def open_redis(settings: RedisSettings) -> Redis:
     """Return a client that connects at its first use and fails fast; close it with `aclose()`."""
