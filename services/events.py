@@ -193,6 +193,10 @@ class EventLog:
             position: int = await conn.fetchval("SELECT last FROM seq_head")
         return position
 
+    def to_message(self, event: RecordedEvent) -> event_pb2.Event:
+        """Return the contract's envelope around an event of this log."""
+        return to_message(event, source=self.source, package=f"commerce.{self.source}.v1")
+
     async def run_sequencer(self) -> None:
         """Give positions to events and hear of those given by other processes, until cancelled."""
         _awake.add(self)

@@ -93,7 +93,7 @@ def set_caller(current: Caller) -> None:
     _caller.set(current)
 
 
-def peer_service(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+def peer_service(context: "grpc.aio.ServicerContext[Any, Any]") -> str:
     """Return the last segment of the SPIFFE id in the peer's certificate.
 
     Raises:

@@ -67,10 +67,8 @@ def client_interceptors() -> Sequence[grpc.aio.ClientInterceptor]:
     """Return what a channel needs so that its calls become spans."""
     if _state.provider is None:
         return ()
-    interceptors: Sequence[grpc.aio.ClientInterceptor] = aio_client_interceptors(
-        tracer_provider=_state.provider
-    )
-    return interceptors
+    make: Any = aio_client_interceptors
+    return tuple(make(tracer_provider=_state.provider))
 
 
 def outgoing_metadata() -> Metadata:

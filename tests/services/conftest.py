@@ -1,0 +1,225 @@
+"""Servers and channels of the plumbing, with servicers that do what a test says."""
+
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import grpc
+import jwt
+import pytest
+from commerce.event.v1 import event_pb2_grpc
+from commerce.order.v1 import order_pb2_grpc
+from commerce.product.v1 import inventory_pb2_grpc, product_pb2_grpc
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.x509.oid import NameOID
+
+from deploy.local.certificates import Authority
+from services.channel import Channel
+from services.errors import ServiceError
+from services.identity import TokenVerifier
+from services.rpc import RunningServer, running_server
+from services.settings import ServerSettings, TlsFiles
+from services.status import from_rpc_error
+from services.tls import client_credentials, read_pem
+
+ISSUER = "https://commerce.local"
+AUDIENCE = "commerce"
+KEY_ID = "test"
+SUBJECT = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
+SESSION = UUID("01890a5d-ac96-774b-bcce-b302099a8058")
+PRODUCT_ID = "01890a5d-ac96-774b-bcce-b302099a8059"
+
+PRODUCTS = "commerce.product.v1.ProductService"
+INVENTORY = "commerce.product.v1.InventoryService"
+ORDERS = "commerce.order.v1.OrderService"
+FEED = "commerce.event.v1.EventFeed"
+
+_ADD = {
+    PRODUCTS: (
+        product_pb2_grpc.ProductServiceServicer,
+        product_pb2_grpc.add_ProductServiceServicer_to_server,
+    ),
+    INVENTORY: (
+        inventory_pb2_grpc.InventoryServiceServicer,
+        inventory_pb2_grpc.add_InventoryServiceServicer_to_server,
+    ),
+    ORDERS: (order_pb2_grpc.OrderServiceServicer, order_pb2_grpc.add_OrderServiceServicer_to_server),
+    FEED: (event_pb2_grpc.EventFeedServicer, event_pb2_grpc.add_EventFeedServicer_to_server),
+}
+
+# As compiled from the contract for every peer.
+SERVICE_CONFIG = json.dumps(
+    {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "healthCheckConfig": {"serviceName": ""},
+        "methodConfig": [
+            {
+                "name": [{"service": PRODUCTS, "method": "GetProduct"}],
+                "retryPolicy": {
+                    "maxAttempts": 4,
+                    "initialBackoff": "0.05s",
+                    "maxBackoff": "0.5s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ],
+    }
+)
+
+
+class Tokens:
+    """Signs access tokens as the user service does, and wrong ones."""
+
+    def __init__(self) -> None:
+        self.key = Ed25519PrivateKey.generate()
+
+    def claims(self, scope: str = "", **changed: Any) -> dict[str, Any]:
+        now = time.time()
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": str(SUBJECT),
+            "sid": str(SESSION),
+            "scope": scope,
+            "jti": "1",
+            "iat": now,
+            "exp": now + 900,
+        } | changed
+        return {name: value for name, value in claims.items() if value is not None}
+
+    def make(self, scope: str = "", *, headers: Mapping[str, Any] | None = None, **claims: Any) -> str:
+        header = {"typ": "at+jwt", "kid": KEY_ID} | dict(headers or {})
+        return jwt.encode(self.claims(scope, **claims), self.key, algorithm="EdDSA", headers=header)
+
+    def bearer(self, scope: str = "", **claims: Any) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self.make(scope, **claims)}"),)
+
+    async def keys(self) -> dict[str, Any]:
+        return {KEY_ID: self.key.public_key()}
+
+    def verifier(self) -> TokenVerifier:
+        return TokenVerifier(ISSUER, AUDIENCE, self.keys)
+
+
+@pytest.fixture(scope="session")
+def tokens() -> Tokens:
+    return Tokens()
+
+
+def scripted(**behaviors: Callable[..., Any] | object) -> Callable[[grpc.aio.Server], Sequence[str]]:
+    """Register services whose methods are the given functions; a whole servicer under its service's name."""
+
+    def register(server: grpc.aio.Server) -> Sequence[str]:
+        names = []
+        for service, (servicer_class, add) in _ADD.items():
+            methods = {name: each for name, each in behaviors.items() if hasattr(servicer_class, name)}
+            if methods:
+                servicer = servicer_class()
+                vars(servicer).update(methods)
+                add(servicer, server)
+                names.append(service)
+        return names
+
+    return register
+
+
+def stranger(authority: Authority, folder: Path, *, common_name: str, uris: Sequence[str]) -> TlsFiles:
+    """Issue a client certificate that the authority vouches for, with any names in it."""
+    ca_files = authority.files("order").cert.parents[1]
+    ca = x509.load_pem_x509_certificate((ca_files / "ca.crt").read_bytes())
+    ca_key = serialization.load_pem_private_key((ca_files / "ca.key").read_bytes(), password=None)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    builder = (
+        x509.CertificateBuilder(subject_name=name, issuer_name=ca.subject, public_key=key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime.now(UTC) - timedelta(minutes=1))
+        .not_valid_after(datetime.now(UTC) + timedelta(hours=1))
+    )
+    if uris:
+        names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri) for uri in uris])
+        builder = builder.add_extension(names, critical=False)
+    cert = builder.sign(cast("ec.EllipticCurvePrivateKey", ca_key), hashes.SHA256())
+    files = TlsFiles(folder / "tls.crt", folder / "tls.key", folder / "ca.crt")
+    files.cert.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
+    pkcs8 = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    files.key.write_bytes(key.private_bytes(*pkcs8))
+    files.ca.write_bytes(authority.files("order").ca.read_bytes())
+    return files
+
+
+class Net:
+    """Starts servers and opens channels, each as an identity of the test's authority."""
+
+    def __init__(self, authority: Authority, tokens: Tokens) -> None:
+        self.authority = authority
+        self._tokens = tokens
+        self._opened = AsyncExitStack()
+
+    def settings(self, identity: str, **changed: Any) -> ServerSettings:
+        settings: dict[str, Any] = {
+            "tls": self.authority.files(identity),
+            "listen_address": "127.0.0.1:0",
+            "drain_seconds": 0.0,
+            "grace_seconds": 2.0,
+        }
+        return ServerSettings(**(settings | changed))
+
+    def server(
+        self, identity: str, *, settings: Mapping[str, Any] | None = None, **behaviors: Callable[..., Any]
+    ) -> AbstractAsyncContextManager[RunningServer]:
+        return running_server(
+            self.settings(identity, **(settings or {})),
+            register=scripted(**behaviors),
+            verifier=self._tokens.verifier(),
+        )
+
+    async def start(self, identity: str, **behaviors: Any) -> RunningServer:
+        """A server that runs until the test ends."""
+        return await self._opened.enter_async_context(self.server(identity, **behaviors))
+
+    async def bare_channel(self, identity: str | TlsFiles, port: int) -> grpc.aio.Channel:
+        """A channel without our client's part, as outsiders have."""
+        files = self.authority.files(identity) if isinstance(identity, str) else identity
+        credentials = client_credentials(read_pem(files))
+        channel = grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials)
+        self._opened.push_async_callback(channel.close)
+        return channel
+
+    async def channel(self, identity: str, peer: str, port: int) -> Channel:
+        """Our own channel to a service."""
+        channel = Channel(peer, f"127.0.0.1:{port}", self.authority.files(identity), SERVICE_CONFIG)
+        self._opened.push_async_callback(channel.close)
+        return channel
+
+    async def close(self) -> None:
+        await self._opened.aclose()
+
+
+@pytest.fixture
+async def net(certificates: Authority, tokens: Tokens) -> AsyncIterator[Net]:
+    net = Net(certificates, tokens)
+    yield net
+    await net.close()
+
+
+async def failure_of(call: Awaitable[Any]) -> ServiceError:
+    """What a call without our client's part was refused with, as its caller sees it."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return from_rpc_error(caught.value)
+
+
+async def refusal(call: Awaitable[Any]) -> tuple[str, str]:
+    """The code and the reason of a refused call."""
+    error = await failure_of(call)
+    return str(error.code), error.reason
