@@ -1,0 +1,82 @@
+"""The compiled edge configuration: what the contract says, without anything of a place."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.contract import Contract, Method
+from gateway.extension import Json
+from gateway.limits import rate_limits
+from gateway.refusals import local_replies
+from gateway.routes import internal_route, route_configuration
+from gateway.transcoding import descriptors, statistics, transcoder
+
+JWKS_PATH = "/.well-known/jwks.json"
+_DESCRIPTORS = "transcoder.binpb"
+
+
+@dataclass(frozen=True)
+class CompiledEdge:
+    """What write_edge adds endpoints, ports and certificates to."""
+
+    routes: Json
+    filters: Json
+    refusals: Json
+    # How the edge gets the keys that verify tokens: {service, route}.
+    keys: Json
+    # The services that routes lead to: [order, product, user].
+    services: list[str]
+    longest_deadline_seconds: float
+    descriptors: bytes
+
+
+def compile_edge(contract: Contract) -> dict[str, bytes]:
+    """Return the files of generated/envoy by name."""
+    keys = _keys_method(contract)
+    parts: dict[str, Json] = {
+        "routes.json": route_configuration(contract),
+        "filters.json": {
+            "grpc_json_transcoder": transcoder(contract),
+            "grpc_stats": statistics(contract),
+            "local_ratelimit": rate_limits(contract),
+        },
+        "refusals.json": local_replies(),
+        "edge.json": {
+            "keys": {"service": keys.service, "route": internal_route(keys)},
+            "services": sorted({method.area for method in contract.exposed}),
+            "longest_deadline_seconds": max(method.deadline_seconds or 0 for method in contract.exposed),
+        },
+    }
+    files = {name: dump(part) for name, part in parts.items()}
+    return {**files, _DESCRIPTORS: descriptors(contract)}
+
+
+def load_compiled(folder: Path) -> CompiledEdge:
+    """Read what compile_edge wrote."""
+    edge = _load(folder / "edge.json")
+    return CompiledEdge(
+        routes=_load(folder / "routes.json"),
+        filters=_load(folder / "filters.json"),
+        refusals=_load(folder / "refusals.json"),
+        keys=edge["keys"],
+        services=edge["services"],
+        longest_deadline_seconds=edge["longest_deadline_seconds"],
+        descriptors=(folder / _DESCRIPTORS).read_bytes(),
+    )
+
+
+def dump(value: Json) -> bytes:
+    """Write JSON for people and diffs, the same bytes each time."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _keys_method(contract: Contract) -> Method:
+    for method in contract.exposed:
+        if any(binding.template == JWKS_PATH for binding in method.bindings):
+            return method
+    raise ValueError(f"no method answers GET {JWKS_PATH}, so the edge cannot verify tokens")
+
+
+def _load(path: Path) -> Json:
+    loaded: Json = json.loads(path.read_bytes())
+    return loaded

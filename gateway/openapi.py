@@ -1,0 +1,223 @@
+"""The contract as an OpenAPI 3.1 document of what the edge answers over REST."""
+
+import re
+from collections.abc import Iterator
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+from gateway.contract import Binding, Contract, Method, seconds
+from gateway.extension import Json
+from gateway.openapi_answers import (
+    HEADERS,
+    STATUS_SCHEMA,
+    failure_components,
+    failures,
+    success_headers,
+)
+from gateway.openapi_examples import Examples
+from gateway.openapi_schemas import Schemas, Use
+from gateway.rest_checks import find_field
+
+_TOKEN = "accessToken"  # noqa: S105 the scheme's name
+_ABOUT = (
+    "Commerce Mesh over REST. Compiled from the contract: what stands here is what the edge enforces.\n\n"
+    "Every failure answers google.rpc.Status; programs read `details[].reason`. 64-bit integers are strings. "
+    "Fields of a body that the contract does not know are ignored; unknown query parameters are refused. "
+    "Lists come in pages: send `nextPageToken` back as `pageToken` until it is empty. "
+    "A `requestId` (a UUID that the caller makes) lets a call be repeated without a second effect."
+)
+
+
+def document(contract: Contract) -> Json:
+    """Return the whole document."""
+    writer = _Writer(contract)
+    paths = writer.paths()
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Commerce Mesh",
+            "version": "v1",
+            "description": _ABOUT,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "jsonSchemaDialect": "https://spec.openapis.org/oas/3.1/dialect/base",
+        "servers": [
+            {"url": "http://127.0.0.1:8080", "description": "A mesh on this machine"},
+            {"url": "https://127.0.0.1:8443", "description": "The same, over TLS"},
+        ],
+        "tags": writer.tags(),
+        "paths": paths,
+        "components": {
+            "schemas": {**dict(sorted(writer.schemas.components.items())), "Status": STATUS_SCHEMA},
+            "responses": failure_components(),
+            "headers": HEADERS,
+            "securitySchemes": {_TOKEN: _token_scheme(contract)},
+        },
+    }
+
+
+class _Writer:
+    """Writes the operations and gathers the schemas they refer to."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._contract = contract
+        self.schemas = Schemas(contract)
+        self._examples = Examples(self.schemas)
+
+    def tags(self) -> list[Json]:
+        services = {m.service: m.descriptor.containing_service for m in self._contract.exposed if m.bindings}
+        return [
+            {"name": service.name, "description": self._contract.comment(service)}
+            for service in services.values()
+        ]
+
+    def paths(self) -> dict[str, Json]:
+        found: dict[str, Json] = {}
+        for method in self._contract.exposed:
+            for index, binding in enumerate(method.bindings):
+                path = found.setdefault(_shown_path(method, binding), {})
+                path[binding.verb.lower()] = self._operation(method, binding, index)
+        return dict(sorted(found.items()))
+
+    def _operation(self, method: Method, binding: Binding, index: int) -> Json:
+        name = f"{method.descriptor.containing_service.name}_{method.descriptor.name}"
+        operation: Json = {
+            "operationId": name if index == 0 else f"{name}_{index + 1}",
+            "tags": [method.descriptor.containing_service.name],
+            "summary": method.comment.split(". ")[0].splitlines()[0].rstrip(".") if method.comment else name,
+            "description": _description(method),
+            "security": _security(method),
+        }
+        if parameters := [*self._path_parameters(method, binding), *self._query_parameters(method, binding)]:
+            operation["parameters"] = parameters
+        if binding.body:
+            operation["requestBody"] = self._body(method, binding)
+        operation["responses"] = {"200": self._success(method, operation["operationId"]), **failures(method)}
+        return operation
+
+    def _path_parameters(self, method: Method, binding: Binding) -> Iterator[Json]:
+        for path in binding.path_fields:
+            field = _existing(method.descriptor.input_type, path)
+            schema = self._path_schema(method, field, path)
+            yield self._parameter("path", field.json_name, schema, required=True)
+
+    def _path_schema(self, method: Method, field: FieldDescriptor, path: str) -> Json:
+        """Look for the rules of a field inside a message also where the message is held."""
+        schema = self.schemas.field(field, Use.INPUT)
+        holder = method.descriptor.input_type.fields_by_name[path.split(".", maxsplit=1)[0]]
+        if holder is field:
+            return schema
+        return {**schema, **self.schemas.rules_below(holder, field)}
+
+    def _query_parameters(self, method: Method, binding: Binding) -> Iterator[Json]:
+        if binding.body == "*":
+            return
+        for field in method.descriptor.input_type.fields:
+            if field.name == binding.body or field.name in binding.path_fields:
+                continue
+            required = "REQUIRED" in self._contract.behaviors(field)
+            yield self._parameter(
+                "query", field.json_name, self.schemas.field(field, Use.INPUT), required=required
+            )
+
+    def _parameter(self, place: str, name: str, schema: Json, *, required: bool) -> Json:
+        schema = dict(schema)
+        parameter: Json = {"name": name, "in": place, "required": required}
+        if description := schema.pop("description", ""):
+            parameter["description"] = description
+        parameter["schema"] = schema
+        if schema.get("type") == "array":
+            parameter |= {"style": "form", "explode": True}
+        parameter["example"] = self._examples.value(name, schema)
+        return parameter
+
+    def _body(self, method: Method, binding: Binding) -> Json:
+        request = method.descriptor.input_type
+        if binding.body == "*":
+            schema = self.schemas.reference(request, Use.INPUT, without=binding.path_fields)
+        else:
+            field = _existing(request, binding.body)
+            prefix = f"{binding.body}."
+            within = [path.removeprefix(prefix) for path in binding.path_fields if path.startswith(prefix)]
+            use = Use.PATCH if binding.verb == "PATCH" else Use.INPUT
+            schema = self.schemas.body(field, use, within)
+        example = self._examples.value("", schema)
+        return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
+
+    def _success(self, method: Method, operation_id: str) -> Json:
+        schema = self.schemas.reference(method.descriptor.output_type, Use.ANSWER)
+        content = {"schema": schema, "example": self._examples.value("", schema)}
+        response: Json = {
+            "description": "It worked.",
+            "headers": success_headers(method),
+            "content": {"application/json": content},
+        }
+        if "next_page_token" in method.descriptor.output_type.fields_by_name:
+            response["links"] = {"nextPage": _next_page(operation_id, method)}
+        return response
+
+
+def _existing(message: Descriptor, path: str) -> FieldDescriptor:
+    field = find_field(message, path)
+    if field is None:
+        raise ValueError(f"{message.full_name} has no field {path}")
+    return field
+
+
+def _shown_path(method: Method, binding: Binding) -> str:
+    """Return the path with JSON names: /v1/users/{userId} for /v1/users/{user.user_id}."""
+
+    def shown(match: re.Match[str]) -> str:
+        return "{" + _existing(method.descriptor.input_type, match[1]).json_name + "}"
+
+    return re.sub(r"{([\w.]+)[^}]*}", shown, binding.template)
+
+
+def _next_page(operation_id: str, method: Method) -> Json:
+    kept = [path for binding in method.bindings for path in binding.path_fields]
+    parameters = {
+        _existing(method.descriptor.input_type, path).json_name: "$request.path."
+        + str(_existing(method.descriptor.input_type, path).json_name)
+        for path in kept
+    }
+    return {
+        "operationId": operation_id,
+        "parameters": {**parameters, "pageToken": "$response.body#/nextPageToken"},
+        "description": "The next page, unless `nextPageToken` is empty.",
+    }
+
+
+def _security(method: Method) -> list[Json]:
+    if method.access == "public":
+        return [{}, {_TOKEN: []}]
+    return [{_TOKEN: [scope]} for scope in method.rules.scoped.any_of]
+
+
+def _description(method: Method) -> str:
+    limit = method.rules.rate_limit
+    who = "client address" if method.access == "public" else "person"
+    facts = [
+        f"At most {limit.requests} calls every {seconds(limit.per):g} s from one {who}",
+        f"requests of at most {method.rules.max_request_bytes} bytes (as protobuf)",
+    ]
+    if method.deadline_seconds is not None:
+        facts.append(f"answered within {method.deadline_seconds:g} s")
+    text = [method.comment, "; ".join(facts) + "."]
+    if method.access == "scoped":
+        text.append("Needs one of the scopes: " + ", ".join(method.rules.scoped.any_of) + ".")
+    if owner := method.rules.scoped.any_owner:
+        text.append(f"Without the scope {owner}, what belongs to others is as if it did not exist.")
+    return "\n\n".join(part for part in text if part)
+
+
+def _token_scheme(contract: Contract) -> Json:
+    roles = [f"{role.name}: {', '.join(sorted(role.scopes))}" for role in contract.roles]
+    return {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": (
+            "An access token of `POST /v1/sessions`. It carries the scopes of its holder's roles; "
+            "an operation lists the scopes of which it needs one.\n\n" + "\n".join(roles)
+        ),
+    }
