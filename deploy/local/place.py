@@ -16,9 +16,9 @@ _PORTS = {
     "user": 50051,
     "product": 50052,
     "order": 50053,
-    "postgres": 54320,
-    "postgres-replica": 54321,
-    "valkey": 63790,
+    "postgres": 15432,
+    "postgres-replica": 15433,
+    "valkey": 16379,
     "payment": 8092,
 }
 # The highest port is 65535.
