@@ -89,7 +89,11 @@ def _mutual_tls(service: str, client: Json, authority: Json) -> Json:
     context = typed(
         _TLS_CONTEXT,
         common_tls_context={
-            "tls_params": {"tls_minimum_protocol_version": "TLSv1_3"},
+            # Both: Envoy's own maximum is TLSv1_2 where it is the client.
+            "tls_params": {
+                "tls_minimum_protocol_version": "TLSv1_3",
+                "tls_maximum_protocol_version": "TLSv1_3",
+            },
             "alpn_protocols": ["h2"],
             "tls_certificate_sds_secret_configs": [client],
             "combined_validation_context": {
