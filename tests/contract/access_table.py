@@ -1,0 +1,182 @@
+"""Who may call what, written by hand, and a harmless call of each method.
+
+Nothing here is read from the contract: a rule that changes is changed twice, there and here.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from uuid import uuid4
+
+from commerce.event.v1 import event_pb2
+from commerce.order.v1 import order_pb2
+from commerce.product.v1 import category_pb2, inventory_pb2, product_pb2
+from commerce.user.v1 import auth_pb2, role_pb2, user_pb2
+from google.protobuf.message import Message
+
+from tests.world import (
+    AUTH,
+    CATEGORIES,
+    FEED,
+    INVENTORY,
+    ORDERS,
+    PASSWORD,
+    PRODUCTS,
+    ROLES,
+    USERS,
+    World,
+    order_of,
+)
+
+EVERYONE = frozenset(ROLES)
+SHOPKEEPERS = frozenset({"merchant", "admin"})
+STAFF = frozenset({"support", "merchant", "admin"})
+OFFICE = frozenset({"support", "admin"})
+BUYERS = frozenset({"customer", "admin"})
+
+# Past the head of any log of a test.
+_FAR_POSITION = 1 << 50
+
+
+@dataclass(frozen=True)
+class Public:
+    """Anyone, with a good token or none."""
+
+
+@dataclass(frozen=True)
+class ByRole:
+    """Whose token suffices; and, where the resource has an owner, whose suffices for another's."""
+
+    roles: frozenset[str]
+    for_others: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
+class Internal:
+    """Which services' certificates suffice."""
+
+    peers: frozenset[str]
+
+
+Rule = Public | ByRole | Internal
+
+RULES: Mapping[str, Rule] = {
+    USERS + "CreateUser": Public(),
+    USERS + "GetUser": ByRole(EVERYONE, for_others=OFFICE),
+    USERS + "UpdateUser": ByRole(EVERYONE, for_others=frozenset({"admin"})),
+    USERS + "DeleteUser": ByRole(EVERYONE, for_others=frozenset({"admin"})),
+    USERS + "ListUsers": ByRole(OFFICE),
+    AUTH + "CreateSession": Public(),
+    AUTH + "RefreshSession": Public(),
+    AUTH + "ListSessions": ByRole(EVERYONE, for_others=OFFICE),
+    AUTH + "DeleteSession": ByRole(EVERYONE, for_others=frozenset({"admin"})),
+    AUTH + "GetJwks": Public(),
+    AUTH + "IssueOperatorToken": Internal(frozenset({"operator"})),
+    PRODUCTS + "GetProduct": Public(),
+    PRODUCTS + "BatchGetProducts": Public(),
+    PRODUCTS + "ListProducts": Public(),
+    PRODUCTS + "SearchProducts": Public(),
+    PRODUCTS + "CreateProduct": ByRole(SHOPKEEPERS),
+    PRODUCTS + "UpdateProduct": ByRole(SHOPKEEPERS),
+    PRODUCTS + "DeleteProduct": ByRole(SHOPKEEPERS),
+    PRODUCTS + "ImportProducts": ByRole(SHOPKEEPERS),
+    CATEGORIES + "GetCategory": Public(),
+    CATEGORIES + "ListCategories": Public(),
+    CATEGORIES + "CreateCategory": ByRole(SHOPKEEPERS),
+    CATEGORIES + "UpdateCategory": ByRole(SHOPKEEPERS),
+    CATEGORIES + "DeleteCategory": ByRole(SHOPKEEPERS),
+    INVENTORY + "GetStock": ByRole(STAFF),
+    INVENTORY + "AdjustStock": ByRole(SHOPKEEPERS),
+    INVENTORY + "ListStockMovements": ByRole(STAFF),
+    INVENTORY + "VerifyStock": ByRole(STAFF),
+    INVENTORY + "ReserveStock": Internal(frozenset({"order"})),
+    INVENTORY + "CommitReservation": Internal(frozenset({"order"})),
+    INVENTORY + "ReleaseReservation": Internal(frozenset({"order"})),
+    ORDERS + "PlaceOrder": ByRole(BUYERS),
+    ORDERS + "GetOrder": ByRole(EVERYONE, for_others=STAFF),
+    ORDERS + "ListOrders": ByRole(EVERYONE, for_others=STAFF),
+    ORDERS + "CancelOrder": ByRole(frozenset({"customer", "support", "admin"}), for_others=OFFICE),
+    ORDERS + "ListOrderEvents": ByRole(EVERYONE, for_others=STAFF),
+    FEED + "Follow": Internal(frozenset({"user", "product", "order", "gateway", "operator"})),
+}
+
+
+def _unknown() -> str:
+    return str(uuid4())
+
+
+# A request of each method that its server understands and that leaves no trace on the next call: where
+# a method writes, it names something that does not exist, or a version that is long past.
+REQUESTS: Mapping[str, Callable[[World], Message]] = {
+    USERS + "CreateUser": lambda w: user_pb2.CreateUserRequest(
+        user=user_pb2.User(email=w.anna.email), password=PASSWORD
+    ),
+    USERS + "GetUser": lambda w: user_pb2.GetUserRequest(user_id="me"),
+    USERS + "UpdateUser": lambda w: user_pb2.UpdateUserRequest(
+        user=user_pb2.User(user_id="me", display_name="New", etag="past")
+    ),
+    USERS + "DeleteUser": lambda w: user_pb2.DeleteUserRequest(user_id="me", etag="past"),
+    USERS + "ListUsers": lambda w: user_pb2.ListUsersRequest(page_size=1),
+    AUTH + "CreateSession": lambda w: auth_pb2.CreateSessionRequest(email=w.anna.email, password=PASSWORD),
+    AUTH + "RefreshSession": lambda w: auth_pb2.RefreshSessionRequest(refresh_token="never issued"),
+    AUTH + "ListSessions": lambda w: auth_pb2.ListSessionsRequest(page_size=1),
+    AUTH + "DeleteSession": lambda w: auth_pb2.DeleteSessionRequest(session_id=_unknown()),
+    AUTH + "GetJwks": lambda w: auth_pb2.GetJwksRequest(),
+    AUTH + "IssueOperatorToken": lambda w: auth_pb2.IssueOperatorTokenRequest(role=role_pb2.ROLE_CUSTOMER),
+    PRODUCTS + "GetProduct": lambda w: product_pb2.GetProductRequest(product_id=w.product_id),
+    PRODUCTS + "BatchGetProducts": lambda w: product_pb2.BatchGetProductsRequest(product_ids=[w.product_id]),
+    PRODUCTS + "ListProducts": lambda w: product_pb2.ListProductsRequest(page_size=1),
+    PRODUCTS + "SearchProducts": lambda w: product_pb2.SearchProductsRequest(query="lamp", page_size=1),
+    PRODUCTS + "CreateProduct": lambda w: product_pb2.CreateProductRequest(
+        product=product_pb2.Product(sku=w.sku, name="Taken", price={"currency_code": "EUR", "units": 1})
+    ),
+    PRODUCTS + "UpdateProduct": lambda w: product_pb2.UpdateProductRequest(
+        product=product_pb2.Product(product_id=_unknown(), name="Nothing")
+    ),
+    PRODUCTS + "DeleteProduct": lambda w: product_pb2.DeleteProductRequest(product_id=_unknown()),
+    PRODUCTS + "ImportProducts": lambda w: product_pb2.ImportProductsRequest(row_number=1),
+    CATEGORIES + "GetCategory": lambda w: category_pb2.GetCategoryRequest(category_id=w.category_id),
+    CATEGORIES + "ListCategories": lambda w: category_pb2.ListCategoriesRequest(page_size=1),
+    CATEGORIES + "CreateCategory": lambda w: category_pb2.CreateCategoryRequest(
+        category=category_pb2.Category(display_name="Orphan", parent_id=_unknown())
+    ),
+    CATEGORIES + "UpdateCategory": lambda w: category_pb2.UpdateCategoryRequest(
+        category=category_pb2.Category(category_id=_unknown(), display_name="Nothing")
+    ),
+    CATEGORIES + "DeleteCategory": lambda w: category_pb2.DeleteCategoryRequest(category_id=_unknown()),
+    INVENTORY + "GetStock": lambda w: inventory_pb2.GetStockRequest(product_id=w.product_id),
+    INVENTORY + "AdjustStock": lambda w: inventory_pb2.AdjustStockRequest(product_id=_unknown(), delta=1),
+    INVENTORY + "ListStockMovements": lambda w: inventory_pb2.ListStockMovementsRequest(
+        product_id=w.product_id
+    ),
+    INVENTORY + "VerifyStock": lambda w: inventory_pb2.VerifyStockRequest(),
+    INVENTORY + "ReserveStock": lambda w: inventory_pb2.ReserveStockRequest(
+        order_id=_unknown(), lines=[inventory_pb2.ReserveStockLine(product_id=_unknown(), quantity=1)]
+    ),
+    INVENTORY + "CommitReservation": lambda w: inventory_pb2.CommitReservationRequest(order_id=_unknown()),
+    INVENTORY + "ReleaseReservation": lambda w: inventory_pb2.ReleaseReservationRequest(order_id=_unknown()),
+    ORDERS + "PlaceOrder": lambda w: order_of(_unknown()),
+    ORDERS + "GetOrder": lambda w: order_pb2.GetOrderRequest(order_id=_unknown()),
+    ORDERS + "ListOrders": lambda w: order_pb2.ListOrdersRequest(page_size=1),
+    ORDERS + "CancelOrder": lambda w: order_pb2.CancelOrderRequest(order_id=_unknown()),
+    ORDERS + "ListOrderEvents": lambda w: order_pb2.ListOrderEventsRequest(order_id=_unknown()),
+    FEED + "Follow": lambda w: event_pb2.FollowRequest(after_position=_FAR_POSITION, until_caught_up=True),
+}
+
+# The same with an id of one's choice: a person's, an order's or a session's.
+NAMING: Mapping[str, Callable[[str], Message]] = {
+    USERS + "GetUser": lambda named: user_pb2.GetUserRequest(user_id=named),
+    USERS + "UpdateUser": lambda named: user_pb2.UpdateUserRequest(
+        user=user_pb2.User(user_id=named, display_name="New", etag="past")
+    ),
+    USERS + "DeleteUser": lambda named: user_pb2.DeleteUserRequest(user_id=named, etag="past"),
+    AUTH + "ListSessions": lambda named: auth_pb2.ListSessionsRequest(user_id=named),
+    AUTH + "DeleteSession": lambda named: auth_pb2.DeleteSessionRequest(session_id=named),
+    ORDERS + "GetOrder": lambda named: order_pb2.GetOrderRequest(order_id=named),
+    ORDERS + "ListOrders": lambda named: order_pb2.ListOrdersRequest(user_id=named),
+    ORDERS + "CancelOrder": lambda named: order_pb2.CancelOrderRequest(order_id=named, etag="past"),
+    ORDERS + "ListOrderEvents": lambda named: order_pb2.ListOrderEventsRequest(order_id=named),
+}
+
+OWNED = tuple(
+    method for method, rule in RULES.items() if isinstance(rule, ByRole) and rule.for_others is not None
+)

@@ -1,0 +1,16 @@
+"""A world in the session's running mesh, for every test of this folder."""
+
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from tests.calls import Target, open_caller
+from tests.conftest import Stack
+from tests.world import World, build_world
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def world(stack: Stack) -> AsyncIterator[World]:
+    """People of every role, a product in stock and a confirmed order, made over the mesh's own API."""
+    async with open_caller(Target.of(stack.place)) as caller:
+        yield await build_world(caller, stack.place.secret("signing_key.pem"))
