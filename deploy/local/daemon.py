@@ -18,6 +18,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
+
 from deploy.local import checks, control
 from deploy.local.certificates import Authority, ensure_signing_key
 from deploy.local.errors import MeshError
@@ -128,6 +130,8 @@ def _log_to(path: Path) -> None:
     logger = logging.getLogger("deploy.local")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+    # The migrations log by structlog, whose default is stdout: that is for progress.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(handler.stream))
 
 
 def main() -> None:
