@@ -99,6 +99,10 @@ async def test_a_closed_account_is_not_found_and_its_sessions_have_ended(pool: P
         with pytest.raises(domain.SessionNotFound):
             await store.get_session(conn, session.session_id, now=NOW)
         assert await store.find_credentials(conn, user.email) is None
+        reason = await conn.fetchval(
+            "SELECT end_reason FROM sessions WHERE session_id = $1", session.session_id
+        )
+    assert reason == "ACCOUNT_CLOSED"
 
 
 async def test_no_session_begins_on_an_account_that_is_being_closed(pool: Pool) -> None:

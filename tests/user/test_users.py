@@ -238,6 +238,13 @@ async def test_of_many_with_one_etag_one_wins(service: UserService) -> None:
     assert (await get(service, person, "me")).etag == "2"
 
 
+async def test_changes_at_once_without_an_etag_are_all_made(service: UserService) -> None:
+    person = await service.register()
+    changes = (user_pb2.User(user_id="me", display_name=f"name {n}") for n in range(10))
+    await asyncio.gather(*(update(service, person, change) for change in changes))
+    assert (await get(service, person, "me")).etag == "11"
+
+
 async def test_a_closed_account_is_gone_and_its_email_is_free(service: UserService) -> None:
     person = await service.register()
     await service.users.DeleteUser(user_pb2.DeleteUserRequest(user_id="me"), metadata=person.metadata)
