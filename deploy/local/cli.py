@@ -136,12 +136,19 @@ def token(
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="JSON, JSON lines or CSV, also with .gz.")], data: Data = _DATA
+    file: Annotated[Path, typer.Argument(help="JSON, JSON lines or CSV, also with .gz.")],
+    data: Data = _DATA,
+    *,
+    currency: Annotated[str, typer.Option(help="Of prices that say none.")] = "USD",
+    stock: Annotated[int, typer.Option(min=0, help="Units of new products whose row says nothing.")] = 0,
+    report: Annotated[Path | None, typer.Option(help="Write every failed row to this CSV file.")] = None,
 ) -> None:
     """Import products: created or updated by sku. Importing a file again changes nothing."""
     from deploy.local import commands_shop
+    from deploy.local.catalogue import Defaults
 
-    commands_shop.import_file(data.absolute(), file, console)
+    defaults = Defaults(currency=currency, stock=stock)
+    commands_shop.import_file(data.absolute(), file, console, defaults=defaults, report=report)
 
 
 @app.command()
@@ -157,7 +164,7 @@ def smoke(data: Data = _DATA) -> None:
     """Register a customer, log in, search, order over REST, read it CONFIRMED over gRPC."""
     from deploy.local import commands_shop
 
-    commands_shop.smoke(data.absolute(), console)
+    commands_shop.smoke_test(data.absolute(), console)
 
 
 @app.command()

@@ -28,6 +28,6 @@ def options(service: str) -> list[tuple[str, str | int]]:
     return [name, ("grpc.enable_http_proxy", 0)]
 
 
-def bearer(token: str) -> list[tuple[str, str]]:
+def bearer(token: str) -> tuple[tuple[str, str], ...]:
     """Build the metadata that carries an access token (RFC 6750)."""
-    return [("authorization", f"Bearer {token}")]
+    return (("authorization", f"Bearer {token}"),)

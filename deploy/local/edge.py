@@ -10,7 +10,7 @@ from pathlib import Path
 import gateway
 from deploy.local import probes
 from deploy.local.certificates import PUBLIC, Authority
-from deploy.local.errors import PartMissing
+from deploy.local.errors import PartMissing, StartFailed
 from deploy.local.files import make_private_folder
 from deploy.local.part import Part
 from deploy.local.place import SERVICES, TOKEN_AUDIENCE, TOKEN_ISSUER, Place

@@ -44,7 +44,7 @@ async def _service_is_healthy(service: str, address: str, tls: TlsFiles) -> bool
     options = clients.options(service)
     async with grpc.aio.secure_channel(address, clients.credentials(tls), options) as channel:
         try:
-            answer = await health_pb2_grpc.HealthStub(channel).Check(  # type: ignore[attr-defined]  stub has none
+            answer = await health_pb2_grpc.HealthStub(channel).Check(  # type: ignore[attr-defined]
                 health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_SECONDS
             )
         except grpc.aio.AioRpcError:
