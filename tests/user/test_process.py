@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 from commerce.event.v1 import event_pb2, event_pb2_grpc
@@ -99,7 +100,7 @@ async def test_a_process_says_when_it_serves_serves_its_feed_and_stops_when_aske
 
 
 async def check_health(operator: grpc.aio.Channel) -> None:
-    health = health_pb2_grpc.HealthStub(operator)
+    health: Any = health_pb2_grpc.HealthStub(operator)
     for service in ("", "commerce.user.v1.UserService", "commerce.user.v1.AuthService"):
         answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
