@@ -1,0 +1,430 @@
+"""The order service as its callers meet it: real servers, channels and databases, and the payment sandbox."""
+
+import asyncio
+import itertools
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import aiohttp
+import grpc
+import jwt
+import pytest
+from commerce.order.v1 import order_pb2, order_pb2_grpc
+from commerce.product.v1 import inventory_pb2, inventory_pb2_grpc, product_pb2, product_pb2_grpc
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from deploy.local.certificates import Authority
+from services.channel import Channel
+from services.errors import ServiceError
+from services.events import EventLog
+from services.identity import Keys, TokenVerifier
+from services.money import to_money
+from services.order import store
+from services.order.domain import Order
+from services.order.fulfilment import Fulfilment
+from services.order.payments import PaymentProvider
+from services.order.pipeline import Pipeline
+from services.order.servicer import OrderServicer
+from services.postgres import Pool, connection, transaction
+from services.product import store_reservations, store_stock
+from services.product.catalogue import ProductServicer
+from services.product.domain_inventory import State, movements
+from services.product.inventory import InventoryServicer
+from services.rpc import running_server
+from services.settings import ServerSettings, TlsFiles
+from services.status import from_rpc_error
+from services.tls import client_credentials, read_pem
+from tests.conftest import DatabaseHandle, free_port
+
+ISSUER, AUDIENCE, KEY_ID = "https://commerce.local", "commerce", "test"
+SIGNING_KEY = Ed25519PrivateKey.generate()
+PATIENCE_SECONDS = 20.0
+# The sandbox's token that is accepted.
+OK = "tok_ok"
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+def token(scope: str, subject: UUID) -> Metadata:
+    """Metadata of somebody who carries these scopes."""
+    now = int(time.time())
+    claims = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": str(subject),
+        "sid": str(uuid4()),
+        "jti": str(uuid4()),
+        "scope": scope,
+        "iat": now,
+        "exp": now + 900,
+    }
+    headers = {"kid": KEY_ID, "typ": "at+jwt"}
+    signed = jwt.encode(claims, SIGNING_KEY, algorithm="EdDSA", headers=headers)
+    return (("authorization", f"Bearer {signed}"),)
+
+
+@dataclass(frozen=True)
+class Person:
+    user_id: UUID
+    metadata: Metadata
+
+
+def customer() -> Person:
+    user_id = uuid4()
+    return Person(user_id, token("orders.read orders.write", user_id))
+
+
+def support() -> Person:
+    user_id = uuid4()
+    return Person(user_id, token("orders.read orders.read_any orders.write_any", user_id))
+
+
+async def error_of(call: Any) -> ServiceError:
+    """What a call was refused with, as its caller sees it."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return from_rpc_error(caught.value)
+
+
+async def refusal(call: Any) -> tuple[str, str]:
+    error = await error_of(call)
+    return str(error.code), error.reason
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """The running payment provider."""
+
+    url: str
+    api_key_file: Path
+
+    async def get(self, path: str) -> Any:
+        headers = {"Authorization": f"Bearer {self.api_key_file.read_text()}"}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(self.url + path, headers=headers) as response,
+        ):
+            return await response.json()
+
+    async def effects(self) -> dict[str, list[tuple[str, Decimal]]]:
+        """What really happened, for each order: kinds and amounts."""
+        found: dict[str, list[tuple[str, Decimal]]] = {}
+        for effect in (await self.get("/v1/effects"))["effects"]:
+            order_id = effect["key"].partition(":")[0]
+            found.setdefault(order_id, []).append((effect["kind"], Decimal(effect["amount"])))
+        return found
+
+    async def kinds(self, order_id: str) -> list[str]:
+        return [kind for kind, _ in (await self.effects()).get(order_id, [])]
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    folder = tmp_path_factory.mktemp("sandbox")
+    api_key_file = folder / "api_key"
+    api_key_file.write_text("a-secret-of-this-test")
+    port = free_port()
+    environment = {
+        **os.environ,
+        "SANDBOX_LISTEN_ADDRESS": f"127.0.0.1:{port}",
+        "SANDBOX_DATABASE_FILE": str(folder / "payments.sqlite"),
+        "SANDBOX_API_KEY_FILE": str(api_key_file),
+    }
+    with (folder / "log").open("wb") as log:
+        command = [sys.executable, "-m", "deploy.local.payment_sandbox"]
+        process = subprocess.Popen(command, env=environment, stderr=log)
+    try:
+        _await_listening(port, process)
+        yield Sandbox(f"http://127.0.0.1:{port}", api_key_file)
+    finally:
+        process.terminate()
+        assert process.wait(timeout=10) == 0
+    assert "a-secret-of-this-test" not in (folder / "log").read_text()
+
+
+def _await_listening(port: int, process: "subprocess.Popen[bytes]") -> None:
+    give_up_at = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < give_up_at and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail("the payment sandbox did not start")
+
+
+@pytest.fixture(scope="session")
+def order_database(database: Callable[[str], DatabaseHandle]) -> DatabaseHandle:
+    return database("order")
+
+
+@pytest.fixture(scope="session")
+def stock_database(database: Callable[[str], DatabaseHandle]) -> DatabaseHandle:
+    return database("product")
+
+
+_numbers = itertools.count(1)
+
+
+class Mesh:
+    """Running order and product services, and the calls that tests make of them again and again.
+
+    The pipeline runs once a test starts it.
+    """
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        stock_pool: Pool,
+        inventory: Any,
+        provider: PaymentProvider,
+        sandbox: Sandbox,
+    ) -> None:
+        self.pool = pool
+        self.stock_pool = stock_pool
+        # With the order service's certificate.
+        self.inventory = inventory
+        self.provider = provider
+        self.sandbox = sandbox
+        self.pipeline = self.new_pipeline()
+        self.orders: Any = None
+        self.products: Any = None
+        self.stock: Any = None
+        self._merchant = token("products.write inventory.read inventory.write", uuid4())
+
+    def connect(self, orders: grpc.aio.Channel, products: grpc.aio.Channel) -> None:
+        # As people come: through the edge.
+        self.orders = order_pb2_grpc.OrderServiceStub(orders)
+        self.products = product_pb2_grpc.ProductServiceStub(products)
+        self.stock = inventory_pb2_grpc.InventoryServiceStub(products)
+
+    def new_pipeline(self, inventory: Any = None, provider: Any = None) -> Pipeline:
+        """Another process's pipeline, with its own view of the other parties."""
+        fulfilment = Fulfilment(self.pool, inventory or self.inventory, provider or self.provider, now)
+        return Pipeline(self.pool, fulfilment)
+
+    async def new_product(self, units: int = 100, price: str = "12.50", currency: str = "USD") -> str:
+        """Add a product, with units of it; its id."""
+        number = next(_numbers)
+        product = product_pb2.Product(
+            sku=f"ORDER-{number}",
+            name=f"Thing {number}",
+            price=to_money(Decimal(price), currency),
+            active=True,
+        )
+        request = product_pb2.CreateProductRequest(product=product)
+        created = await self.products.CreateProduct(request, metadata=self._merchant)
+        product_id: str = created.product_id
+        await self.adjust(product_id, units)
+        return product_id
+
+    async def adjust(self, product_id: str, delta: int) -> None:
+        request = inventory_pb2.AdjustStockRequest(product_id=product_id, delta=delta)
+        await self.stock.AdjustStock(request, metadata=self._merchant)
+
+    async def change_price(self, product_id: str, price: str) -> None:
+        await self.stock_pool.execute(
+            "UPDATE products SET price = $2 WHERE product_id = $1", UUID(product_id), Decimal(price)
+        )
+
+    async def levels(self, product_id: str) -> tuple[int, int, int]:
+        """Units that are free, held and committed."""
+        request = inventory_pb2.GetStockRequest(product_id=product_id)
+        stock = await self.stock.GetStock(request, metadata=self._merchant)
+        return stock.free, stock.held, stock.committed
+
+    async def place(
+        self, who: Person, product_id: str, quantity: int = 1, payment_token: str = OK, **fields: Any
+    ) -> order_pb2.Order:
+        request = new_request([(product_id, quantity)], payment_token, **fields)
+        order: order_pb2.Order = await self.orders.PlaceOrder(request, metadata=who.metadata)
+        return order
+
+    async def get(self, who: Person, order_id: str) -> order_pb2.Order:
+        request = order_pb2.GetOrderRequest(order_id=order_id)
+        order: order_pb2.Order = await self.orders.GetOrder(request, metadata=who.metadata)
+        return order
+
+    async def cancel(self, who: Person, order_id: str, etag: str = "") -> order_pb2.Order:
+        request = order_pb2.CancelOrderRequest(order_id=order_id, etag=etag)
+        order: order_pb2.Order = await self.orders.CancelOrder(request, metadata=who.metadata)
+        return order
+
+    async def settled(self, who: Person, order_id: str) -> order_pb2.Order:
+        """Wait until nothing is left to do for the order."""
+        final = (order_pb2.ORDER_STATE_CONFIRMED, order_pb2.ORDER_STATE_CANCELLED)
+        give_up_at = time.monotonic() + PATIENCE_SECONDS
+        while (order := await self.get(who, order_id)).state not in final:
+            assert time.monotonic() < give_up_at, f"still {describe(order)}"
+            await asyncio.sleep(0.02)
+        return order
+
+    async def rebuilt(self, order_id: str) -> Order:
+        """The fold of the order's events; the row must equal it."""
+        async with connection(self.pool) as conn:
+            order = await store.get_order_from_events(conn, UUID(order_id))
+            assert await store.get_order(conn, UUID(order_id)) == order
+        return order
+
+    async def event_types(self, order_id: str) -> list[str]:
+        rows = await self.pool.fetch(
+            "SELECT type FROM events WHERE stream = $1 ORDER BY version", f"order/{order_id}"
+        )
+        return [row["type"] for row in rows]
+
+    async def sell_out(self, product_id: str, order_id: str) -> None:
+        """Let a hold end, as if its time were over, and sell what is left to somebody else."""
+        await self.stock_pool.execute(
+            "UPDATE reservations SET expire_time = clock_timestamp() - interval '1 s' WHERE order_id = $1",
+            UUID(order_id),
+        )
+        async with transaction(self.stock_pool) as conn:
+            for reservation in await store_reservations.expire_reservations(conn, 100):
+                await store_stock.apply_movements(conn, movements(reservation, State.HELD))
+        await self.adjust(product_id, -(await self.levels(product_id))[0])
+
+    async def end_leases(self) -> None:
+        """Let the time pass after which a dead worker's orders are taken up."""
+        await self.pool.execute("UPDATE order_tasks SET due_time = now() - interval '1 second'")
+
+    async def count_tasks(self) -> int:
+        count: int = await self.pool.fetchval("SELECT count(*) FROM order_tasks")
+        return count
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def new_request(
+    lines: Sequence[tuple[str, int]], payment_token: str = OK, **fields: Any
+) -> order_pb2.PlaceOrderRequest:
+    return order_pb2.PlaceOrderRequest(
+        request_id=fields.pop("request_id", None) or str(uuid4()),
+        lines=[
+            order_pb2.PlaceOrderLine(product_id=product_id, quantity=quantity)
+            for product_id, quantity in lines
+        ],
+        payment_token=payment_token,
+        **fields,
+    )
+
+
+def describe(order: order_pb2.Order) -> tuple[str, str, str]:
+    """State, payment and reason, in short."""
+    return (
+        order_pb2.OrderState.Name(order.state).removeprefix("ORDER_STATE_"),
+        order_pb2.PaymentState.Name(order.payment_state).removeprefix("PAYMENT_STATE_"),
+        order_pb2.CancelReason.Name(order.cancel_reason).removeprefix("CANCEL_REASON_"),
+    )
+
+
+@pytest.fixture
+async def mesh(
+    order_database: DatabaseHandle,
+    stock_database: DatabaseHandle,
+    sandbox: Sandbox,
+    certificates: Authority,
+) -> AsyncIterator[Mesh]:
+    """Both services, without a running pipeline."""
+    async with AsyncExitStack() as at_end:
+        pool, stock_pool = await order_database.pool(), await stock_database.pool()
+        at_end.push_async_callback(pool.close)
+        at_end.push_async_callback(stock_pool.close)
+        await pool.execute("DELETE FROM order_tasks")
+        product_port = await _serve_product(stock_pool, certificates, at_end)
+        products = Channel("product", f"127.0.0.1:{product_port}", certificates.files("order"), "{}")
+        at_end.push_async_callback(products.close)
+        session = await at_end.enter_async_context(aiohttp.ClientSession())
+        mesh = Mesh(
+            pool=pool,
+            stock_pool=stock_pool,
+            inventory=inventory_pb2_grpc.InventoryServiceStub(products),
+            provider=PaymentProvider(session, sandbox.url, sandbox.api_key_file),
+            sandbox=sandbox,
+        )
+        log = EventLog(pool, "order", order_database.settings)
+        order_port = await _serve_order(mesh, log, certificates, at_end)
+        edge = certificates.files("edge")
+        mesh.connect(
+            await at_end.enter_async_context(_channel(order_port, edge)),
+            await at_end.enter_async_context(_channel(product_port, edge)),
+        )
+        yield mesh
+
+
+@asynccontextmanager
+async def working(pipeline: Pipeline) -> AsyncIterator["asyncio.Task[None]"]:
+    """Let a pipeline work inside the block, then stop it as SIGTERM does."""
+    task = asyncio.create_task(pipeline.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    if not task.cancelled():
+        await task
+
+
+async def until(check: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not await check():  # noqa: ASYNC110  what is waited for is in another process
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def running_mesh(mesh: Mesh) -> AsyncIterator[Mesh]:
+    """Both services, with the pipeline."""
+    async with working(mesh.pipeline):
+        yield mesh
+
+
+async def _serve_product(pool: Pool, certificates: Authority, at_end: AsyncExitStack) -> int:
+    def register(server: grpc.aio.Server) -> Sequence[str]:
+        product_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(pool), server)
+        inventory_pb2_grpc.add_InventoryServiceServicer_to_server(InventoryServicer(pool), server)
+        return []
+
+    return await _serve(register, certificates.files("product"), at_end)
+
+
+async def _serve_order(mesh: Mesh, log: EventLog, certificates: Authority, at_end: AsyncExitStack) -> int:
+    def register(server: grpc.aio.Server) -> Sequence[str]:
+        servicer = OrderServicer(
+            pool=mesh.pool, inventory=mesh.inventory, pipeline=mesh.pipeline, events=log, clock=now
+        )
+        order_pb2_grpc.add_OrderServiceServicer_to_server(servicer, server)
+        return []
+
+    return await _serve(register, certificates.files("order"), at_end)
+
+
+async def _serve(
+    register: Callable[[grpc.aio.Server], Sequence[str]], tls: TlsFiles, at_end: AsyncExitStack
+) -> int:
+    settings = ServerSettings(tls=tls, listen_address="127.0.0.1:0", grace_seconds=1.0)
+    verifier = TokenVerifier(ISSUER, AUDIENCE, _fetch_keys)
+    server = await at_end.enter_async_context(running_server(settings, register=register, verifier=verifier))
+    return server.port
+
+
+async def _fetch_keys() -> Keys:
+    return {KEY_ID: SIGNING_KEY.public_key()}
+
+
+def _channel(port: int, files: TlsFiles) -> grpc.aio.Channel:
+    return grpc.aio.secure_channel(f"127.0.0.1:{port}", client_credentials(read_pem(files)))
