@@ -15,7 +15,7 @@ from gateway.routes import TOKEN_OPTIONAL, TOKEN_REQUIRED
 _SECONDS_PER_YEAR = 31_536_000
 # A new signing key must be published this long before it signs.
 _KEYS_REFRESH = "10s"
-_KEYS_RETRY = "0.25s"
+_KEYS_RETRY = "0.5s"
 # Clocks may differ; the field's 0 means 60.
 _CLOCK_SKEW_SECONDS = 1
 _COMPRESSED_FROM_BYTES = 512
@@ -42,7 +42,14 @@ _CACHE_CONTROL = {
         " ? response.headers['cache-control'] : 'no-store')%"
     )
 }
-_GRPC_HEADERS = ("grpc-status", "grpc-message", "grpc-encoding", "grpc-status-details-bin")
+# What the way here leaves in a REST answer.
+_LEAKED_HEADERS = (
+    "grpc-status",
+    "grpc-message",
+    "grpc-encoding",
+    "grpc-status-details-bin",
+    "x-envoy-upstream-healthchecked-cluster",
+)
 
 
 def public_filters(
@@ -50,8 +57,8 @@ def public_filters(
 ) -> list[Json]:
     """Return the filters of a public listener; `secure` where it speaks TLS."""
     return [
-        http_filter("health_check", _health_path("/healthz")),
         _finish_rest_answers(secure=secure),
+        http_filter("health_check", _health_path("/healthz")),
         *_compressors(),
         http_filter("cors", filter_config("cors.v3.Cors")),
         http_filter("grpc_web", filter_config("grpc_web.v3.GrpcWeb")),
@@ -97,7 +104,7 @@ def _health_path(path: str) -> Json:
 def _finish_rest_answers(*, secure: bool) -> Json:
     """Wrap up what REST callers get, refusals included; gRPC's own headers stay as they are."""
     headers = {**_SECURITY_HEADERS, **(_HSTS if secure else {}), **_CACHE_CONTROL, "vary": "origin"}
-    mutations: list[Json] = [{"remove": name} for name in _GRPC_HEADERS]
+    mutations: list[Json] = [{"remove": name} for name in _LEAKED_HEADERS]
     mutations += [
         {
             "append": {
@@ -136,7 +143,10 @@ def _compressors() -> list[Json]:
 
 
 def _compressor(name: str, library: Json) -> Json:
-    common = {"min_content_length": _COMPRESSED_FROM_BYTES, "content_type": ["application/json"]}
+    common = {
+        "min_content_length": _COMPRESSED_FROM_BYTES,
+        "content_type_matcher": [{"exact": "application/json"}],
+    }
     config = filter_config(
         "compressor.v3.Compressor",
         compressor_library=library,

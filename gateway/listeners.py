@@ -28,6 +28,9 @@ _STREAM_IDLE_SECONDS = 60
 _ARRIVAL_SECONDS = 10
 _SOCKET_MODE = 0o600
 
+# Left empty, Envoy takes loopback and private networks for inside, and believes their x-envoy-* headers.
+_NOBODY = {"address_prefix": "0.0.0.0", "prefix_len": 32}  # noqa: S104 matched, not bound to
+
 # Headers that say who someone is, or how this edge has changed a call: nobody outside may set them.
 _FORGEABLE = (
     "x-envoy-original-method",
@@ -134,7 +137,7 @@ def public_manager(
         path_with_escaped_slashes_action="REJECT_REQUEST",
         # The address is the connection's; no caller is trusted to name another, nor to be inside.
         use_remote_address=True,
-        internal_address_config={},
+        internal_address_config={"cidr_ranges": [_NOBODY]},
         # Made here, not taken from outside; nothing of the trace is packed into it.
         request_id_extension={"typed_config": typed(_REQUEST_ID, pack_trace_reason=False)},
         always_set_request_id_in_response=True,

@@ -22,6 +22,12 @@ _SAFE_RETRIES = 2
 _PREVIOUS_HOSTS = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 _SAFE_TO_RETRY = "connect-failure,refused-stream,reset-before-request"
 _STREAM_IDLE_SECONDS = 60
+# Enabled for 0 % of the calls, which is the default.
+_UNLIMITED = filter_config(
+    "local_ratelimit.v3.LocalRateLimit",
+    stat_prefix=UNKNOWN,
+    token_bucket={"max_tokens": 1, "tokens_per_fill": 1, "fill_interval": "1s"},
+)
 # Headers that only the edge itself may act on, or that tell services what outsiders made up.
 _NOT_FORWARDED = ["baggage", "cookie", "x-envoy-original-path"]
 
@@ -53,6 +59,25 @@ def seconds_text(seconds: float) -> str:
     return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
 
 
+def retry_conditions(method: Method) -> str:
+    """Return on what a hop tries again; UNAVAILABLE may come after an effect, so it must be repeatable."""
+    return f"unavailable,{_SAFE_TO_RETRY}" if method.attempts > 1 else _SAFE_TO_RETRY
+
+
+def retry_count(method: Method) -> int:
+    """Return how often a hop tries again."""
+    return method.attempts - 1 if method.attempts > 1 else _SAFE_RETRIES
+
+
+def cache_control(method: Method) -> str:
+    """Return the Cache-Control of an answer that succeeded."""
+    if not method.rules.HasField("cache"):
+        return "no-store"
+    cache = method.rules.cache
+    kind = "private" if cache.private else "public"
+    return f"{kind}, max-age={cache.max_age.seconds}" if cache.max_age.seconds else f"{kind}, no-cache"
+
+
 def _route(method: Method) -> Json:
     route: Json = {
         "name": method.name,
@@ -79,8 +104,9 @@ def _match(method: Method) -> Json:
         "headers": [
             {"name": ":path", "string_match": {"exact": path}},
             {"name": ":method", "string_match": {"exact": "POST"}},
+            # Not `grpc: {}`: gRPC-Web still has its own content type when the route is first looked for.
+            {"name": "content-type", "string_match": {"prefix": "application/grpc"}},
         ],
-        "grpc": {},
     }
 
 
@@ -96,10 +122,9 @@ def _action(method: Method) -> Json:
 
 
 def _retry_policy(method: Method) -> Json:
-    retried = method.attempts > 1 and method.repeatable
     return {
-        "retry_on": f"unavailable,{_SAFE_TO_RETRY}" if retried else _SAFE_TO_RETRY,
-        "num_retries": method.attempts - 1 if retried else _SAFE_RETRIES,
+        "retry_on": retry_conditions(method),
+        "num_retries": retry_count(method),
         "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
         "retry_host_predicate": [extension("envoy.retry_host_predicates.previous_hosts", _PREVIOUS_HOSTS)],
         "host_selection_retry_max_attempts": 3,
@@ -149,11 +174,8 @@ def _size_rules(method: Method) -> Json:
 
 
 def _cache_header(method: Method) -> Json:
-    cache = method.rules.cache
-    kind = "private" if cache.private else "public"
-    value = f"{kind}, max-age={cache.max_age.seconds}" if cache.max_age.seconds else f"{kind}, no-cache"
     return {
-        "header": {"key": "cache-control", "value": value},
+        "header": {"key": "cache-control", "value": cache_control(method)},
         "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
     }
 
@@ -163,13 +185,12 @@ def _unknown() -> Json:
     return {
         "name": UNKNOWN,
         "match": {"prefix": "/"},
-        "direct_response": {"status": 404},
+        # No such cluster, on purpose. A direct_response would do, if the CORS filter looked at such routes.
+        "route": {"cluster": UNKNOWN, "cluster_not_found_response_code": "NOT_FOUND"},
         "typed_per_filter_config": {
             "envoy.filters.http.jwt_authn": filter_config("jwt_authn.v3.PerRouteConfig", disabled=True),
             "envoy.filters.http.rbac": filter_config("rbac.v3.RBACPerRoute"),
-            "envoy.filters.http.local_ratelimit": filter_config(
-                "local_ratelimit.v3.LocalRateLimit", stat_prefix=UNKNOWN
-            ),
+            "envoy.filters.http.local_ratelimit": _UNLIMITED,
             "envoy.filters.http.buffer": filter_config("buffer.v3.BufferPerRoute", disabled=True),
         },
     }

@@ -77,7 +77,10 @@ class Sources:
         return None
 
     def _lines(self, block: Block) -> Iterator[tuple[int, str]]:
-        text = (self._protos.parent / block.first.file).read_text(encoding="utf-8").splitlines()
+        path = self._protos.parent / block.first.file
+        if not path.exists():
+            return  # An installed copy has the descriptors, not the files.
+        text = path.read_text(encoding="utf-8").splitlines()
         for line_number in range(block.first.line, block.last_line + 1):
             yield line_number, text[line_number - 1]
 
