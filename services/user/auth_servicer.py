@@ -13,7 +13,7 @@ from services import paging
 from services.errors import Overloaded
 from services.identity import caller
 from services.postgres import Pool, connection, transaction
-from services.user import domain, store
+from services.user import domain, store, store_sessions
 from services.user.domain import ACCESS_LIFETIME, REFRESH_LIFETIME, EndReason, Session, User
 from services.user.messages import role_of, scopes_of, session_message
 from services.user.ownership import owned_user_id
@@ -79,7 +79,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         before = after["session_id"] if after else store.AFTER_ALL
         async with connection(self._pool) as conn:
             await store.get_user(conn, user_id)
-            sessions = await store.list_sessions(
+            sessions = await store_sessions.list_sessions(
                 conn, user_id, before=before, limit=size + 1, now=self._clock()
             )
         page = sessions[:size]
@@ -93,10 +93,10 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         """Log a session out; doing it again is NOT_FOUND (AIP-135)."""
         now = self._clock()
         async with transaction(self._pool) as conn:
-            session = await store.get_session(conn, UUID(request.session_id), now=now)
+            session = await store_sessions.get_session(conn, UUID(request.session_id), now=now)
             if not caller().owns(session.user_id):
                 raise domain.SessionNotFound
-            await store.end_session(conn, session.session_id, EndReason.LOGGED_OUT, now=now)
+            await store_sessions.end_session(conn, session.session_id, EndReason.LOGGED_OUT, now=now)
         return Empty()
 
     async def GetJwks(self, request: auth_pb2.GetJwksRequest, context: Context) -> auth_pb2.Jwks:
@@ -115,7 +115,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             opened = domain.open_operator_account(user_id, role_of(request.role), now)
             user = await store.ensure_operator_account(conn, *opened)
             # Without a refresh token it ends with the access token.
-            session = await store.insert_session(
+            session = await store_sessions.insert_session(
                 conn, user.user_id, now=now, expire_time=now + ACCESS_LIFETIME
             )
         return auth_pb2.IssueOperatorTokenResponse(
@@ -147,8 +147,10 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             except domain.UserNotFound:
                 # Closed while the password was verified.
                 raise domain.CredentialsInvalid from None
-            session = await store.insert_session(conn, user_id, now=now, expire_time=now + REFRESH_LIFETIME)
-            await store.insert_refresh_token(
+            session = await store_sessions.insert_session(
+                conn, user_id, now=now, expire_time=now + REFRESH_LIFETIME
+            )
+            await store_sessions.insert_refresh_token(
                 conn,
                 session.session_id,
                 hash_refresh_token(refresh_token),
@@ -165,18 +167,18 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         """
         now = self._clock()
         async with transaction(self._pool) as conn:
-            session = await store.find_session_of_token(conn, old_hash)
+            session = await store_sessions.find_session_of_token(conn, old_hash)
             if session is None:
                 raise domain.RefreshTokenInvalid
-            token_used = await store.is_refresh_token_used(conn, old_hash)
+            token_used = await store_sessions.is_refresh_token_used(conn, old_hash)
             try:
                 domain.check_refresh(session, token_used=token_used, now=now)
             except domain.RefreshTokenReused:
-                await store.end_session(conn, session.session_id, EndReason.TOKEN_REUSED, now=now)
+                await store_sessions.end_session(conn, session.session_id, EndReason.TOKEN_REUSED, now=now)
                 return None
             # Read anew: roles may have been given or withdrawn. A closed account's sessions have ended.
             user = await store.get_user(conn, session.user_id)
-            session = await store.exchange_refresh_token(
+            session = await store_sessions.exchange_refresh_token(
                 conn,
                 session,
                 old_hash=old_hash,

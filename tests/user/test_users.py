@@ -10,6 +10,9 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from tests.user.conftest import PASSWORD, Person, UserService, error_of, refusal, some_email
 
+# One event loop for all: the service runs in it.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 NOT_FOUND = ("NOT_FOUND", "USER_NOT_FOUND")
 
 
