@@ -1,4 +1,4 @@
-"""Logs as JSON lines on stderr, with trace ids; spans by OpenTelemetry where there is a collector.
+"""Logs as JSON lines on stderr, with trace ids; the spans of calls. Exporting them is services/tracing.py's.
 
 Neither holds what people sent: no requests, no parameters, no texts of unexpected exceptions.
 """
@@ -12,23 +12,19 @@ import traceback
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import grpc
 import structlog
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.instrumentation.asyncpg import AsyncPGInstrumentor
-from opentelemetry.instrumentation.grpc import aio_client_interceptors
-from opentelemetry.instrumentation.redis import RedisInstrumentor
-from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from structlog.typing import Processor
 
 from services.settings import TelemetrySettings
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -43,6 +39,7 @@ class _State:
     def __init__(self) -> None:
         self.provider: TracerProvider | None = None
         self.tracer: trace.Tracer = trace.NoOpTracer()
+        self.client_interceptors: Sequence[grpc.aio.ClientInterceptor] = ()
         self.calls: BinaryIO | None = None
         self.service = ""
 
@@ -54,7 +51,12 @@ def configure(name: str, settings: TelemetrySettings) -> None:
     """Start logging and, where a collector is given, tracing. Once a process, before anything connects."""
     _configure_logs(name, settings.log_level)
     if settings.otlp_endpoint:
-        _configure_spans(name, OTLPSpanExporter(endpoint=settings.otlp_endpoint))
+        # A third of a second of every start, for those alone who have a collector.
+        from services import tracing  # noqa: PLC0415
+
+        _state.provider = tracing.start(name, settings.otlp_endpoint)
+        _state.tracer = _state.provider.get_tracer("commerce")
+        _state.client_interceptors = tracing.client_interceptors(_state.provider)
 
 
 def shutdown() -> None:
@@ -65,10 +67,7 @@ def shutdown() -> None:
 
 def client_interceptors() -> Sequence[grpc.aio.ClientInterceptor]:
     """Return what a channel needs so that its calls become spans."""
-    if _state.provider is None:
-        return ()
-    make: Any = aio_client_interceptors
-    return tuple(make(tracer_provider=_state.provider))
+    return _state.client_interceptors
 
 
 def outgoing_metadata() -> Metadata:
@@ -161,49 +160,6 @@ def _remote_context(metadata: Metadata) -> SpanContext:
             trace_hex, span_hex, flags = match.groups()
             return SpanContext(int(trace_hex, 16), int(span_hex, 16), True, TraceFlags(int(flags, 16)))
     return SpanContext(random.getrandbits(128) or 1, random.getrandbits(64) or 1, False, TraceFlags(0))
-
-
-def _configure_spans(name: str, exporter: SpanExporter) -> None:
-    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: f"commerce-{name}"}))
-    provider.add_span_processor(BatchSpanProcessor(_WithoutTexts(exporter)))
-    trace.set_tracer_provider(provider)
-    AsyncPGInstrumentor(capture_parameters=False).instrument(  # type: ignore[no-untyped-call]
-        tracer_provider=provider
-    )
-    RedisInstrumentor().instrument(tracer_provider=provider)
-    _state.provider, _state.tracer = provider, provider.get_tracer("commerce")
-
-
-class _WithoutTexts(SpanExporter):
-    """Drops the texts of exceptions: PostgreSQL's quote the row, which may hold personal data."""
-
-    def __init__(self, exporter: SpanExporter) -> None:
-        self._exporter = exporter
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        return self._exporter.export([_without_texts(span) for span in spans])
-
-    def shutdown(self) -> None:
-        self._exporter.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        return self._exporter.force_flush(timeout_millis)
-
-
-def _without_texts(span: ReadableSpan) -> ReadableSpan:
-    return ReadableSpan(
-        name=span.name,
-        context=span.context,
-        parent=span.parent,
-        resource=span.resource,
-        attributes=span.attributes,
-        links=span.links,
-        kind=span.kind,
-        status=Status(span.status.status_code),
-        start_time=span.start_time,
-        end_time=span.end_time,
-        instrumentation_scope=span.instrumentation_scope,
-    )
 
 
 def _configure_logs(name: str, level: str) -> None:
