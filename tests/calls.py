@@ -73,6 +73,7 @@ class Outcome:
     # Response messages as they came: one for unary methods.
     responses: Sequence[Message] = ()
     http_status: int | None = None
+    # Names in lower case.
     headers: Mapping[str, str] = field(default_factory=dict)
     # What the caller reads, headers aside: a body, or a refusal's message and details.
     text: str = ""
@@ -158,7 +159,7 @@ class Caller:
                 verb, self.target.http + path, params=params, data=body, headers=sent
             ) as answer,
         ):
-            return _read_rest(answer.status, dict(answer.headers), await answer.text())
+            return _read_rest(answer.status, _lower(answer.headers), await answer.text())
 
     async def call_grpc(self, method: str, request: Message | bytes, token: str | None = None) -> Outcome:
         """Call over gRPC at the edge."""
@@ -189,7 +190,7 @@ class Caller:
             self._slots,
             self._session.post(self.target.http + method, data=body, headers=headers) as answer,
         ):
-            return _read_web(method, answer.status, dict(answer.headers), await answer.read())
+            return _read_web(method, answer.status, _lower(answer.headers), await answer.read())
 
     def _channel(self, to: str, identity: str) -> grpc.aio.Channel:
         if (to, identity) not in self._channels:
@@ -287,13 +288,10 @@ def _query(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]
 
 
 def _start(channel: grpc.aio.Channel, method: str, raw: bytes, metadata: list[tuple[str, str]]) -> Any:
-    # Every call is read as a server stream: the wire is the same, and one loop reads them all.
-    policy = policies().get(method)
-    if policy is not None and policy.client_streaming:
-        stream: Any = channel.stream_stream(method)
-        return stream(iter([raw]), metadata=metadata, timeout=CALL_PATIENCE_SECONDS)
-    single: Any = channel.unary_stream(method)
-    return single(raw, metadata=metadata, timeout=CALL_PATIENCE_SECONDS)
+    # Every call is one message out and a stream in: on the wire all four arities look alike, and grpc.aio
+    # says INTERNAL when a stream out is refused before it is written (github.com/grpc/grpc/issues/36066).
+    call: Any = channel.unary_stream(method)
+    return call(raw, metadata=metadata, timeout=CALL_PATIENCE_SECONDS)
 
 
 def _parse(method: str, raw: bytes) -> Message:
@@ -333,6 +331,10 @@ def _reason(status: status_pb2.Status) -> str:
     return ""
 
 
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
 def _read_rest(http_status: int, headers: dict[str, str], text: str) -> Outcome:
     if http_status < 400:
         return Outcome("REST", "OK", "", "", (), http_status, headers, text)
@@ -347,7 +349,7 @@ def _read_rest(http_status: int, headers: dict[str, str], text: str) -> Outcome:
 
 
 def _read_web(method: str, http_status: int, headers: dict[str, str], body: bytes) -> Outcome:
-    trailers = {key.lower(): value for key, value in headers.items()}
+    trailers = dict(headers)
     responses = []
     for flags, raw in _frames(body):
         if flags & _TRAILERS_FLAG:

@@ -244,7 +244,7 @@ def assert_refused_alike(rest: Outcome, grpc: Outcome, code: str, reason: str, h
     """Hold both answers against what is expected, and their texts against what must not be said."""
     assert (rest.verdict, rest.http_status) == ((code, reason), http_status), rest
     assert grpc.verdict == (code, reason), grpc
-    assert rest.headers["Content-Type"] == "application/json"
+    assert rest.headers["content-type"] == "application/json"
     for outcome in (rest, grpc):
         assert outcome.message, outcome
         leaked = INTERNAL.search(outcome.message) or INTERNAL.search(outcome.text.replace("ErrorInfo", ""))
