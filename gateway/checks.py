@@ -15,7 +15,7 @@ from gateway.source import Place
 PEERS = frozenset({"user", "product", "order", "gateway", "operator"})
 # gRPC clients treat a larger maxAttempts as 5 (gRFC A6).
 MOST_ATTEMPTS = 5
-_REPEATABLE = "set `idempotency_level`, give the request a `request_id`, or remove `max_attempts`"
+_REPEATABLE = "set `idempotency_level`, give the request a required `request_id`, or remove `max_attempts`"
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ class Method:
     policy: "Policy | None"
     http: "HttpRule | None"
     idempotency_level: int
+    requires_request_id: bool
     comment: str
     sources: Sources
 
@@ -96,9 +97,8 @@ class Method:
 
     @property
     def repeatable(self) -> bool:
-        """Tell whether a call may be repeated: by idempotency_level, or by a request_id (AIP-155)."""
-        level = self.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN
-        return level or "request_id" in self.descriptor.input_type.fields_by_name
+        """Tell whether any call may be repeated: by idempotency_level or a required request_id (AIP-155)."""
+        return self.requires_request_id or self.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN
 
     @property
     def attempts(self) -> int:
@@ -231,9 +231,14 @@ class Contract:
             policy=self.option(method, "MethodOptions", POLICY),
             http=self.option(method, "MethodOptions", HTTP),
             idempotency_level=method.GetOptions().idempotency_level,
+            requires_request_id=self._requires_request_id(method),
             comment=self.sources.comment(str(method.full_name)),
             sources=self.sources,
         )
+
+    def _requires_request_id(self, method: MethodDescriptor) -> bool:
+        field = method.input_type.fields_by_name.get("request_id")
+        return field is not None and "REQUIRED" in self.behaviors(field)
 
 
 def seconds(duration: Any) -> float:

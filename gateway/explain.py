@@ -184,9 +184,9 @@ def _repeatable(method: Method) -> Rule:
         return Rule("repeatable", f"yes: {level}", method.option_place(_IDEMPOTENCY_LEVEL))
     if method.repeatable:
         field = f"{method.descriptor.input_type.full_name}.request_id"
-        return Rule("repeatable", "yes: the request has a request_id", method.sources.place(field))
+        return Rule("repeatable", "yes: every request carries a request_id", method.sources.place(field))
     place = method.sources.place(str(method.descriptor.full_name))
-    return Rule("repeatable", "no: neither idempotency_level nor request_id", place)
+    return Rule("repeatable", "no: neither idempotency_level nor a required request_id", place)
 
 
 def _line(rule: Rule) -> str:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 import commerce
 from commerce.policy.v1 import policy_pb2
 from commerce.user.v1 import role_pb2
+from google.api import field_behavior_pb2
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.duration_pb2 import Duration
@@ -62,7 +63,7 @@ class MethodPolicy:
     exposed: bool
     # Attempts in all, the first included; 1: none is repeated.
     max_attempts: int
-    # By idempotency_level or by a request_id in the request.
+    # By idempotency_level or by a required request_id in the request.
     repeatable: bool
     client_streaming: bool
     server_streaming: bool
@@ -139,8 +140,15 @@ def _cache_rule(rules: policy_pb2.Policy) -> CacheRule | None:
 
 
 def _is_repeatable(method: MethodDescriptor) -> bool:
-    level = method.GetOptions().idempotency_level
-    return level != MethodOptions.IDEMPOTENCY_UNKNOWN or "request_id" in method.input_type.fields_by_name
+    if method.GetOptions().idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN:
+        return True
+    # One that may be left out leaves a call that must not be repeated.
+    request_id = method.input_type.fields_by_name.get("request_id")
+    if request_id is None:
+        return False
+    return (
+        field_behavior_pb2.REQUIRED in request_id.GetOptions().Extensions[field_behavior_pb2.field_behavior]
+    )
 
 
 def _seconds(duration: Duration) -> float:
