@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 from services.errors import PageTokenInvalid
@@ -49,7 +49,17 @@ def decode_token(token: str, *, filter: str) -> dict[str, Any] | None:  # noqa: 
     check, body = raw[:_CHECK_BYTES], raw[_CHECK_BYTES:]
     if check != _check(body, filter):
         raise PageTokenInvalid("page_token is not valid for this list")
-    return {name: _from_json(value) for name, value in json.loads(body).items()}
+    try:
+        return _Key({name: _from_json(value) for name, value in json.loads(body).items()})
+    except (AttributeError, ArithmeticError, TypeError, ValueError):
+        raise PageTokenInvalid("page_token is not valid") from None
+
+
+class _Key(dict[str, Any]):
+    """A sort key; what a forged one lacks is the caller's fault."""
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise PageTokenInvalid("page_token is not valid")
 
 
 def _check(body: bytes, list_filter: str) -> bytes:
