@@ -19,8 +19,10 @@ from services.order.fulfilment import Fulfilment
 from services.order.payments import PaymentProvider
 from services.order.pipeline import Pipeline
 from services.order.servicer import OrderServicer
-from services.postgres import migrate, open_pool
+from services.postgres import open_pool
+from services.process import fail
 from services.rpc import open_channel, run, serve
+from services.schema import MigrationError, migrate
 from services.settings import (
     DatabaseSettings,
     MigrationSettings,
@@ -103,7 +105,10 @@ async def _migrate() -> None:
     settings = load_or_exit(MigrateSettings)
     telemetry.configure(_NAME, settings.telemetry)
     password = read_secret(settings.database.password_file)
-    await migrate(settings.database.url, _MIGRATIONS, password=password)
+    try:
+        await migrate(settings.database.url, _MIGRATIONS, password=password)
+    except MigrationError as error:
+        fail(str(error))
 
 
 def _now() -> datetime:

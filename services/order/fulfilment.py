@@ -50,7 +50,7 @@ class Fulfilment:
     def __init__(
         self,
         pool: Pool,
-        inventory: inventory_pb2_grpc.InventoryServiceStub,
+        inventory: "inventory_pb2_grpc.InventoryServiceAsyncStub",
         provider: PaymentProvider,
         clock: Callable[[], datetime],
     ) -> None:

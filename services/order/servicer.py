@@ -60,7 +60,7 @@ class OrderServicer(order_pb2_grpc.OrderServiceServicer):
         self,
         *,
         pool: Pool,
-        inventory: inventory_pb2_grpc.InventoryServiceStub,
+        inventory: "inventory_pb2_grpc.InventoryServiceAsyncStub",
         pipeline: Pipeline,
         events: EventLog,
         clock: Callable[[], datetime],
@@ -160,12 +160,11 @@ class OrderServicer(order_pb2_grpc.OrderServiceServicer):
             ],
         )
         try:
-            reservation: inventory_pb2.Reservation = await self._inventory.ReserveStock(request)
+            return await self._inventory.ReserveStock(request)
         except ServiceError as refusal:
             if refusal.reason == "RESERVATION_MISMATCH":
                 raise RequestIdReused("request_id was used before, for another request") from refusal
             raise
-        return reservation
 
     async def _place(self, placing: _Placing, reservation: inventory_pb2.Reservation) -> bytes:
         try:

@@ -25,18 +25,18 @@ from commerce.product.v1 import inventory_pb2, inventory_pb2_grpc, product_pb2, 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from deploy.local.certificates import Authority
-from services.channel import Channel
+from services.channel import open_channel
 from services.errors import ServiceError
 from services.events import EventLog
 from services.identity import Keys, TokenVerifier
 from services.money import to_money
 from services.order import store
-from services.order.domain import Order
+from services.order.domain import Order, ReservedLine, decide_place, place
 from services.order.fulfilment import Fulfilment
 from services.order.payments import PaymentProvider
 from services.order.pipeline import Pipeline
 from services.order.servicer import OrderServicer
-from services.postgres import Pool, connection, transaction
+from services.postgres import Connection, Pool, connection, transaction
 from services.product import store_reservations, store_stock
 from services.product.catalogue import ProductServicer
 from services.product.domain_inventory import State, movements
@@ -305,6 +305,20 @@ class Mesh:
         return count
 
 
+async def new_placed_order(
+    conn: Connection, *, user_id: UUID | None = None, at: datetime = datetime(2026, 1, 2, tzinfo=UTC)
+) -> Order:
+    """Write an order as PlaceOrder does, without its reservation."""
+    lines = [
+        ReservedLine(uuid4(), "SKU-1", "A lamp", 2, Decimal("12.345"), "EUR"),
+        ReservedLine(uuid4(), "SKU-2", "Ein Stück Käse", 1, Decimal("0.1"), "EUR"),
+    ]
+    placed = decide_place(uuid4(), user_id or uuid4(), lines, None)
+    order = place(placed, at)
+    await store.append_placed(conn, order, placed, OK)
+    return order
+
+
 def now() -> datetime:
     return datetime.now(UTC)
 
@@ -346,7 +360,7 @@ async def mesh(
         at_end.push_async_callback(stock_pool.close)
         await pool.execute("DELETE FROM order_tasks")
         product_port = await _serve_product(stock_pool, certificates, at_end)
-        products = Channel("product", f"127.0.0.1:{product_port}", certificates.files("order"), "{}")
+        products = open_channel("product", f"127.0.0.1:{product_port}", certificates.files("order"))
         at_end.push_async_callback(products.close)
         session = await at_end.enter_async_context(aiohttp.ClientSession())
         mesh = Mesh(
@@ -397,7 +411,7 @@ async def _serve_product(pool: Pool, certificates: Authority, at_end: AsyncExitS
     def register(server: grpc.aio.Server) -> Sequence[str]:
         product_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(pool), server)
         inventory_pb2_grpc.add_InventoryServiceServicer_to_server(InventoryServicer(pool), server)
-        return []
+        return ["commerce.product.v1.InventoryService"]
 
     return await _serve(register, certificates.files("product"), at_end)
 

@@ -32,6 +32,7 @@ from services.order.domain_events import (
 )
 from services.postgres import Pool, connection, constraint_name, transaction
 from tests.conftest import DatabaseHandle
+from tests.order.conftest import new_placed_order
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LEASE = timedelta(seconds=10)
@@ -51,15 +52,8 @@ async def pool(order_database: DatabaseHandle) -> AsyncIterator[Pool]:
 
 
 async def write_order(pool: Pool, *, user_id: UUID | None = None, at: datetime = NOW) -> Order:
-    lines = [
-        ReservedLine(uuid4(), "SKU-1", "A lamp", 2, Decimal("12.345"), "EUR"),
-        ReservedLine(uuid4(), "SKU-2", "Ein Stück Käse", 1, Decimal("0.1"), "EUR"),
-    ]
-    placed = decide_place(uuid4(), user_id or uuid4(), lines, None)
-    order = place(placed, at)
     async with transaction(pool) as conn:
-        await store.append_placed(conn, order, placed, "tok_ok")
-    return order
+        return await new_placed_order(conn, user_id=user_id, at=at)
 
 
 async def append(pool: Pool, order: Order, *events: object, at: datetime = NOW) -> Order:
