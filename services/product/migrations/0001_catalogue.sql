@@ -76,7 +76,10 @@ CREATE INDEX products_category_id_idx ON products (category_id, product_id);
 CREATE INDEX products_brand_idx ON products (brand, product_id) WHERE delete_time IS NULL;
 -- A search for a whole name finds it even where the name has no words.
 CREATE INDEX products_name_idx ON products USING hash (lower(name)) WHERE delete_time IS NULL;
-CREATE INDEX products_search_idx ON products USING gin (search) WHERE delete_time IS NULL;
+-- Every search reads the list of new words from end to end: at most 64 kB of it. With the default of 4 MB a
+-- search after an import took 10 times as long; with no list an import took twice as long.
+CREATE INDEX products_search_idx ON products USING gin (search) WITH (gin_pending_list_limit = 64)
+    WHERE delete_time IS NULL;
 
 DO $$
 DECLARE

@@ -1,0 +1,241 @@
+"""The product service as its callers meet it: a real server and channels, and a real database."""
+
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import grpc
+import jwt
+import pytest
+from commerce.product.v1 import (
+    category_pb2,
+    category_pb2_grpc,
+    inventory_pb2,
+    inventory_pb2_grpc,
+    product_pb2,
+    product_pb2_grpc,
+)
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from deploy.local.certificates import Authority
+from services.errors import ServiceError
+from services.identity import Keys, TokenVerifier
+from services.interceptors import Chain
+from services.money import to_money
+from services.postgres import Pool
+from services.product.catalogue import ProductServicer
+from services.product.categories import CategoryServicer
+from services.product.inventory import InventoryServicer
+from services.settings import TlsFiles
+from services.status import from_rpc_error
+from services.tls import ServerCertificates, client_credentials, read_pem
+from tests.conftest import DatabaseHandle
+
+ISSUER, AUDIENCE, KEY_ID = "https://commerce.local", "commerce", "test"
+SIGNING_KEY = Ed25519PrivateKey.generate()
+WRITER = "products.write inventory.read inventory.write"
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+def token(scope: str, subject: UUID | None = None) -> Metadata:
+    """Metadata of somebody who carries these scopes."""
+    now = int(time.time())
+    claims = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": str(subject or uuid4()),
+        "sid": str(uuid4()),
+        "jti": str(uuid4()),
+        "scope": scope,
+        "iat": now,
+        "exp": now + 900,
+    }
+    headers = {"kid": KEY_ID, "typ": "at+jwt"}
+    signed = jwt.encode(claims, SIGNING_KEY, algorithm="EdDSA", headers=headers)
+    return (("authorization", f"Bearer {signed}"),)
+
+
+async def error_of(call: Awaitable[Any]) -> ServiceError:
+    """What a call was refused with, as its caller sees it."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return from_rpc_error(caught.value)
+
+
+async def refusal(call: Awaitable[Any]) -> tuple[str, str]:
+    error = await error_of(call)
+    return str(error.code), error.reason
+
+
+_numbers = itertools.count(1)
+
+
+def some_product(**fields: Any) -> product_pb2.Product:
+    """A product for sale that no other test has."""
+    number = next(_numbers)
+    defaults: dict[str, Any] = {
+        "sku": f"SKU-{number}",
+        "name": f"Product {number}",
+        "price": to_money(Decimal("12.50"), "USD"),
+        "active": True,
+    }
+    return product_pb2.Product(**(defaults | fields))
+
+
+def lines(*quantities: tuple[product_pb2.Product, int]) -> list[inventory_pb2.ReserveStockLine]:
+    return [
+        inventory_pb2.ReserveStockLine(product_id=product.product_id, quantity=quantity)
+        for product, quantity in quantities
+    ]
+
+
+class Shop:
+    """A running product service, and the calls that tests make of it again and again."""
+
+    def __init__(self, pool: Pool, edge: grpc.aio.Channel, order: grpc.aio.Channel) -> None:
+        self.pool = pool
+        # As people come: through the edge.
+        self.products: Any = product_pb2_grpc.ProductServiceStub(edge)
+        self.categories: Any = category_pb2_grpc.CategoryServiceStub(edge)
+        self.stock: Any = inventory_pb2_grpc.InventoryServiceStub(edge)
+        # With the order service's certificate.
+        self.holds: Any = inventory_pb2_grpc.InventoryServiceStub(order)
+        self.writer = token(WRITER)
+
+    async def create(self, stock: int = 0, **fields: Any) -> product_pb2.Product:
+        """Add a product, with units of it."""
+        request = product_pb2.CreateProductRequest(product=some_product(**fields))
+        product: product_pb2.Product = await self.products.CreateProduct(request, metadata=self.writer)
+        if stock:
+            await self.adjust(product, stock)
+        return product
+
+    async def adjust(self, product: product_pb2.Product, delta: int, **fields: Any) -> inventory_pb2.Stock:
+        request = inventory_pb2.AdjustStockRequest(product_id=product.product_id, delta=delta, **fields)
+        stock: inventory_pb2.Stock = await self.stock.AdjustStock(request, metadata=self.writer)
+        return stock
+
+    async def get(self, product_id: str, metadata: Metadata = ()) -> product_pb2.Product:
+        request = product_pb2.GetProductRequest(product_id=product_id)
+        product: product_pb2.Product = await self.products.GetProduct(request, metadata=metadata)
+        return product
+
+    async def search(self, query: str, **fields: Any) -> product_pb2.SearchProductsResponse:
+        request = product_pb2.SearchProductsRequest(query=query, **fields)
+        found: product_pb2.SearchProductsResponse = await self.products.SearchProducts(request)
+        return found
+
+    async def create_category(self, display_name: str, parent_id: str = "") -> category_pb2.Category:
+        category = category_pb2.Category(display_name=display_name, parent_id=parent_id)
+        request = category_pb2.CreateCategoryRequest(category=category)
+        created: category_pb2.Category = await self.categories.CreateCategory(request, metadata=self.writer)
+        return created
+
+    async def levels(self, product: product_pb2.Product) -> tuple[int, int, int]:
+        """Units that are free, held and committed."""
+        request = inventory_pb2.GetStockRequest(product_id=product.product_id)
+        stock = await self.stock.GetStock(request, metadata=self.writer)
+        assert stock.on_hand == stock.free + stock.held + stock.committed
+        return stock.free, stock.held, stock.committed
+
+    async def reserve(
+        self, order_id: str, *quantities: tuple[product_pb2.Product, int], **fields: Any
+    ) -> inventory_pb2.Reservation:
+        request = inventory_pb2.ReserveStockRequest(order_id=order_id, lines=lines(*quantities), **fields)
+        reservation: inventory_pb2.Reservation = await self.holds.ReserveStock(request)
+        return reservation
+
+    async def commit(self, order_id: str) -> inventory_pb2.Reservation:
+        request = inventory_pb2.CommitReservationRequest(order_id=order_id)
+        reservation: inventory_pb2.Reservation = await self.holds.CommitReservation(request)
+        return reservation
+
+    async def release(self, order_id: str) -> inventory_pb2.Reservation:
+        request = inventory_pb2.ReleaseReservationRequest(order_id=order_id)
+        reservation: inventory_pb2.Reservation = await self.holds.ReleaseReservation(request)
+        return reservation
+
+    async def lapse(self, order_id: str) -> None:
+        """Let the time of a hold be over."""
+        await self.pool.execute(
+            """
+            UPDATE reservations
+               SET expire_time = clock_timestamp() - interval '1 second'
+             WHERE order_id = $1
+            """,
+            UUID(order_id),
+        )
+
+    async def assert_books_balance(self) -> None:
+        verdict = await self.stock.VerifyStock(inventory_pb2.VerifyStockRequest(), metadata=self.writer)
+        assert verdict.checked_count > 0
+        assert list(verdict.divergent_product_ids) == []
+        assert list(verdict.unclaimed_product_ids) == []
+
+    async def events(self, stream: str) -> list[tuple[int, str, dict[str, Any]]]:
+        """What the log holds of one aggregate: versions, types, data."""
+        rows = await self.pool.fetch(
+            "SELECT version, type, data::text AS data FROM events WHERE stream = $1 ORDER BY version", stream
+        )
+        return [(row["version"], row["type"], json.loads(row["data"])) for row in rows]
+
+    async def event_types(self, stream: str) -> list[str]:
+        return [event_type for _, event_type, _ in await self.events(stream)]
+
+    async def count_events(self) -> int:
+        count: int = await self.pool.fetchval("SELECT count(*) FROM events")
+        return count
+
+    async def load(
+        self, rows: Iterable[product_pb2.ImportProductsRequest]
+    ) -> product_pb2.ImportProductsResponse:
+        report: product_pb2.ImportProductsResponse = await self.products.ImportProducts(
+            iter(rows), metadata=self.writer
+        )
+        return report
+
+
+@pytest.fixture(scope="session")
+def product_database(database: Callable[[str], DatabaseHandle]) -> DatabaseHandle:
+    return database("product")
+
+
+@pytest.fixture
+async def pool(product_database: DatabaseHandle) -> AsyncIterator[Pool]:
+    opened = await product_database.pool()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def shop(pool: Pool, certificates: Authority) -> AsyncIterator[Shop]:
+    async with AsyncExitStack() as at_end:
+        yield await _open_shop(pool, certificates, at_end)
+
+
+async def _fetch_keys() -> Keys:
+    return {KEY_ID: SIGNING_KEY.public_key()}
+
+
+async def _open_shop(pool: Pool, certificates: Authority, at_end: AsyncExitStack) -> Shop:
+    server = grpc.aio.server(interceptors=[Chain(TokenVerifier(ISSUER, AUDIENCE, _fetch_keys), 200)])
+    product_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(pool), server)
+    category_pb2_grpc.add_CategoryServiceServicer_to_server(CategoryServicer(pool), server)
+    inventory_pb2_grpc.add_InventoryServiceServicer_to_server(InventoryServicer(pool), server)
+    credentials = ServerCertificates(certificates.files("product")).credentials()
+    port = server.add_secure_port("127.0.0.1:0", credentials)
+    await server.start()
+    at_end.push_async_callback(server.stop, None)
+    edge = await at_end.enter_async_context(channel(port, certificates.files("edge")))
+    order = await at_end.enter_async_context(channel(port, certificates.files("order")))
+    return Shop(pool, edge, order)
+
+
+def channel(port: int, files: TlsFiles) -> grpc.aio.Channel:
+    return grpc.aio.secure_channel(f"127.0.0.1:{port}", client_credentials(read_pem(files)))

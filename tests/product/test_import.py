@@ -1,0 +1,201 @@
+"""ImportProducts: each row has a result, and the same rows again change nothing."""
+
+import asyncio
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from commerce.product.v1 import category_pb2, product_pb2
+
+from services.money import to_decimal, to_money
+from tests.product.conftest import Shop, refusal, some_product
+from tests.product.real_rows import Row, bestbuy_rows, icecat_rows, jlcparts_rows
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs the shared catalogues")
+
+
+def row(number: int, path: tuple[str, ...] = (), quantity: int = 0, **fields: Any) -> Row:
+    return Row(
+        row_number=number, product=some_product(**fields), category_path=path, initial_quantity=quantity
+    )
+
+
+def counts(report: product_pb2.ImportProductsResponse) -> tuple[int, int, int, int]:
+    """Rows that were created, updated, unchanged, failed."""
+    return report.created_count, report.updated_count, report.unchanged_count, report.failed_count
+
+
+async def by_sku(shop: Shop, sku: str) -> product_pb2.Product:
+    request = product_pb2.ListProductsRequest(sku=sku, show_inactive=True)
+    [product] = (await shop.products.ListProducts(request, metadata=shop.writer)).products
+    found: product_pb2.Product = product
+    return found
+
+
+async def test_rows_create_products_categories_and_stock(shop: Shop) -> None:
+    root = f"Root {uuid4()}"
+    rows = [
+        row(1, (root, "Phones "), 7, attributes={"Farbe": "blau"}),
+        row(2, (root, " Phones"), price=to_money(Decimal("0.0002"), "USD")),
+        row(3, (root,)),
+        row(4),
+    ]
+    assert counts(await shop.load(rows)) == (4, 0, 0, 0)
+    first, second, third, fourth = [await by_sku(shop, each.product.sku) for each in rows]
+    assert dict(first.attributes) == {"Farbe": "blau"}
+    assert to_decimal(second.price) == Decimal("0.0002")
+    assert first.category_id == second.category_id != third.category_id
+    assert fourth.category_id == ""
+    category = await shop.categories.GetCategory(
+        category_pb2.GetCategoryRequest(category_id=first.category_id)
+    )
+    assert list(category.path) == [root, "Phones"]
+    assert await shop.event_types(f"category/{first.category_id}") == ["CategoryCreated"]
+    assert await shop.levels(first) == (7, 0, 0)
+    assert await shop.levels(second) == (0, 0, 0)
+    [(version, event_type, data)] = await shop.events(f"stock/{first.product_id}")
+    assert (version, event_type, data["delta"]) == (1, "StockAdjusted", 7)
+    assert (await shop.adjust(first, 1)).free == 8
+    await shop.assert_books_balance()
+
+
+async def test_the_same_rows_again_write_nothing(shop: Shop) -> None:
+    rows = [row(number, (f"Again {uuid4()}",), 3) for number in range(5)]
+    await shop.load(rows)
+    before = await shop.count_events()
+    versions = "SELECT sum(version), max(update_time), max(xmin::text::bigint) FROM products"
+    written = await shop.pool.fetchrow(versions)
+    assert counts(await shop.load(rows)) == (0, 0, 5, 0)
+    assert await shop.count_events() == before
+    assert await shop.pool.fetchrow(versions) == written
+
+
+async def test_a_changed_row_updates_its_product_and_not_its_stock(shop: Shop) -> None:
+    first = row(1, quantity=7, description="Old")
+    await shop.load([first])
+    first.product.description = "New"
+    first.initial_quantity = 100
+    assert counts(await shop.load([first])) == (0, 1, 0, 0)
+    product = await by_sku(shop, first.product.sku)
+    assert product.description == "New"
+    assert await shop.levels(product) == (7, 0, 0)
+    [_, (version, event_type, data)] = await shop.events(f"product/{product.product_id}")
+    assert (version, event_type, data["changed_fields"]) == (2, "ProductUpdated", ["description"])
+
+
+async def test_of_two_rows_with_one_sku_the_later_wins_and_both_count(shop: Shop) -> None:
+    first = row(1, quantity=5, name="First")
+    rows = [first, row(2, sku=first.product.sku, name="Second"), row(3, sku=first.product.sku, name="Second")]
+    assert counts(await shop.load(rows)) == (1, 1, 1, 0)
+    product = await by_sku(shop, first.product.sku)
+    assert product.name == "Second"
+    assert await shop.levels(product) == (5, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (row(2, sku=""), "INVALID_REQUEST"),
+        (row(2, sku="x" * 65), "INVALID_REQUEST"),
+        (row(2, name=""), "INVALID_REQUEST"),
+        (row(2, name="a\0"), "INVALID_REQUEST"),
+        (row(2, description="x" * 10_001), "INVALID_REQUEST"),
+        (row(2, price=to_money(Decimal("-0.01"), "USD")), "INVALID_REQUEST"),
+        (row(2, price=to_money(Decimal(1), "$")), "INVALID_REQUEST"),
+        (row(2, image_urls=["no uri"]), "INVALID_REQUEST"),
+        (row(2, attributes={"a": "x" * 2001}), "INVALID_REQUEST"),
+        (row(2, quantity=-1), "INVALID_REQUEST"),
+        (row(2, quantity=2**62), "INVALID_REQUEST"),
+        (row(2, ("A", "")), "CATEGORY_PATH_INVALID"),
+        (row(2, ("A",) * 50), "CATEGORY_PATH_INVALID"),
+        (Row(row_number=2), "INVALID_REQUEST"),
+        (Row(row_number=2, product=product_pb2.Product(sku="no price", name="n")), "INVALID_REQUEST"),
+    ],
+)
+async def test_a_bad_row_fails_alone(shop: Shop, bad: Row, reason: str) -> None:
+    good = [row(1), row(3)]
+    report = await shop.load([good[0], bad, good[1]])
+    assert counts(report) == (2, 0, 0, 1)
+    [issue] = report.issues
+    assert (issue.row_number, issue.sku, issue.reason) == (2, bad.product.sku, reason)
+    assert issue.message
+    assert (await by_sku(shop, good[1].product.sku)).name == good[1].product.name
+
+
+async def test_the_first_thousand_failures_are_told_and_all_are_counted(shop: Shop) -> None:
+    report = await shop.load(Row(row_number=number) for number in range(1, 1102))
+    assert counts(report) == (0, 0, 0, 1101)
+    assert [issue.row_number for issue in report.issues] == list(range(1, 1001))
+
+
+async def test_an_empty_import_is_an_empty_report(shop: Shop) -> None:
+    assert counts(await shop.load([])) == (0, 0, 0, 0)
+
+
+async def test_an_import_needs_the_scope(shop: Shop) -> None:
+    assert await refusal(shop.products.ImportProducts(iter([row(1)]))) == (
+        "UNAUTHENTICATED",
+        "TOKEN_MISSING",
+    )
+
+
+async def test_imports_of_the_same_rows_at_once_make_each_product_once(shop: Shop) -> None:
+    root = f"Twins {uuid4()}"
+    rows = [row(number, (root, str(number % 7)), 1) for number in range(450)]
+    mixed = [rows, rows[::-1], rows[200:] + rows[:200]]
+    reports = await asyncio.gather(*(shop.load(each) for each in mixed))
+    total = Counter[str]()
+    for report in reports:
+        total.update(created=report.created_count, same=report.unchanged_count, failed=report.failed_count)
+    assert total == Counter(created=450, same=900, failed=0)
+    await shop.assert_books_balance()
+
+
+async def test_a_category_removed_between_two_batches_is_made_again(shop: Shop) -> None:
+    root = f"Gone {uuid4()}"
+    first, second = row(1, (root,)), row(2, (root,))
+
+    async def rows() -> Any:
+        yield first
+        # The second row of the same sku ends the first batch.
+        yield Row(row_number=1, product=first.product)
+        yield first
+        category_id = None
+        while category_id is None:
+            await asyncio.sleep(0.01)
+            category_id = await shop.pool.fetchval(
+                "SELECT category_id FROM categories WHERE display_name = $1", root
+            )
+        await asyncio.sleep(0.05)
+        await shop.pool.execute("UPDATE products SET category_id = NULL WHERE category_id = $1", category_id)
+        await shop.pool.execute("DELETE FROM categories WHERE category_id = $1", category_id)
+        yield second
+
+    report = await shop.products.ImportProducts(rows(), metadata=shop.writer)
+    assert report.failed_count == 0
+    assert (await by_sku(shop, second.product.sku)).category_id
+
+
+@needs_data
+async def test_real_catalogues_get_a_result_for_every_row(shop: Shop) -> None:
+    for rows in (list(jlcparts_rows(DATA, 3000)), list(icecat_rows(DATA, 2000))):
+        created = counts(await shop.load(rows))
+        assert created[0] + created[3] == len(rows)
+        assert created[3] <= len(rows) // 20
+        again = counts(await shop.load(rows))
+        assert again == (0, 0, created[0], created[3])
+    await shop.assert_books_balance()
+
+
+@needs_data
+async def test_bestbuy_twice_changes_nothing(shop: Shop) -> None:
+    rows = bestbuy_rows(DATA)
+    first = await shop.load(rows)
+    assert (first.created_count + first.unchanged_count, first.failed_count) == (3291, 0)
+    before = await shop.count_events()
+    assert counts(await shop.load(rows)) == (0, 0, 3291, 0)
+    assert await shop.count_events() == before
