@@ -46,7 +46,7 @@ lint: install ## Ruff, types, rooms, SQL, contract, and generated/ is current
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/squawk --assume-in-transaction services/migrations/*.sql services/*/migrations/*.sql
+	$(BIN)/squawk --config .squawk.toml services/migrations/*.sql services/*/migrations/*.sql
 	$(BIN)/python -m gateway.contract_checks
 	$(BIN)/python -m gateway.generate --check
 
