@@ -3,11 +3,11 @@
 import asyncio
 import json
 import os
-import random
 import subprocess
 import sys
 from pathlib import Path
-from uuid import uuid4
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from commerce.user.v1 import role_pb2, user_pb2
@@ -17,8 +17,9 @@ from tests.world import USERS, World, log_in, new_customer
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="session")]
 
 DOCUMENT = Path(__file__).parents[2] / "generated" / "openapi.json"
-# What an answer must keep to. Whether bad input is refused is the other tests' subject: the edge
-# drops unknown JSON fields, by design.
+VERBS = {"get", "put", "post", "patch", "delete"}
+# Every answer keeps to the document. Whether bad input is refused is for other tests: the edge drops
+# unknown JSON fields, which Schemathesis takes for bad input.
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -26,36 +27,55 @@ CHECKS = (
     "response_headers_conformance",
     "response_schema_conformance",
 )
-EXAMPLES_PER_OPERATION = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "12"))
-PATIENCE_SECONDS = 240
+EXAMPLES_PER_OPERATION = 6
+PATIENCE_SECONDS = 300
 
 
 async def test_no_answer_is_outside_the_document(world: World, tmp_path: Path) -> None:
-    seed = int(os.environ.get("SCHEMATHESIS_SEED") or random.randrange(1 << 32))
-    print(f"SCHEMATHESIS_SEED={seed}")
+    seed = os.environ.get("SCHEMATHESIS_SEED", "1")
+    document = _without_default_answers()
+    (tmp_path / "openapi.json").write_text(json.dumps(document), encoding="utf-8")
     token = await _administrator(world)
-    report = tmp_path / "report.ndjson"
     program = [
         Path(sys.executable).with_name("schemathesis"),
-        *("run", DOCUMENT, "--url", world.caller.target.http),
+        *("run", "openapi.json", "--url", world.caller.target.http),
         *("--header", f"Authorization: Bearer {token}"),
-        *("--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing"),
-        *("--max-examples", str(EXAMPLES_PER_OPERATION), "--seed", str(seed), "--workers", "2"),
-        *("--request-timeout", "10", "--generation-database", "none", "--continue-on-failure"),
-        *("--report", "ndjson", "--report-ndjson-path", report, "--no-color", "--warnings", "off"),
+        *("--checks", ",".join(CHECKS), "--phases", "coverage,fuzzing", "--continue-on-failure"),
+        *("--max-examples", str(EXAMPLES_PER_OPERATION), "--seed", seed, "--workers", "4"),
+        *("--request-timeout", "10", "--generation-database", "none"),
+        *("--report", "junit", "--report-junit-path", "report.xml", "--no-color", "--warnings", "off"),
     ]
-    done = await asyncio.to_thread(
-        subprocess.run,
-        program,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_SECONDS,
-        cwd=tmp_path,
-    )
+    done = await asyncio.to_thread(_run, program, tmp_path)
     assert done.returncode == 0, f"SCHEMATHESIS_SEED={seed}\n{done.stdout[-20_000:]}{done.stderr[-2_000:]}"
-    untried = _operations() - _tried(report)
-    assert not untried, untried
+    tried = {case.get("name") for case in ElementTree.parse(tmp_path / "report.xml").iter("testcase")}
+    assert tried == _operations(document)
+
+
+def _run(program: list[str | Path], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        program, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS, cwd=folder
+    )
+
+
+def _without_default_answers() -> dict[str, Any]:
+    """Read the document without its catch-all answers: nothing would be outside of them."""
+    document: dict[str, Any] = json.loads(DOCUMENT.read_text(encoding="utf-8"))
+    for operation in _each_operation(document).values():
+        operation["responses"].pop("default", None)
+    return document
+
+
+def _each_operation(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        f"{verb.upper()} {path}": operation
+        for path, verbs in document["paths"].items()
+        for verb, operation in verbs.items()
+        if verb in VERBS
+    }
+
+
+def _operations(document: dict[str, Any]) -> set[str]:
+    return set(_each_operation(document))
 
 
 async def _administrator(world: World) -> str:
