@@ -3,11 +3,11 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 from commerce.user.v1 import role_pb2, user_pb2
@@ -36,7 +36,7 @@ async def test_no_answer_is_outside_the_document(world: World, tmp_path: Path) -
     document = _without_default_answers()
     (tmp_path / "openapi.json").write_text(json.dumps(document), encoding="utf-8")
     token = await _administrator(world)
-    program = [
+    program: list[str | Path] = [
         Path(sys.executable).with_name("schemathesis"),
         *("run", "openapi.json", "--url", world.caller.target.http),
         *("--header", f"Authorization: Bearer {token}"),
@@ -47,8 +47,8 @@ async def test_no_answer_is_outside_the_document(world: World, tmp_path: Path) -
     ]
     done = await asyncio.to_thread(_run, program, tmp_path)
     assert done.returncode == 0, f"SCHEMATHESIS_SEED={seed}\n{done.stdout[-20_000:]}{done.stderr[-2_000:]}"
-    tried = {case.get("name") for case in ElementTree.parse(tmp_path / "report.xml").iter("testcase")}
-    assert tried == _operations(document)
+    report = (tmp_path / "report.xml").read_text(encoding="utf-8")
+    assert set(re.findall(r'<testcase name="([^"]+)"', report)) == set(_operations(document))
 
 
 def _run(program: list[str | Path], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -60,22 +60,18 @@ def _run(program: list[str | Path], folder: Path) -> subprocess.CompletedProcess
 def _without_default_answers() -> dict[str, Any]:
     """Read the document without its catch-all answers: nothing would be outside of them."""
     document: dict[str, Any] = json.loads(DOCUMENT.read_text(encoding="utf-8"))
-    for operation in _each_operation(document).values():
+    for operation in _operations(document).values():
         operation["responses"].pop("default", None)
     return document
 
 
-def _each_operation(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {
         f"{verb.upper()} {path}": operation
         for path, verbs in document["paths"].items()
         for verb, operation in verbs.items()
         if verb in VERBS
     }
-
-
-def _operations(document: dict[str, Any]) -> set[str]:
-    return set(_each_operation(document))
 
 
 async def _administrator(world: World) -> str:

@@ -120,7 +120,7 @@ def _edge(place: Place, folder: Path, product: str) -> Part:
     bootstrap = write_edge(
         edge_place, Path(gateway.__file__).parents[1] / "generated" / "envoy", folder / "edge"
     )
-    program = [
+    program: list[str | Path] = [
         binary(),
         "-c",
         bootstrap,
