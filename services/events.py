@@ -52,7 +52,12 @@ _PAGE = 200
 _POLL_SECONDS = 1.0
 _HEARTBEAT_SECONDS = 5.0
 
-_LOST: tuple[type[Exception], ...] = (*CONNECT_ERRORS, asyncpg.InterfaceError, asyncpg.PostgresError)
+_LOST: tuple[type[Exception], ...] = (
+    *CONNECT_ERRORS,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresError,
+)
 
 # The logs whose sequencer runs in this process.
 _awake: "set[EventLog]" = set()

@@ -65,6 +65,8 @@ _UNAVAILABLE: tuple[type[Exception], ...] = (
     asyncpg.InsufficientResourcesError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.ReadOnlySQLTransactionError,
+    # Its answer on a connection that the server is ending at this moment.
+    asyncpg.InternalClientError,
     ConnectionError,
 )
 # Text that no column can hold, such as U+0000.
