@@ -36,7 +36,8 @@ def _method_config(method: Method) -> Json:
             "initialBackoff": "0.025s",
             "maxBackoff": "0.5s",
             "backoffMultiplier": 2,
-            "retryableStatusCodes": ["UNAVAILABLE"],
+            # CANCELLED by the peer: it is stopping, and the call reached no handler.
+            "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
         },
     }
 

@@ -128,7 +128,7 @@ def _client(method: Method) -> Iterator[Rule]:
     yield Rule("deadline", "its own or what remains of its caller's less 20 ms, whichever is less")
     yield _repeatable(method)
     if method.attempts > 1:
-        text = f"{method.attempts} attempts in all on UNAVAILABLE, with backoff and a budget"
+        text = f"{method.attempts} attempts in all on UNAVAILABLE or CANCELLED, with backoff and a budget"
         yield Rule("retries", text, method.place("max_attempts"))
     else:
         yield Rule("retries", "none, except for calls that never left")

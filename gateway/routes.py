@@ -20,7 +20,9 @@ _FRAME_PREFIX_BYTES = 5
 # How often a call that certainly reached no handler is tried again.
 _SAFE_RETRIES = 2
 _PREVIOUS_HOSTS = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
-_SAFE_TO_RETRY = "connect-failure,refused-stream,reset-before-request"
+# gRPC's server answers CANCELLED to what arrives between its stop and the edge's hearing of it; calls that
+# did reach a handler end by their deadlines, well before a stopping server would cancel them.
+_SAFE_TO_RETRY = "cancelled,connect-failure,refused-stream,reset-before-request"
 _STREAM_IDLE_SECONDS = 60
 # Enabled for 0 % of the calls, which is the default.
 _UNLIMITED = filter_config(

@@ -5,7 +5,6 @@ from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from services.errors import (
-    Cancelled,
     Code,
     DeadlineExceeded,
     FieldViolation,
@@ -24,7 +23,8 @@ DETAILS_KEY = "grpc-status-details-bin"
 _WITHOUT_DETAILS: dict[grpc.StatusCode, tuple[type[ServiceError], str]] = {
     grpc.StatusCode.UNAVAILABLE: (ServiceUnavailable, "a service that is needed cannot be reached"),
     grpc.StatusCode.DEADLINE_EXCEEDED: (DeadlineExceeded, "the deadline passed"),
-    grpc.StatusCode.CANCELLED: (Cancelled, "the call was cancelled"),
+    # By the peer, not by us: gRPC's server answers so what arrives after its stop and reaches no handler.
+    grpc.StatusCode.CANCELLED: (ServiceUnavailable, "a service that is needed is restarting"),
     grpc.StatusCode.RESOURCE_EXHAUSTED: (Overloaded, "a service that is needed is overloaded"),
     grpc.StatusCode.UNIMPLEMENTED: (MethodUnknown, "a service that is needed does not know the method"),
 }
