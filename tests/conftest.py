@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: a real PostgreSQL cluster, fresh databases in it, and certificates."""
+"""Fixtures shared by all tests: PostgreSQL with fresh databases, certificates, and a whole running mesh."""
 
 import asyncio
 import itertools
@@ -11,16 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import pytest
 
 from deploy.local import postgres
 from deploy.local.certificates import Authority
+from services.postgres import Pool, migrate, open_pool
+from services.settings import DatabaseSettings
+from tests.stack import Stack, running_stack
 
-if TYPE_CHECKING:
-    from services.postgres import Pool
-    from services.settings import DatabaseSettings
+__all__ = ["DatabaseHandle", "RunningCluster", "Stack", "free_port"]
 
 T = TypeVar("T")
 
@@ -66,17 +67,13 @@ class DatabaseHandle:
     password_file: Path
 
     @property
-    def settings(self) -> "DatabaseSettings":
+    def settings(self) -> DatabaseSettings:
         """What a service of this database would be started with."""
-        from services.settings import DatabaseSettings  # noqa: PLC0415
-
         url = f"postgresql://{self.name}_app@127.0.0.1:{self.port}/{self.name}"
         return DatabaseSettings(url=url, password_file=self.password_file)
 
-    async def pool(self) -> "Pool":
+    async def pool(self) -> Pool:
         """Open a pool as the app role; the caller closes it."""
-        from services.postgres import open_pool  # noqa: PLC0415
-
         return await open_pool(self.settings)
 
 
@@ -126,8 +123,6 @@ def database(
 
 
 async def _make_database(running: RunningCluster, service: str, name: str, folder: Path) -> DatabaseHandle:
-    from services.postgres import migrate  # noqa: PLC0415
-
     owner, app = f"{name}_owner", f"{name}_app"
     passwords = {owner: secrets.token_urlsafe(24), app: secrets.token_urlsafe(24)}
     connection = await postgres.connect(running.superuser_dsn)
@@ -149,3 +144,10 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     authority = Authority(tmp_path_factory.mktemp("certificates"))
     authority.issue_missing(datetime.now(UTC))
     return authority
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """A whole running mesh, seeded, whose rate limits do not stop a test. Started at its first use."""
+    with running_stack("--rate-limit-scale", "1000") as running:
+        yield running

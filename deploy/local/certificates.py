@@ -237,8 +237,6 @@ def _alternative_names(identity: str) -> list[x509.GeneralName]:
     if identity in SERVER_IDENTITIES:
         # gRPC's clients compare host names, never URIs: by this one they know whom they reached.
         names.append(x509.DNSName(f"{identity}.{TRUST_DOMAIN}"))
-    if identity in SERVER_IDENTITIES:
-        names.append(x509.DNSName(f"{identity}.{TRUST_DOMAIN}"))
     if identity in (*SERVER_IDENTITIES, PUBLIC):
         names += [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     return names

@@ -176,7 +176,7 @@ async def _migrate(blueprint: Blueprint, service: str) -> None:
     except (OSError, MigrationError, asyncpg.PostgresError) as error:
         raise StartFailed(
             f"The migrations of {database} failed: {error}",
-            "A database newer than this program needs the newer program.",
+            "Or start anew with another data folder: --data.",
         ) from error
 
 

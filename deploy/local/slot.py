@@ -143,7 +143,7 @@ class Slot:
     def _change(self, state: str) -> None:
         if state == "ready":
             self._since = datetime.now(UTC)
-        if state != self._state or state == "restarting":
+        if state != self._state:
             log.info("%s is %s", self.part.name, state)
         self._state = state
         self._on_change()
