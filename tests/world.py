@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -140,6 +140,18 @@ async def new_customer(caller: Caller) -> Person:
     return Person(
         created.user_id, session.tokens.access_token, email=email, session_id=session.session.session_id
     )
+
+
+async def new_person(caller: Caller, admin: str, role: str) -> Person:
+    """Register somebody, let an administrator give them a role instead of customer, and log in again."""
+    person = await new_customer(caller)
+    request = user_pb2.UpdateUserRequest(
+        user=user_pb2.User(user_id=person.user_id, roles=[f"ROLE_{role.upper()}"])
+    )
+    request.update_mask.paths.append("roles")
+    _ = (await caller.call_rest(USERS + "UpdateUser", request, admin)).response
+    session = await log_in(caller, person.email)
+    return replace(person, token=session.tokens.access_token, session_id=session.session.session_id)
 
 
 async def log_in(caller: Caller, email: str) -> auth_pb2.CreateSessionResponse:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commerce.user.v1 import role_pb2, user_pb2
 
-from tests.world import USERS, World, log_in, new_customer
+from tests.world import World, new_person
 
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="session")]
 
@@ -35,7 +34,8 @@ async def test_no_answer_is_outside_the_document(world: World, tmp_path: Path) -
     seed = os.environ.get("SCHEMATHESIS_SEED", "1")
     document = _without_default_answers()
     (tmp_path / "openapi.json").write_text(json.dumps(document), encoding="utf-8")
-    token = await _administrator(world)
+    # An administrator whom the run may rename, log out and delete.
+    token = (await new_person(world.caller, world.admin, "admin")).token
     program: list[str | Path] = [
         Path(sys.executable).with_name("schemathesis"),
         *("run", "openapi.json", "--url", world.caller.target.http),
@@ -72,13 +72,3 @@ def _operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
         for verb, operation in verbs.items()
         if verb in VERBS
     }
-
-
-async def _administrator(world: World) -> str:
-    """Make an administrator whom the run may rename, log out and delete."""
-    person = await new_customer(world.caller)
-    user = user_pb2.User(user_id=person.user_id, roles=[role_pb2.ROLE_ADMIN])
-    request = user_pb2.UpdateUserRequest(user=user)
-    request.update_mask.paths.append("roles")
-    _ = (await world.caller.call_rest(USERS + "UpdateUser", request, world.admin)).response
-    return (await log_in(world.caller, person.email)).tokens.access_token
