@@ -44,6 +44,8 @@ def _status(value: int, comparison: str = "EQ") -> Json:
 _TOO_LARGE = "The request is larger than this method takes."
 _UNAVAILABLE = "The service cannot be reached right now; try again shortly."
 _TOO_LATE = "The call did not finish in time."
+_UNKNOWN = "There is no such method: check the path and the verb."
+_INTERNAL = "Something went wrong on our side."
 
 # The first match wins.
 REFUSALS = (
@@ -106,7 +108,7 @@ REFUSALS = (
         404,
         code_pb2.UNIMPLEMENTED,
         "METHOD_UNKNOWN",
-        "There is no such method: check the path and the verb.",
+        _UNKNOWN,
     ),
     Refusal(_status(408), 408, code_pb2.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", _TOO_LATE),
     Refusal(_status(413), 413, code_pb2.RESOURCE_EXHAUSTED, "REQUEST_TOO_LARGE", _TOO_LARGE),
@@ -119,7 +121,7 @@ REFUSALS = (
         "Too many calls: wait as long as the header retry-after says.",
     ),
     Refusal(_status(504), 504, code_pb2.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", _TOO_LATE),
-    Refusal(_status(500), 500, code_pb2.INTERNAL, "INTERNAL", "Something went wrong on our side."),
+    Refusal(_status(500), 500, code_pb2.INTERNAL, "INTERNAL", _INTERNAL),
     # Connection failures, resets, open circuit breakers, no healthy host, an edge out of memory.
     Refusal(_status(500, "GE"), 503, code_pb2.UNAVAILABLE, "SERVICE_UNAVAILABLE", _UNAVAILABLE),
     Refusal(
@@ -130,6 +132,20 @@ REFUSALS = (
         "The request is not one that this server answers.",
     ),
 )
+
+# What gRPC's own server says without details: by code, the reason our services would give.
+_WITHOUT_DETAILS = {
+    code_pb2.CANCELLED: ("CANCELLED", "The call was cancelled."),
+    code_pb2.UNKNOWN: ("INTERNAL", _INTERNAL),
+    code_pb2.DEADLINE_EXCEEDED: ("DEADLINE_EXCEEDED", _TOO_LATE),
+    code_pb2.RESOURCE_EXHAUSTED: (
+        "OVERLOADED",
+        "The service has too much to do right now; try again shortly.",
+    ),
+    code_pb2.UNIMPLEMENTED: ("METHOD_UNKNOWN", _UNKNOWN),
+    code_pb2.INTERNAL: ("INTERNAL", _INTERNAL),
+    code_pb2.UNAVAILABLE: ("SERVICE_UNAVAILABLE", _UNAVAILABLE),
+}
 
 # REST callers: never gRPC, or gRPC only since the transcoder made it so.
 _NOT_GRPC: Json = {
@@ -154,6 +170,22 @@ _NOT_GRPC: Json = {
 def local_replies() -> Json:
     """Return Envoy's local_reply_config for every refusal, for JSON and for gRPC callers."""
     return {"mappers": [mapper for refusal in REFUSALS for mapper in (_as_json(refusal), _as_grpc(refusal))]}
+
+
+def missing_details() -> Json:
+    """Return the header that gives details to an answer of a service's gRPC library, which has none.
+
+    A deadline is one such: the library's clock and ours may ring at the same moment.
+    """
+    choices = "".join(
+        f"response.headers['grpc-status'] == '{code}' ? '{_encoded(code, reason, message)}' : "
+        for code, (reason, message) in _WITHOUT_DETAILS.items()
+    )
+    value = f"%CEL('grpc-status' in response.headers ? ({choices}'') : '')%"
+    return {
+        "header": {"key": "grpc-status-details-bin", "value": value},
+        "append_action": "ADD_IF_ABSENT",
+    }
 
 
 def _as_json(refusal: Refusal) -> Json:
@@ -183,7 +215,7 @@ def _as_grpc(refusal: Refusal) -> Json:
     headers = {
         "grpc-status": str(refusal.code),
         "grpc-message": refusal.message,
-        "grpc-status-details-bin": _encoded(refusal),
+        "grpc-status-details-bin": _encoded(refusal.code, refusal.reason, refusal.message),
     }
     return {
         "filter": refusal.condition,
@@ -203,8 +235,8 @@ def _headers(values: dict[str, str]) -> list[Json]:
     ]
 
 
-def _encoded(refusal: Refusal) -> str:
-    """Encode the status as binary metadata: base64 without padding (gRPC over HTTP2)."""
-    status = status_pb2.Status(code=refusal.code, message=refusal.message)
-    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN))
+def _encoded(code: int, reason: str, message: str) -> str:
+    """Encode a status as binary metadata: base64 without padding (gRPC over HTTP2)."""
+    status = status_pb2.Status(code=code, message=message)
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN))
     return base64.b64encode(status.SerializeToString(deterministic=True)).decode().rstrip("=")

@@ -7,6 +7,7 @@ path has changed; a `FilterConfig` that switches a filter off is read before, an
 
 from gateway.contract import Contract, Method
 from gateway.extension import Json, extension, filter_config
+from gateway.refusals import missing_details
 
 ROUTES = "commerce"
 UNKNOWN = "unknown"
@@ -44,6 +45,7 @@ def route_configuration(contract: Contract) -> Json:
                 "domains": ["*"],
                 "routes": [*(_route(method) for method in contract.exposed), _unknown()],
                 "request_headers_to_remove": _NOT_FORWARDED,
+                "response_headers_to_add": [missing_details()],
                 # What the servers accept is between them and the edge.
                 "response_headers_to_remove": ["grpc-accept-encoding"],
             }

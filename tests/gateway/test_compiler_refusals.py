@@ -1,0 +1,185 @@
+"""The compiler refuses what no hop could keep, and says in which line and what to do."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.checks import find_faults
+from gateway.generate import generate
+from gateway.protoc import ContractError
+from tests.gateway.tiny import Tiny
+
+POLICY = "option (commerce.policy.v1.policy)"
+RPC = "rpc GetThing"
+HTTP = "option (google.api.http)"
+SCOPED = """scoped: {
+        any_of: ["users.read"]
+        any_owner: "users.read_any"
+      }
+"""
+LEVEL = "    option idempotency_level = NO_SIDE_EFFECTS;\n"
+CACHE = """      cache: {
+        private: true
+        etag: true
+      }
+"""
+RATE_LIMIT = """      rate_limit: {
+        requests: 5
+        per: {seconds: 1}
+      }
+"""
+INTERNAL = 'internal: {services: ["order"]}\n'
+HIDDEN = ("EDGE_EXPOSURE_EXPOSED", "EDGE_EXPOSURE_HIDDEN")
+NO_HTTP = ('    option (google.api.http) = {get: "/v1/things/{thing_id}"};\n', "")
+NO_CACHE = (CACHE, "")
+
+
+REFUSED = [
+    pytest.param([(SCOPED, "")], POLICY, "says nothing of who may call", id="no access"),
+    pytest.param([("      deadline: {seconds: 2}\n", "")], POLICY, "has no deadline", id="no deadline"),
+    pytest.param(
+        [("{seconds: 2}", "{seconds: 0}")], "deadline:", "has no time to answer", id="deadline of nothing"
+    ),
+    pytest.param([(RATE_LIMIT, "")], POLICY, "exposed without a limit", id="no rate limit"),
+    pytest.param(
+        [("requests: 5", "requests: 0")], "rate_limit:", "lets nothing through", id="rate limit of nothing"
+    ),
+    pytest.param(
+        [("      max_request_bytes: 1024\n", "")], POLICY, "does not limit its requests", id="no size"
+    ),
+    pytest.param([("      edge: EDGE_EXPOSURE_EXPOSED\n", "")], POLICY, "set `edge`", id="no edge"),
+    pytest.param(
+        [(LEVEL, ""), NO_CACHE], "max_attempts:", "is retried but may not be repeated", id="bad retry"
+    ),
+    pytest.param(
+        [("max_attempts: 3", "max_attempts: 6")], "max_attempts:", "5 or less", id="too many attempts"
+    ),
+    pytest.param(
+        [("returns (Thing)", "returns (stream Thing)"), NO_HTTP],
+        "max_attempts:",
+        "is retried but streams",
+        id="retried stream",
+    ),
+    pytest.param(
+        [(SCOPED, INTERNAL), HIDDEN], POLICY, "is internal and has a REST path", id="internal with a path"
+    ),
+    pytest.param(
+        [(SCOPED, INTERNAL), NO_HTTP], "edge:", "is internal and exposed", id="internal and exposed"
+    ),
+    pytest.param([HIDDEN], POLICY, "is hidden and has a REST path", id="hidden with a path"),
+    pytest.param(
+        [(SCOPED, 'internal: {services: ["oder"]}\n'), HIDDEN, NO_HTTP],
+        "internal:",
+        "lets in oder",
+        id="unknown caller",
+    ),
+    pytest.param(
+        [(SCOPED, "internal: {}\n"), HIDDEN, NO_HTTP],
+        "internal:",
+        "lets no service in",
+        id="internal to nobody",
+    ),
+    pytest.param([('any_of: ["users.read"]', "")], "scoped:", "asks for no scope", id="scoped by nothing"),
+    pytest.param(
+        [('"users.read"]', '"users.red"]')], "scoped:", "users.red, which no role grants", id="unknown scope"
+    ),
+    pytest.param(
+        [('"users.read_any"', '"users.all"')],
+        "scoped:",
+        "any_owner users.all, which no role",
+        id="unknown owner scope",
+    ),
+    pytest.param(
+        [("private: true", "")], "cache:", "lets shared caches keep", id="shared cache of one's own"
+    ),
+    pytest.param([("string etag = 2;", "")], "cache:", "without an `etag` field", id="etag of nothing"),
+    pytest.param(
+        [(LEVEL, "    option idempotency_level = IDEMPOTENT;\n"), ("{get:", "{delete:")],
+        "cache:",
+        "lets answers be kept but has effects",
+        id="cached effect",
+    ),
+    pytest.param(
+        [(LEVEL, "    option idempotency_level = IDEMPOTENT;\n"), NO_CACHE],
+        HTTP,
+        "is read by GET",
+        id="GET with effects",
+    ),
+    pytest.param([('"/v1/things', '"/things')], HTTP, "begin it with /v1/", id="path without a version"),
+    pytest.param([("{thing_id}", "{id}")], HTTP, "{id} in its path, no field", id="path of no field"),
+    pytest.param([('{thing_id}"}', '{thing_id}" body: "*"}')], HTTP, "has a body on GET", id="body on GET"),
+    pytest.param(
+        [('{get: "/v1/things/{thing_id}"}', '{post: "/v1/things" body: "thing"}')],
+        HTTP,
+        "has the body `thing`, which",
+        id="body of no field",
+    ),
+    pytest.param(
+        [('{thing_id}"}', '{thing_id}" response_body: "etag"}')], HTTP, "response_body", id="response body"
+    ),
+]
+
+
+def test_the_tiny_contract_is_accepted_as_it_is(tmp_path: Path) -> None:
+    assert find_faults(Tiny.write(tmp_path).contract()) == []
+
+
+@pytest.mark.parametrize(("changes", "where", "message"), REFUSED)
+def test_a_broken_contract_is_refused_with_its_line(
+    tmp_path: Path, changes: list[tuple[str, str]], where: str, message: str
+) -> None:
+    tiny = Tiny.write(tmp_path, *changes)
+    faults = [str(fault) for fault in find_faults(tiny.contract())]
+    expected = (
+        f"protos/commerce/tiny/v1/tiny.proto:{tiny.line_of(where)}: commerce.tiny.v1.TinyService/GetThing "
+    )
+    assert any(fault.startswith(expected) and message in fault for fault in faults), faults
+
+
+def test_a_method_without_a_policy_does_not_compile(tmp_path: Path) -> None:
+    whole = Tiny.write(tmp_path).file.read_text()
+    begin = whole.index(f"    {POLICY}")
+    policy = whole[begin : whole.index("    };\n", begin) + len("    };\n")]
+    tiny = Tiny.write(tmp_path / "broken", (policy, ""))
+    with pytest.raises(ContractError) as refusal:
+        generate(tiny.protos, tmp_path / "out")
+    assert str(refusal.value) == (
+        f"protos/commerce/tiny/v1/tiny.proto:{tiny.line_of(RPC)}: "
+        "commerce.tiny.v1.TinyService/GetThing has no policy: "
+        "add `option (commerce.policy.v1.policy) = {…};` to it"
+    )
+
+
+def test_two_methods_cannot_share_a_path(tmp_path: Path) -> None:
+    whole = Tiny.write(tmp_path).file.read_text()
+    begin = whole.index("  // Reads a thing.")
+    method = whole[begin : whole.index("  }\n}\n", begin) + len("  }\n")]
+    second = method.replace("rpc GetThing(", "rpc ReadThing(")
+    tiny = Tiny.write(tmp_path / "broken", (method, method + second))
+    (fault,) = find_faults(tiny.contract())
+    assert "ReadThing has GET /v1/things/{thing_id}, which commerce.tiny.v1.TinyService/GetThing has" in str(
+        fault
+    )
+
+
+def test_a_detail_type_missing_from_the_descriptor_set_is_refused_with_its_line(tmp_path: Path) -> None:
+    status = tmp_path / "services" / "status.py"
+    status.parent.mkdir()
+    status.write_text(
+        "from google.rpc import error_details_pb2\n"
+        "from google.rpc.context import audit_context_pb2\n\n"
+        "known = error_details_pb2.ErrorInfo\n"
+        "unknown = audit_context_pb2.AuditContext\n"
+    )
+    (fault,) = find_faults(Tiny.write(tmp_path).contract(), status)
+    assert str(fault).startswith(
+        "services/status.py:5: errors carry AuditContext of google/rpc/context/audit_context"
+    )
+
+
+def test_a_syntax_error_names_its_line(tmp_path: Path) -> None:
+    tiny = Tiny.write(
+        tmp_path, ("string thing_id = 1;\n}\n\nmessage Thing {", "strin thing_id = 1;\n}\n\nmessage Thing {")
+    )
+    with pytest.raises(ContractError, match=r"tiny\.proto:\d+:\d+: \"strin\" is not defined"):
+        tiny.contract()
