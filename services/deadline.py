@@ -3,6 +3,8 @@
 import asyncio
 from contextvars import ContextVar
 
+_ACCURACY_SECONDS = 0.01
+
 # The event loop's time at which the current call ends.
 _ends_at: ContextVar[float | None] = ContextVar("deadline", default=None)
 
@@ -11,6 +13,12 @@ def remaining_seconds() -> float | None:
     """Return the time that is left, 0 at least; None outside of calls and in calls without a deadline."""
     ends_at = _ends_at.get()
     return None if ends_at is None else max(0.0, ends_at - asyncio.get_running_loop().time())
+
+
+def is_over() -> bool:
+    """Return whether the current call's time is over, within the clocks' accuracy."""
+    remaining = remaining_seconds()
+    return remaining is not None and remaining < _ACCURACY_SECONDS
 
 
 def set_remaining(seconds: float | None) -> None:

@@ -6,18 +6,17 @@ Health, reflection and channelz pass: for them a certificate of ours is enough.
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from contextvars import ContextVar
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError, Message
-from opentelemetry.trace import Span
 
 from services import telemetry
-from services.deadline import remaining_seconds, set_remaining
+from services.deadline import is_over, set_remaining
 from services.errors import (
     CallerNotAllowed,
     Code,
@@ -76,8 +75,7 @@ class Chain(grpc.aio.ServerInterceptor):
         for task in self._streams:
             task.cancel()
 
-    @contextmanager
-    def count_call(self) -> Iterator[None]:
+    def begin_call(self) -> None:
         """Take one of the places for calls.
 
         Raises:
@@ -86,13 +84,12 @@ class Chain(grpc.aio.ServerInterceptor):
         if self._free <= 0:
             raise Overloaded("the service has too much to do")
         self._free -= 1
-        try:
-            yield
-        finally:
-            self._free += 1
 
-    @contextmanager
-    def count_stream(self) -> Iterator[None]:
+    def end_call(self) -> None:
+        """Give the place back."""
+        self._free += 1
+
+    def begin_stream(self) -> None:
         """Know a stream while it runs; streams wait most of the time and take no place.
 
         Raises:
@@ -100,12 +97,11 @@ class Chain(grpc.aio.ServerInterceptor):
         """
         if self.is_stopping:
             raise _stopping()
-        task = _current_task()
-        self._streams.add(task)
-        try:
-            yield
-        finally:
-            self._streams.discard(task)
+        self._streams.add(_current_task())
+
+    def end_stream(self) -> None:
+        """Forget it."""
+        self._streams.discard(_current_task())
 
     async def _find(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler:
         handler = await continuation(details)
@@ -133,7 +129,8 @@ class _Method:
         )
         self._read_request = self._read_all if policy.client_streaming else self._read
         self._answer = self._answer_many if policy.server_streaming else self._answer_one
-        self._counted = chain.count_stream if policy.server_streaming else chain.count_call
+        self._begin = chain.begin_stream if policy.server_streaming else chain.begin_call
+        self._end = chain.end_stream if policy.server_streaming else chain.end_call
         self._sends_etag = policy.cache is not None and policy.cache.etag
 
     def handler(self) -> Handler:
@@ -147,39 +144,47 @@ class _Method:
     async def _guarded(self, request: Any, context: Context) -> bytes | None:
         """Turn whatever happens inside into a status, a span's end and one line in the log: errors."""
         started = time.perf_counter()
+        method = self._policy.method
+        span = telemetry.begin_call(method, _metadata.get())
         code, reason = "OK", ""
-        with telemetry.server_span(self._policy.method, _metadata.get()) as span:
-            try:
-                return await self._bounded(request, context)
-            except grpc.aio.AbortError:
-                code = context.code().name
+        try:
+            return await self._bounded(request, context)
+        except grpc.aio.AbortError:
+            code = context.code().name
+            raise
+        except (Exception, asyncio.CancelledError) as error:
+            failure = self._failure(error)
+            if failure is None:
+                code = Code.DEADLINE_EXCEEDED if is_over() else Code.CANCELLED
                 raise
-            except (Exception, asyncio.CancelledError) as error:
-                failure = self._failure(error)
-                if failure is None:
-                    code = Code.CANCELLED if remaining_seconds() else Code.DEADLINE_EXCEEDED
-                    raise
-                code, reason = failure.code, failure.reason
-                await abort(context, failure)
-            finally:
-                self._record(span, code, reason, time.perf_counter() - started)
+            code, reason = failure.code, failure.reason
+            await abort(context, failure)
+        finally:
+            telemetry.end_call(span, method, calling_service(), code, reason, time.perf_counter() - started)
 
     async def _bounded(self, request: Any, context: Context) -> bytes | None:
         """Bound the work by the shorter of the caller's and the contract's limit: deadline."""
-        with self._counted():
-            seconds = self._seconds(context.time_remaining())
-            set_remaining(seconds)
-            async with asyncio.timeout(seconds):
-                await self._identify(context)
-                return await self._answer(self._read_request(request), context)
+        asked, allowed = context.time_remaining(), self._policy.deadline_seconds
+        self._begin()
+        try:
+            if asked is not None and (allowed is None or asked <= allowed):
+                return await self._within_callers(asked, request, context)
+            set_remaining(allowed)
+            async with asyncio.timeout(allowed):
+                return await self._checked(request, context)
+        finally:
+            self._end()
 
-    def _seconds(self, asked: float | None) -> float | None:
-        allowed = self._policy.deadline_seconds
-        if asked is None:
-            return allowed
-        if asked < MINIMUM_SECONDS:
+    async def _within_callers(self, seconds: float, request: Any, context: Context) -> bytes | None:
+        # gRPC itself cancels the call when its caller's time is over: a timer of ours would be the second.
+        if seconds < MINIMUM_SECONDS:
             raise DeadlineExceeded("the deadline leaves no time for the work")
-        return asked if allowed is None else min(asked, allowed)
+        set_remaining(seconds)
+        return await self._checked(request, context)
+
+    async def _checked(self, request: Any, context: Context) -> bytes | None:
+        await self._identify(context)
+        return await self._answer(self._read_request(request), context)
 
     async def _identify(self, context: Context) -> None:
         """Find out who calls and whether they may: identity ⊃ policy."""
@@ -250,10 +255,6 @@ class _Method:
             return failure
         log.error("call failed unexpectedly", method=self._policy.method, exc_info=error)
         return Internal("an unexpected error happened; it has been recorded")
-
-    def _record(self, span: Span, code: str, reason: str, seconds: float) -> None:
-        telemetry.end_server_span(span, grpc.StatusCode[code])
-        telemetry.log_call(span, self._policy.method, calling_service(), code, reason, seconds)
 
 
 async def abort(context: Context, error: ServiceError) -> NoReturn:

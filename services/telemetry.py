@@ -1,50 +1,85 @@
-"""Logs as JSON lines on stderr, with trace ids; the spans of calls. Exporting them is services/tracing.py's.
+"""Logs as JSON lines on stderr, one line a call, with trace ids. Exporting spans is services/tracing.py's.
 
 Neither holds what people sent: no requests, no parameters, no texts of unexpected exceptions.
 """
 
+import asyncio
 import io
 import logging
 import random
 import re
 import sys
+import time
 import traceback
 from collections.abc import Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 import structlog
-from opentelemetry import context as otel_context
-from opentelemetry import propagate, trace
-from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from structlog.typing import Processor
 
 from services.settings import TelemetrySettings
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Span
 
-Metadata = Sequence[tuple[str, str | bytes]]
+    from services.tracing import Tracing
+
+Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
+# When it ended, method, caller, code, reason, seconds, trace id.
+_Line: TypeAlias = tuple[float, str, str, str, str, float, str]
 
 # W3C Trace Context, version 00.
-_TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
-_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_traceparent: ContextVar[str] = ContextVar("traceparent", default="")
+
+# Lines of calls are written together: a write each would wake whoever reads the log as often.
+_FLUSH_SECONDS = 0.1
+# Within PIPE_BUF, so that lines of several processes on one pipe stay whole.
+_LINES_AT_ONCE = 10
 
 
-class _State:
+class _CallLog:
+    """The lines of calls, by hand: structlog's way would cost a tenth of a small call."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self._lines: list[_Line] = []
+        self._file = io.FileIO(sys.stderr.fileno(), "w", closefd=False)
+
+    def add(self, line: _Line) -> None:
+        if not self._lines:
+            asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.flush)
+        self._lines.append(line)
+
+    def flush(self) -> None:
+        lines, self._lines = self._lines, []
+        for start in range(0, len(lines), _LINES_AT_ONCE):
+            self._file.write("".join(map(self._format, lines[start : start + _LINES_AT_ONCE])).encode())
+
+    def _format(self, line: _Line) -> str:
+        ended_at, method, caller, code, reason, seconds, trace = line
+        # All of it is ours and needs no escaping: names of the contract, reasons, SPIFFE segments.
+        return (
+            f'{{"event":"call","level":"info","service":"{self._service}","method":"{method}",'
+            f'"caller":"{caller}","code":"{code}","reason":"{reason}","duration_ms":{seconds * 1000:.2f},'
+            f'"trace_id":"{trace}","timestamp":"{datetime.fromtimestamp(ended_at, UTC).isoformat()}"}}\n'
+        )
+
+
+@dataclass
+class _Process:
     """What `configure` decided for this process."""
 
-    def __init__(self) -> None:
-        self.provider: TracerProvider | None = None
-        self.tracer: trace.Tracer = trace.NoOpTracer()
-        self.client_interceptors: Sequence[grpc.aio.ClientInterceptor] = ()
-        self.calls: BinaryIO | None = None
-        self.service = ""
+    service: str = ""
+    calls: _CallLog | None = None
+    tracing: "Tracing | None" = None
 
 
-_state = _State()
+_process = _Process()
 
 
 def configure(name: str, settings: TelemetrySettings) -> None:
@@ -52,120 +87,75 @@ def configure(name: str, settings: TelemetrySettings) -> None:
     _configure_logs(name, settings.log_level)
     if settings.otlp_endpoint:
         # A third of a second of every start, for those alone who have a collector.
-        from services import tracing  # noqa: PLC0415
+        from services.tracing import Tracing  # noqa: PLC0415
 
-        _state.provider = tracing.start(name, settings.otlp_endpoint)
-        _state.tracer = _state.provider.get_tracer("commerce")
-        _state.client_interceptors = tracing.client_interceptors(_state.provider)
+        _process.tracing = Tracing(name, settings.otlp_endpoint)
 
 
 def shutdown() -> None:
-    """Send what is still held. Nothing is traced afterwards."""
-    if _state.provider is not None:
-        _state.provider.shutdown()
+    """Write and send what is still held."""
+    if _process.calls is not None:
+        _process.calls.flush()
+    if _process.tracing is not None:
+        _process.tracing.shutdown()
 
 
 def client_interceptors() -> Sequence[grpc.aio.ClientInterceptor]:
     """Return what a channel needs so that its calls become spans."""
-    return _state.client_interceptors
+    return () if _process.tracing is None else _process.tracing.client_interceptors
 
 
 def outgoing_metadata() -> Metadata:
     """Return what makes the next service log under the same trace id."""
-    if _state.provider is not None:
-        return ()  # the client interceptors add it
-    span = trace.get_current_span().get_span_context()
-    if not span.is_valid:
-        return ()
-    return (("traceparent", f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"),)
+    traceparent = _traceparent.get()
+    # With a collector the client interceptors say more: the span of this very call.
+    return () if _process.tracing is not None or not traceparent else (("traceparent", traceparent),)
 
 
 def trace_id() -> str:
     """Return the current call's trace id, 32 hex digits, or "" outside of calls."""
-    span = trace.get_current_span().get_span_context()
-    return f"{span.trace_id:032x}" if span.is_valid else ""
+    return _traceparent.get()[3:35]
 
 
-@contextmanager
-def server_span(method: str, metadata: Metadata) -> Iterator[Span]:
+def begin_call(method: str, metadata: Metadata) -> "Span | None":
     """Take part in the caller's trace, or begin one; `method` is "/package.Service/Method".
 
-    opentelemetry's own server interceptor is not used: it does not see statuses with details, and it
-    must wrap each call anew. Without a collector nothing is recorded and only the ids are carried on.
+    Without a collector nothing is recorded and the ids are only carried on. The call's context ends with
+    the call, so that nothing has to be undone.
     """
-    if _state.provider is None:
-        # A call has a context of its own, which ends with it: there is nothing to detach.
-        span: Span = NonRecordingSpan(_remote_context(metadata))
-        otel_context.attach(trace.set_span_in_context(span))
-        yield span
-        return
-    parent = propagate.extract(
-        {key: value for key, value in metadata if key in {"traceparent", "tracestate"}}
-    )
-    service, _, name = method[1:].partition("/")
-    attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
-    with _state.tracer.start_as_current_span(
-        method[1:],
-        context=parent,
-        kind=SpanKind.SERVER,
-        attributes=attributes,
-        record_exception=False,
-        set_status_on_exception=False,
-    ) as span:
-        yield span
+    if _process.tracing is None:
+        _traceparent.set(_received(metadata) or _begun())
+        return None
+    span, traceparent = _process.tracing.begin(method, metadata)
+    _traceparent.set(traceparent)
+    return span
 
 
-def end_server_span(span: Span, code: grpc.StatusCode) -> None:
-    """Record how the call ended; only failures of ours count as errors (OpenTelemetry, RPC spans)."""
-    if not span.is_recording():
-        return
-    span.set_attribute("rpc.grpc.status_code", code.value[0])
-    if code in _OUR_FAULT:
-        span.set_status(Status(StatusCode.ERROR))
-
-
-_OUR_FAULT = frozenset(
-    {
-        grpc.StatusCode.UNKNOWN,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.UNIMPLEMENTED,
-        grpc.StatusCode.INTERNAL,
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DATA_LOSS,
-    }
-)
-
-
-def log_call(  # noqa: PLR0917  the line's fields, in order
-    span: Span, method: str, caller: str, code: str, reason: str, seconds: float
+def end_call(  # noqa: PLR0917  the line's fields, in order
+    span: "Span | None", method: str, caller: str, code: str, reason: str, seconds: float
 ) -> None:
-    """Write the one line of a call. By hand: structlog's way would cost a twentieth of a small call.
-
-    The fields are ours and need no escaping: names of the contract, reasons, SPIFFE segments.
-    """
-    if _state.calls is None:
-        return
-    ids = span.get_span_context()
-    _state.calls.write(
-        f'{{"event":"call","level":"info","service":"{_state.service}","method":"{method}","caller":"{caller}",'
-        f'"code":"{code}","reason":"{reason}","duration_ms":{seconds * 1000:.2f},'
-        f'"trace_id":"{ids.trace_id:032x}","span_id":"{ids.span_id:016x}",'
-        f'"timestamp":"{datetime.now(UTC).isoformat()}"}}\n'.encode()
-    )
+    """Write the one line of a call, and end its span."""
+    if span is not None and _process.tracing is not None:
+        _process.tracing.end(span, grpc.StatusCode[code])
+    if _process.calls is not None:
+        _process.calls.add((time.time(), method, caller, code, reason, seconds, trace_id()))
 
 
-def _remote_context(metadata: Metadata) -> SpanContext:
+def _received(metadata: Metadata) -> str:
     for key, value in metadata:
-        if key == "traceparent" and (match := _TRACEPARENT.fullmatch(str(value))):
-            trace_hex, span_hex, flags = match.groups()
-            return SpanContext(int(trace_hex, 16), int(span_hex, 16), True, TraceFlags(int(flags, 16)))
-    return SpanContext(random.getrandbits(128) or 1, random.getrandbits(64) or 1, False, TraceFlags(0))
+        if key == "traceparent" and isinstance(value, str) and _TRACEPARENT.fullmatch(value):
+            return value
+    return ""
+
+
+def _begun() -> str:
+    return f"00-{random.getrandbits(128) or 1:032x}-{random.getrandbits(64) or 1:016x}-00"
 
 
 def _configure_logs(name: str, level: str) -> None:
     number = logging.getLevelNamesMapping()[level.upper()]
-    _state.service = name
-    _state.calls = io.FileIO(sys.stderr.fileno(), "w", closefd=False) if number <= logging.INFO else None
+    _process.service = name
+    _process.calls = _CallLog(name) if number <= logging.INFO else None
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -193,7 +183,7 @@ def _configure_logs(name: str, level: str) -> None:
 
 
 def _add_ids(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    event["service"] = _state.service
+    event["service"] = _process.service
     if identifier := trace_id():
         event["trace_id"] = identifier
     return event

