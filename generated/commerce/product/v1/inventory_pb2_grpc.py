@@ -98,7 +98,8 @@ class InventoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyStock(self, request, context):
-        """Compares every level with the sum of its movements.
+        """Compares every level with the sum of its movements and with what orders
+        hold, in one snapshot.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,9 @@ class InventoryServiceStub:
     ListStockMovements: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ListStockMovementsRequest, _inventory_pb2.ListStockMovementsResponse]
     """Lists the movements of a product's stock, newest first."""
     VerifyStock: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.VerifyStockRequest, _inventory_pb2.VerifyStockResponse]
-    """Compares every level with the sum of its movements."""
+    """Compares every level with the sum of its movements and with what orders
+    hold, in one snapshot.
+    """
     ReserveStock: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ReserveStockRequest, _inventory_pb2.Reservation]
     """Holds stock for an order, all lines or none, and answers the prices that
     hold. Keyed by the order: a repetition returns the same reservation.
@@ -66,7 +68,9 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     ListStockMovements: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ListStockMovementsRequest, _inventory_pb2.ListStockMovementsResponse]  # type: ignore[assignment]
     """Lists the movements of a product's stock, newest first."""
     VerifyStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.VerifyStockRequest, _inventory_pb2.VerifyStockResponse]  # type: ignore[assignment]
-    """Compares every level with the sum of its movements."""
+    """Compares every level with the sum of its movements and with what orders
+    hold, in one snapshot.
+    """
     ReserveStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ReserveStockRequest, _inventory_pb2.Reservation]  # type: ignore[assignment]
     """Holds stock for an order, all lines or none, and answers the prices that
     hold. Keyed by the order: a repetition returns the same reservation.
@@ -113,7 +117,9 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_pb2.VerifyStockRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_pb2.VerifyStockResponse, _abc.Awaitable[_inventory_pb2.VerifyStockResponse]]:
-        """Compares every level with the sum of its movements."""
+        """Compares every level with the sum of its movements and with what orders
+        hold, in one snapshot.
+        """
 
     @_abc_1.abstractmethod
     def ReserveStock(

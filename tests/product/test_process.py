@@ -1,0 +1,164 @@
+"""The product service as a process: migrations, start, feed, sweep, stop."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from commerce.event.v1 import event_pb2, event_pb2_grpc
+from commerce.product.v1 import category_pb2, events_pb2, inventory_pb2, product_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from deploy.local.certificates import Authority
+from services.channel import open_channel
+from tests.conftest import DatabaseHandle, free_port
+from tests.product.conftest import AUDIENCE, ISSUER, Shop, some_product
+
+START_SECONDS = 15.0
+_OURS = ("COMMERCE_", "OTEL_", "NOTIFY_")
+
+
+@asynccontextmanager
+async def process_of(
+    command: str, settings: dict[str, object], stderr: int | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run the service inside the block, with these settings and no others."""
+    others = {name: text for name, text in os.environ.items() if not name.startswith(_OURS)}
+    environment = others | {name: str(value) for name, value in settings.items()}
+    program = (sys.executable, "-m", "services.product", command)
+    process = await asyncio.create_subprocess_exec(*program, env=environment, stderr=stderr)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def say_of(listener: socket.socket) -> str:
+    async with asyncio.timeout(START_SECONDS):
+        return (await asyncio.get_running_loop().sock_recv(listener, 100)).decode()
+
+
+def serve_settings(handle: DatabaseHandle, certificates: Authority, port: int) -> dict[str, object]:
+    tls = certificates.files("product")
+    return {
+        "COMMERCE_LISTEN_ADDRESS": f"127.0.0.1:{port}",
+        "COMMERCE_DATABASE_URL": handle.settings.url,
+        "COMMERCE_DATABASE_PASSWORD_FILE": handle.password_file,
+        "COMMERCE_TLS_CERT_FILE": tls.cert,
+        "COMMERCE_TLS_KEY_FILE": tls.key,
+        "COMMERCE_TLS_CA_FILE": tls.ca,
+        "COMMERCE_TOKEN_ISSUER": ISSUER,
+        "COMMERCE_TOKEN_AUDIENCE": AUDIENCE,
+        "COMMERCE_USER_ADDRESS": f"127.0.0.1:{free_port()}",
+        "COMMERCE_DRAIN_SECONDS": 0,
+    }
+
+
+async def test_every_missing_setting_is_named_at_once() -> None:
+    async with process_of("serve", {}, stderr=asyncio.subprocess.PIPE) as process:
+        _, said = await process.communicate()
+    assert process.returncode == 2
+    for name in ("LISTEN_ADDRESS", "DATABASE_URL", "USER_ADDRESS", "TLS_KEY_FILE", "TOKEN_ISSUER"):
+        assert f"COMMERCE_{name} is missing" in said.decode()
+
+
+async def test_migrate_may_be_run_again(database: Callable[[str], DatabaseHandle], tmp_path: Path) -> None:
+    owner = urlsplit(database("product").owner_dsn)
+    (tmp_path / "password").write_text(str(owner.password))
+    settings: dict[str, object] = {
+        "COMMERCE_MIGRATION_DATABASE_URL": owner._replace(
+            netloc=f"{owner.username}@{owner.hostname}:{owner.port}"
+        ).geturl(),
+        "COMMERCE_MIGRATION_DATABASE_PASSWORD_FILE": tmp_path / "password",
+    }
+    async with process_of("migrate", settings) as process:
+        assert await asyncio.wait_for(process.wait(), START_SECONDS) == 0
+
+
+async def test_a_process_serves_its_feed_ends_holds_and_stops_when_asked(
+    shop: Shop, product_database: DatabaseHandle, certificates: Authority, tmp_path: Path
+) -> None:
+    port = free_port()
+    settings = serve_settings(product_database, certificates, port)
+    settings["NOTIFY_SOCKET"] = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.setblocking(False)
+        async with process_of("serve", settings) as process:
+            assert await say_of(listener) == "READY=1"
+            streams = await let_everything_happen(shop)
+            async with open_channel("product", f"127.0.0.1:{port}", certificates.files("gateway")) as channel:
+                await check_health(channel)
+                await check_feed(channel, streams)
+            process.send_signal(signal.SIGTERM)
+            assert await say_of(listener) == "STOPPING=1"
+            assert await asyncio.wait_for(process.wait(), START_SECONDS) == 0
+
+
+async def let_everything_happen(shop: Shop) -> set[str]:
+    """Write an event of every kind; return the streams they belong to."""
+    category = await shop.create_category(f"Category {uuid4()}")
+    renamed = category_pb2.Category(category_id=category.category_id, display_name=f"Renamed {uuid4()}")
+    await shop.categories.UpdateCategory(
+        category_pb2.UpdateCategoryRequest(category=renamed), metadata=shop.writer
+    )
+    delete = category_pb2.DeleteCategoryRequest(category_id=category.category_id)
+    await shop.categories.DeleteCategory(delete, metadata=shop.writer)
+    product = await shop.create(5, attributes={"a": "b"}, image_urls=["https://example.com/1"])
+    changed = product_pb2.Product(product_id=product.product_id, name=some_product().name)
+    await shop.products.UpdateProduct(product_pb2.UpdateProductRequest(product=changed), metadata=shop.writer)
+    sold, lapsed = str(uuid4()), str(uuid4())
+    for order_id in (sold, lapsed):
+        await shop.reserve(order_id, (product, 1))
+    await shop.commit(sold)
+    await shop.lapse(lapsed)
+    await wait_for_the_sweep(shop, lapsed)
+    gone = product_pb2.DeleteProductRequest(product_id=product.product_id)
+    await shop.products.DeleteProduct(gone, metadata=shop.writer)
+    return {
+        f"category/{category.category_id}",
+        f"product/{product.product_id}",
+        f"stock/{product.product_id}",
+        f"reservation/{sold}",
+        f"reservation/{lapsed}",
+    }
+
+
+async def wait_for_the_sweep(shop: Shop, order_id: str) -> None:
+    async with asyncio.timeout(5):
+        while await shop.event_types(f"reservation/{order_id}") != ["StockReserved", "StockReleased"]:  # noqa: ASYNC110  another process sweeps
+            await asyncio.sleep(0.05)
+
+
+async def check_health(channel: Any) -> None:
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    for service in ("ProductService", "CategoryService", "InventoryService"):
+        request = health_pb2.HealthCheckRequest(service=f"commerce.product.v1.{service}")
+        assert (await health.Check(request)).status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def check_feed(channel: Any, streams: set[str]) -> None:
+    """Every event comes with its message, each stream's versions without a gap."""
+    feed: Any = event_pb2_grpc.EventFeedStub(channel)
+    request = event_pb2.FollowRequest(until_caught_up=True)
+    told = [event async for response in feed.Follow(request) for event in response.events]
+    ours = [event for event in told if event.stream in streams]
+    for stream in streams:
+        versions = [event.version for event in ours if event.stream == stream]
+        assert versions == list(range(1, len(versions) + 1))
+    assert {event.data.TypeName() for event in ours} == {
+        f"commerce.product.v1.{name}" for name in events_pb2.DESCRIPTOR.message_types_by_name
+    } - {f"commerce.product.v1.{name}" for name in ("ProductSnapshot", "ReservedLine")}
+    released = events_pb2.StockReleased()
+    [last] = [event for event in ours if event.type == "StockReleased"]
+    last.data.Unpack(released)
+    assert released.state == inventory_pb2.RESERVATION_STATE_EXPIRED
