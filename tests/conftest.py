@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: PostgreSQL with fresh databases, certificates, and a whole running mesh."""
 
 import asyncio
+import contextlib
 import itertools
 import secrets
 import socket
@@ -21,7 +22,7 @@ from services.postgres import Pool, migrate, open_pool
 from services.settings import DatabaseSettings
 from tests.stack import Stack, running_stack
 
-__all__ = ["DatabaseHandle", "RunningCluster", "Stack", "free_port"]
+__all__ = ["DatabaseHandle", "RunningCluster", "Stack", "free_port", "running_server"]
 
 T = TypeVar("T")
 
@@ -84,10 +85,17 @@ def postgres_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runni
     cluster = postgres.Cluster(data=folder / "data", port=free_port(), max_connections=300)
     password = secrets.token_urlsafe(24)
     postgres.prepare(cluster, password)
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(postgres.server_command(cluster), stdout=log, stderr=log)
+    with running_server(cluster, password, folder / "log") as running:
+        yield running
+
+
+@contextlib.contextmanager
+def running_server(cluster: postgres.Cluster, password: str, log: Path) -> Iterator[RunningCluster]:
+    """Run a prepared server until the block ends."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(postgres.server_command(cluster), stdout=file, stderr=file)
     try:
-        _await_ready(cluster, password, process, folder / "log")
+        _await_ready(cluster, password, process, log)
         yield RunningCluster(cluster, password, process)
     finally:
         process.send_signal(postgres.STOP_SIGNAL)

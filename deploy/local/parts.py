@@ -107,6 +107,10 @@ def _postgres_parts(blueprint: Blueprint) -> list[Part | Step]:
         ),
         Step("databases", databases, after=("postgres",)),
     ]
+    if postgres.is_new(blueprint.cluster):
+        # Beside the server's start: the mesh is ready when both are done.
+        work = partial(asyncio.to_thread, postgres.sync, blueprint.cluster)
+        parts.append(Step("postgres-sync", work, after=("postgres",)))
     if blueprint.options.replica:
         prepare = partial(_prepare_replica, blueprint)
         parts.append(

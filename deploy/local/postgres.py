@@ -105,18 +105,34 @@ def binary(name: str) -> Path:
     return Path(spec.origin).parent / "pginstall" / "bin" / name
 
 
+def is_new(cluster: Cluster) -> bool:
+    """Tell whether `prepare` will make the cluster."""
+    return not (cluster.data / "PG_VERSION").exists()
+
+
 def prepare(cluster: Cluster, superuser_password: str) -> None:
     """Make the cluster's folder if it is new, and write its settings. The server must not run.
+
+    A new cluster is on disk for good after `sync`, which may run beside the server.
 
     Raises:
         DataFolderBroken: the folder holds something that this server cannot use.
         StartFailed: initdb failed.
     """
-    if not (cluster.data / "PG_VERSION").exists():
+    if is_new(cluster):
         _remove_unfinished(cluster.data)
         _run_initdb(cluster.data, superuser_password)
     _check_version(cluster.data)
     _write_settings(cluster)
+
+
+def sync(cluster: Cluster) -> None:
+    """Flush the folder to disk.
+
+    Raises:
+        StartFailed: the disk does not take it.
+    """
+    _run("initdb", ["--sync-only", "-D", cluster.data], timeout_seconds=_INITDB_TIMEOUT_SECONDS)
 
 
 def server_command(cluster: Cluster) -> list[str]:
@@ -139,7 +155,7 @@ def copy_replica(primary: Cluster, replica: Cluster, password: str) -> None:
     source = f"host=127.0.0.1 port={primary.port} user={REPLICATION_ROLE}"
     _run(
         "pg_basebackup",
-        ["-D", replica.data, "-d", source, "-X", "stream", "--checkpoint=fast"],
+        ["-D", replica.data, "-d", source, "-X", "stream", "--checkpoint=fast", "--no-sync"],
         timeout_seconds=_BASEBACKUP_TIMEOUT_SECONDS,
         environment={"PGPASSWORD": password},
     )
@@ -247,6 +263,7 @@ def _run_initdb(data: Path, superuser_password: str) -> None:
         SUPERUSER,
         "--auth=scram-sha-256",
         "--pwfile=/dev/stdin",
+        "--no-sync",
     ]
     arguments += ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
     _run("initdb", arguments, timeout_seconds=_INITDB_TIMEOUT_SECONDS, stdin=superuser_password + "\n")
