@@ -5,6 +5,7 @@ fails) stands right before its ```console fence. `$ ` starts a command, which go
 with a backslash; every other line is output. `…` in output stands for any text, alone for any lines.
 """
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,7 +64,6 @@ class Rewriting:
 
     def command(self, text: str) -> str:
         """Let a command reach the other mesh."""
-        text = re.sub(r"(\.venv/bin/mesh [a-z]+)", rf"\1 --data {self.data}", text)
         return self.output(text).replace(".venv/bin/", f"{self.programs}/")
 
     def output(self, text: str) -> str:
@@ -84,7 +84,7 @@ class Result:
     output: str
 
 
-def run_session(commands: Sequence[str], folder: Path) -> list[Result]:
+def run_session(commands: Sequence[str], folder: Path, environment: Mapping[str, str]) -> list[Result]:
     """Run commands one after the other in one shell, so that later ones see the variables of earlier ones."""
     script = ["set -o pipefail"]
     for command in commands:
@@ -92,6 +92,7 @@ def run_session(commands: Sequence[str], folder: Path) -> list[Result]:
     done = subprocess.run(
         ["bash", "-c", "\n".join(script)],
         cwd=folder,
+        env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -36,7 +36,8 @@ $ false
 def test_every_tested_block_prints_what_it_says(stack: Stack) -> None:
     commands = read_commands((ROOT / "README.md").read_text(encoding="utf-8"))
     rewriting = _rewriting(stack.place)
-    results = run_session([rewriting.command(each.text) for each in commands], ROOT)
+    texts = [rewriting.command(each.text) for each in commands]
+    results = run_session(texts, ROOT, {"MESH_DATA": str(stack.data_dir)})
     for command, result in zip(commands, results, strict=True):
         told = f"$ {command.text}\n{result.output}\n(exit code {result.exit_code})"
         assert (result.exit_code != 0) == command.fails, told
@@ -76,7 +77,7 @@ def test_commands_share_one_session_and_keep_their_exit_codes(tmp_path: Path) ->
     rewriting = Rewriting({8080: 9999}, tmp_path, tmp_path)
     (tmp_path / "note").write_text("kept\n")
     texts = [rewriting.command(each.text) for each in read_commands(EXAMPLE)]
-    results = run_session(texts, tmp_path)
+    results = run_session(texts, tmp_path, {})
     assert [result.exit_code for result in results] == [0, 0, 0, 1]
     assert "world localhost:9999" in results[1].output
     assert results[2].output.strip() == "kept"
