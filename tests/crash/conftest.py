@@ -1,7 +1,6 @@
-"""The mesh that the crash tests break: one for all of them, since each heals what it broke."""
+"""The mesh that the crash tests break: the session's own, since each test heals what it broke."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,12 +8,14 @@ import pytest
 from deploy.local.place import Place
 from tests.crash.mesh import Mesh
 
-# A mesh that runs already, for work on these tests: its data folder and its --port-offset.
+# For work on these tests, a mesh that runs already: DATA_FOLDER+PORT_OFFSET.
 RUNNING_MESH = os.environ.get("CRASH_TEST_MESH", "")
 
 
 @pytest.fixture(scope="session")
-def mesh(request: pytest.FixtureRequest) -> Iterator[Mesh]:
+def mesh(request: pytest.FixtureRequest) -> Mesh:
     """A running mesh whose limits do not stop a load."""
-    data, _, offset = RUNNING_MESH.partition("+")
-    yield Mesh(Place(Path(data), int(offset)))
+    if RUNNING_MESH:
+        data, _, offset = RUNNING_MESH.partition("+")
+        return Mesh(Place(Path(data), int(offset)))
+    return Mesh(request.getfixturevalue("stack").place)

@@ -1,0 +1,32 @@
+"""Measures the mesh against peers in the same run: `python -m tests.bench`, or `make bench`."""
+
+import asyncio
+
+import uvloop
+from rich.console import Console
+
+from tests.bench.orders import compare_orders
+from tests.bench.reads import compare_reads
+from tests.bench.report import Comparison, Cost, show
+from tests.bench.shop import open_bench_shop
+
+
+def main() -> None:
+    """Run everything and print it."""
+    console = Console()
+    found = uvloop.run(_measure(console))
+    show(console, found)
+
+
+async def _measure(console: Console) -> list[Comparison | Cost]:
+    async with open_bench_shop() as shop:
+        console.print("Reading products …")
+        reads = await compare_reads(shop)
+        await asyncio.sleep(1)
+        console.print("Placing orders …")
+        orders = await compare_orders(shop)
+    return [reads, orders]
+
+
+if __name__ == "__main__":
+    main()
