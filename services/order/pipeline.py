@@ -38,6 +38,7 @@ class Pipeline:
         self._fulfilment = fulfilment
         self._wanted = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
+        self._is_behind = False
 
     def wake(self) -> None:
         """Look for work now: some was committed."""
@@ -57,15 +58,18 @@ class Pipeline:
     async def _start_due(self, group: asyncio.TaskGroup) -> None:
         self._wanted.clear()
         room = _MAX_CONCURRENT - len(self._running)
-        for task in await self._claim(room) if room else ():
+        tasks = await self._claim(room) if room else []
+        # As many as there was room for: the queue may hold more.
+        self._is_behind = len(tasks) == room
+        for task in tasks:
             worker = group.create_task(self._work(task))
             self._running.add(worker)
             worker.add_done_callback(self._finished)
 
     def _finished(self, worker: asyncio.Task[None]) -> None:
         self._running.discard(worker)
-        if len(self._running) == _MAX_CONCURRENT - 1:
-            self.wake()  # there was no room for more
+        if self._is_behind:
+            self.wake()
 
     async def _until_wanted(self) -> None:
         try:

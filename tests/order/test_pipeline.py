@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from services.order.domain import Order
-from services.order.payments import Outcome, PaymentProvider
+from services.order.payments import NoPayment, Outcome, PaymentProvider
 from tests.conftest import free_port
 from tests.order.conftest import Mesh, customer, describe, until, working
 
@@ -70,6 +70,15 @@ async def test_stock_that_went_before_it_was_paid_is_not_charged(mesh: Mesh) -> 
     assert describe(final) == ("CANCELLED", "VOIDED", "OUT_OF_STOCK")
     assert await mesh.sandbox.kinds(order.order_id) == ["authorize", "void"]
     assert await mesh.levels(product) == (0, 0, 0)
+
+
+async def test_a_payment_that_was_given_up_can_never_come(running_mesh: Mesh) -> None:
+    mesh, anna = running_mesh, customer()
+    order = await mesh.place(anna, await mesh.new_product(), 1, "tok_error")
+    await mesh.settled(anna, order.order_id)
+    late = await mesh.provider.authorize(await mesh.rebuilt(order.order_id), "tok_ok")
+    assert late is NoPayment.EVER
+    assert await mesh.sandbox.kinds(order.order_id) == []
 
 
 async def attempts(mesh: Mesh) -> int:
@@ -159,7 +168,10 @@ async def test_stopping_ends_what_is_in_work_first(mesh: Mesh) -> None:
     assert describe(await mesh.get(anna, order.order_id)) == CONFIRMED
 
 
-async def test_more_orders_than_places_are_all_worked_on(running_mesh: Mesh) -> None:
+async def test_more_orders_than_places_are_all_worked_on_without_looking(
+    running_mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.order.pipeline._POLL_SECONDS", 60.0)
     mesh, anna, product = running_mesh, customer(), await running_mesh.new_product(units=200)
     orders = await asyncio.gather(*(mesh.place(anna, product) for _ in range(100)))
     for order in orders:
