@@ -30,6 +30,7 @@ from services.money import to_money
 from services.postgres import Pool
 from services.product.catalogue import ProductServicer
 from services.product.categories import CategoryServicer
+from services.product.expiry import HoldExpiry
 from services.product.inventory import InventoryServicer
 from services.settings import TlsFiles
 from services.status import from_rpc_error
@@ -171,6 +172,11 @@ class Shop:
             """,
             UUID(order_id),
         )
+
+    async def sweep(self) -> None:
+        """End every hold whose time is over, other tests' too."""
+        while await HoldExpiry(self.pool).sweep():
+            pass
 
     async def assert_books_balance(self) -> None:
         verdict = await self.stock.VerifyStock(inventory_pb2.VerifyStockRequest(), metadata=self.writer)

@@ -89,15 +89,15 @@ async def test_orders_of_the_same_products_in_any_order_never_deadlock(shop: Sho
     products = [await shop.create(10_000) for _ in range(6)]
     seed = random.randrange(2**32)
     dice = random.Random(seed)
-    orders = [[(each, 1) for each in dice.sample(products, 4)] for _ in range(240)]
+    orders = [[(each, 1) for each in dice.sample(products, 4)] for _ in range(160)]
 
     async def buy(wanted: list[tuple[product_pb2.Product, int]]) -> None:
         order_id = str(uuid4())
         await shop.reserve(order_id, *wanted)
         await dice.choice((shop.commit, shop.release))(order_id)
 
-    for start in range(0, len(orders), 40):
-        await asyncio.gather(*map(buy, orders[start : start + 40]))
+    for start in range(0, len(orders), BUYERS):
+        await asyncio.gather(*map(buy, orders[start : start + BUYERS]))
     await shop.assert_books_balance()
 
 
@@ -147,11 +147,13 @@ async def test_a_release_that_meets_a_running_reserve_leaves_nothing_held(shop: 
 
 
 async def test_many_sweeps_at_once_give_each_hold_back_once(shop: Shop) -> None:
+    await shop.sweep()
     product = await shop.create(1000)
     orders = [str(uuid4()) for _ in range(120)]
-    await asyncio.gather(*(shop.reserve(order_id, (product, 2)) for order_id in orders))
-    for order_id in orders:
-        await shop.lapse(order_id)
+    for start in range(0, len(orders), BUYERS):
+        batch = orders[start : start + BUYERS]
+        await asyncio.gather(*(shop.reserve(order_id, (product, 2)) for order_id in batch))
+        await asyncio.gather(*map(shop.lapse, batch))
     expiry = HoldExpiry(shop.pool)
     ended = await asyncio.gather(*(expiry.sweep() for _ in range(8)))
     assert sum(ended) == 120

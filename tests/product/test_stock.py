@@ -10,7 +10,6 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from services.money import to_money
-from services.product.expiry import HoldExpiry
 from tests.product.conftest import Shop, error_of, refusal
 
 HELD = inventory_pb2.RESERVATION_STATE_HELD
@@ -191,9 +190,7 @@ async def test_a_hold_ends_with_its_time_and_its_stock_goes_back(shop: Shop) -> 
     await shop.reserve(lapsed, (product, 3), ttl=Duration(seconds=600))
     await shop.reserve(live, (product, 1))
     await shop.lapse(lapsed)
-    expiry = HoldExpiry(shop.pool)
-    assert await expiry.sweep() == 1
-    assert await expiry.sweep() == 0
+    await shop.sweep()
     assert await shop.levels(product) == (9, 1, 0)
     _, event_type, data = (await shop.events(f"reservation/{lapsed}"))[-1]
     assert (event_type, data["state"]) == ("StockReleased", "RESERVATION_STATE_EXPIRED")
@@ -206,7 +203,7 @@ async def test_an_expired_hold_is_taken_again_by_reserving_at_the_prices_of_now(
     order_id = str(uuid4())
     first = await shop.reserve(order_id, (product, 3))
     await shop.lapse(order_id)
-    await HoldExpiry(shop.pool).sweep()
+    await shop.sweep()
     await reprice(shop, product, "99")
     again = await shop.reserve(order_id, (product, 3))
     assert again.state == HELD
@@ -226,7 +223,7 @@ async def test_a_hold_that_was_not_swept_yet_is_renewed_in_its_place(shop: Shop)
     await shop.reserve(order_id, (product, 3))
     await shop.lapse(order_id)
     assert (await shop.reserve(order_id, (product, 3))).state == HELD
-    assert await HoldExpiry(shop.pool).sweep() == 0
+    await shop.sweep()
     assert await shop.levels(product) == (0, 3, 0)
 
 
@@ -235,7 +232,7 @@ async def test_an_expired_hold_is_sold_only_if_its_stock_is_still_there(shop: Sh
     early, late = str(uuid4()), str(uuid4())
     await shop.reserve(early, (product, 3))
     await shop.lapse(early)
-    await HoldExpiry(shop.pool).sweep()
+    await shop.sweep()
     await shop.reserve(late, (product, 1))
     error = await error_of(shop.commit(early))
     assert (error.code, error.reason) == ("FAILED_PRECONDITION", "OUT_OF_STOCK")
@@ -251,7 +248,8 @@ async def test_a_hold_past_its_time_that_nobody_ended_is_sold(shop: Shop) -> Non
     await shop.reserve(order_id, (product, 3))
     await shop.lapse(order_id)
     assert (await shop.commit(order_id)).state == COMMITTED
-    assert await HoldExpiry(shop.pool).sweep() == 0
+    await shop.sweep()
+    assert await shop.levels(product) == (0, 0, 3)
 
 
 async def test_an_order_keeps_a_product_that_leaves_the_catalogue(shop: Shop) -> None:
