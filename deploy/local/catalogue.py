@@ -25,6 +25,8 @@ Row = Mapping[str, Any]
 Item = ImportProductsRequest | ImportIssue
 
 _NANOS = Decimal(1_000_000_000)
+# What the messages cannot hold: int64 ends at nine of these.
+_TOO_MUCH = Decimal(10**18)
 _CSV_DELIMITERS = ",;\t|#"
 _SKU_HASH_CHARACTERS = 20
 _ATTRIBUTE_PREFIX = re.compile(r"^attr_[tn]_")
@@ -190,10 +192,9 @@ def _money(price: object, currency: str) -> Money:
     if price is None or price == "":
         raise RowError("PRICE_MISSING", "The row has no price.")
     match = _PRICE.match(str(price).strip())
-    try:
-        amount = Decimal(match["amount"] if match else "")
-    except InvalidOperation:
-        raise RowError("PRICE_INVALID", f"{str(price)[:40]!r} is not a price.") from None
+    amount = Decimal(match["amount"]) if match else _TOO_MUCH
+    if abs(amount) >= _TOO_MUCH:
+        raise RowError("PRICE_INVALID", f"{str(price)[:40]!r} is not a price.")
     units, fraction = divmod(abs(amount), 1)
     sign = -1 if amount < 0 else 1
     nanos = int(fraction * _NANOS)
@@ -234,9 +235,12 @@ def _quantity(value: object, defaults: Defaults) -> int:
     if value is None:
         return defaults.stock
     try:
-        return int(Decimal(str(value)))
-    except (InvalidOperation, ValueError, OverflowError):
-        raise RowError("STOCK_INVALID", f"{str(value)[:40]!r} is not a number of units.") from None
+        units = Decimal(str(value))
+    except InvalidOperation:
+        units = _TOO_MUCH
+    if not units.is_finite() or abs(units) >= _TOO_MUCH:
+        raise RowError("STOCK_INVALID", f"{str(value)[:40]!r} is not a number of units.")
+    return int(units)
 
 
 def _derived_sku(prefix: str, *identity: object) -> str:

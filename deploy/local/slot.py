@@ -1,6 +1,7 @@
 """One part kept running: started, restarted when it dies, replaced without a gap, stopped."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -33,7 +34,7 @@ class Slot:
         self._since: datetime | None = None
         self._restarts = 0
         self._failures_in_a_row = 0
-        self._stopping = False
+        self._stop_asked = asyncio.Event()
         # A rolling restart and a restart after death must not both replace the process.
         self._replacing = asyncio.Lock()
 
@@ -68,13 +69,13 @@ class Slot:
 
     async def keep(self) -> None:
         """Restart it whenever it dies, until it is stopped."""
-        while not self._stopping:
+        while not self._stop_asked.is_set():
             child = self._child
             if child is None:
                 return
             code = await child.wait()
             async with self._replacing:
-                if child is self._child and not self._stopping:
+                if child is self._child and not self._stop_asked.is_set():
                     log.warning("%s ended with exit code %s", self.part.name, code)
                     await self._revive(child)
 
@@ -101,7 +102,7 @@ class Slot:
 
     async def stop(self) -> None:
         """Stop it for good. It may be starting at this moment."""
-        self._stopping = True
+        self._stop_asked.set()
         if self._child is not None:
             if self.part.before_stop is not None and self._state == "ready":
                 await self.part.before_stop()
@@ -113,19 +114,24 @@ class Slot:
 
     async def _launch(self) -> Child:
         child = await Child.start(self.part, self._logs, self._runtime_folder)
-        if self._stopping:
+        if self._stop_asked.is_set():
             child.kill()
         return child
 
     async def _revive(self, dead: Child) -> None:
         if time.monotonic() - dead.started_at > _STEADY_AFTER_SECONDS:
             self._failures_in_a_row = 0
-        while not self._stopping:
+        while not self._stop_asked.is_set():
             self._change("restarting")
-            await asyncio.sleep(_BACKOFF_SECONDS[min(self._failures_in_a_row, len(_BACKOFF_SECONDS) - 1)])
+            await self._pause(_BACKOFF_SECONDS[min(self._failures_in_a_row, len(_BACKOFF_SECONDS) - 1)])
             self._failures_in_a_row += 1
-            if self._stopping or await self._start_again():
+            if self._stop_asked.is_set() or await self._start_again():
                 return
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stop_asked.wait()
 
     async def _start_again(self) -> bool:
         self._restarts += 1

@@ -1,0 +1,29 @@
+"""A mesh of dummy parts, run by the real supervisor: dummy_mesh.py DATA NAME:PORT…"""
+
+import sys
+from pathlib import Path
+from unittest import mock
+
+from deploy.local import daemon
+from deploy.local.part import Part, Step
+from deploy.local.parts import Blueprint
+from deploy.local.place import Options
+from tests.deploy.dummies import dummy
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    data, *names = sys.argv[1:]
+    ports = dict(name.split(":") for name in names)
+
+    def build(_: Blueprint) -> list[Part | Step]:
+        return [dummy(name, int(port), Path(data)) for name, port in ports.items()]
+
+    def no_ports(_: Blueprint) -> list[str]:
+        return []
+
+    with mock.patch.multiple(daemon, build=build, used_ports=no_ports):
+        daemon.run(Options(Path(data)), lambda *_: None, lambda: print("ready", flush=True))
+
+
+main()
