@@ -49,9 +49,9 @@ def check_name(name: str) -> str:
         InvalidArgument: nothing is left of it, or it cannot be stored.
     """
     tidy = tidy_name(name)
-    found = text_violations("display_name", tidy)
+    found = text_violations("category.display_name", tidy)
     if not tidy:
-        found.append(FieldViolation("display_name", "must not be empty", "REQUIRED"))
+        found.append(FieldViolation("category.display_name", "must not be empty", "REQUIRED"))
     refuse(found)
     return tidy
 

@@ -60,18 +60,20 @@ def check_details(details: ProductDetails) -> None:
         InvalidArgument: with every violation.
     """
     found = [
-        FieldViolation(field, "must not be empty", "REQUIRED")
+        FieldViolation(f"product.{field}", "must not be empty", "REQUIRED")
         for field in ("sku", "name")
         if not getattr(details, field).strip()
     ]
     if not details.price.currency:
-        found.append(FieldViolation("price", "must not be empty", "REQUIRED"))
+        found.append(FieldViolation("product.price", "must not be empty", "REQUIRED"))
     if details.sku != details.sku.strip():
-        found.append(FieldViolation("sku", "must not begin or end with white space", "SKU_HAS_WHITE_SPACE"))
+        found.append(
+            FieldViolation("product.sku", "must not begin or end with white space", "SKU_HAS_WHITE_SPACE")
+        )
     for field in ("sku", "name", "description", "brand"):
-        found += text_violations(field, getattr(details, field))
-    found += text_violations("attributes", *details.attributes, *details.attributes.values())
-    found += text_violations("image_urls", *details.image_urls)
+        found += text_violations(f"product.{field}", getattr(details, field))
+    found += text_violations("product.attributes", *details.attributes, *details.attributes.values())
+    found += text_violations("product.image_urls", *details.image_urls)
     refuse(found)
 
 

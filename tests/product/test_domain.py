@@ -87,7 +87,7 @@ def reservation(state: State, *lines: Line) -> Reservation:
 def test_details_that_cannot_be_kept_are_refused(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
         check_details(replace(DETAILS, **changes))
-    assert {violation.field for violation in refused.value.violations} == {field}
+    assert {violation.field for violation in refused.value.violations} == {f"product.{field}"}
 
 
 def test_a_price_below_a_cent_is_kept_exactly() -> None:
@@ -98,7 +98,7 @@ def test_a_price_below_a_cent_is_kept_exactly() -> None:
 def test_every_violation_is_named_at_once() -> None:
     with pytest.raises(InvalidArgument) as refused:
         check_details(replace(DETAILS, sku="", name=""))
-    assert [violation.field for violation in refused.value.violations] == ["sku", "name"]
+    assert [violation.field for violation in refused.value.violations] == ["product.sku", "product.name"]
 
 
 def test_a_change_touches_only_the_fields_it_names() -> None:
