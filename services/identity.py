@@ -105,6 +105,12 @@ def peer_service(context: "grpc.aio.ServicerContext[Any, Any]") -> str:
 
 
 @lru_cache(maxsize=256)
+def anonymous(service: str) -> Caller:
+    """Return the caller of a call without a token."""
+    return Caller(service, None, None, frozenset(), acts_for_any=False)
+
+
+@lru_cache(maxsize=256)
 def _service_in(identities: Iterable[bytes]) -> str:
     ids = [name for identity in identities if (name := identity.decode()).startswith("spiffe://")]
     if len(ids) != 1 or not ids[0].startswith(_SPIFFE_PREFIX):
@@ -121,6 +127,10 @@ class Claims:
     scopes: frozenset[str]
     # Seconds since 1970.
     expires_at: float
+
+    def caller(self, service: str, any_owner: str | None) -> Caller:
+        """Return the person that `service` speaks for, in a method with this any_owner scope."""
+        return Caller(service, self.subject, self.session_id, self.scopes, any_owner in self.scopes)
 
 
 class TokenVerifier:
@@ -142,6 +152,11 @@ class TokenVerifier:
         self._old_at = float("-inf")
         self._fetching = asyncio.Lock()
         self._verified: OrderedDict[str, Claims] = OrderedDict()
+
+    def verified(self, token: str) -> Claims | None:
+        """Return what a token says that was verified before and has not ended."""
+        claims = self._verified.get(token)
+        return claims if claims is not None and claims.expires_at > self._clock() else None
 
     async def verify(self, token: str) -> Claims:
         """Return what a valid token says.

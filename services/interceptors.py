@@ -31,7 +31,7 @@ from services.errors import (
     ServiceUnavailable,
     TokenMissing,
 )
-from services.identity import Caller, Claims, TokenVerifier, calling_service, peer_service, set_caller
+from services.identity import Claims, TokenVerifier, anonymous, calling_service, peer_service, set_caller
 from services.policy import Access, MethodPolicy, policies
 from services.postgres import database_failure
 from services.status import DETAILS_KEY, to_status
@@ -46,6 +46,7 @@ log = structlog.get_logger(__name__)
 # Work that cannot be finished is not begun: nobody would see its end.
 MINIMUM_SECONDS = 0.1
 _BEARER = "Bearer "
+_EDGE = "edge"
 
 _metadata: ContextVar[telemetry.Metadata] = ContextVar("metadata")
 
@@ -168,35 +169,28 @@ class _Method:
         self._begin()
         try:
             if asked is not None and (allowed is None or asked <= allowed):
-                return await self._within_callers(asked, request, context)
+                # gRPC cancels the call when its caller's time is over: a timer of ours would be the second.
+                set_remaining(_enough(asked))
+                return await self._checked(request, context)
             set_remaining(allowed)
             async with asyncio.timeout(allowed):
                 return await self._checked(request, context)
         finally:
             self._end()
 
-    async def _within_callers(self, seconds: float, request: Any, context: Context) -> bytes | None:
-        # gRPC itself cancels the call when its caller's time is over: a timer of ours would be the second.
-        if seconds < MINIMUM_SECONDS:
-            raise DeadlineExceeded("the deadline leaves no time for the work")
-        set_remaining(seconds)
-        return await self._checked(request, context)
-
     async def _checked(self, request: Any, context: Context) -> bytes | None:
-        await self._identify(context)
-        return await self._answer(self._read_request(request), context)
-
-    async def _identify(self, context: Context) -> None:
         """Find out who calls and whether they may: identity ⊃ policy."""
-        service = peer_service(context)
         token = _bearer_token(_metadata.get())
-        claims = None if token is None else await self._chain.verifier.verify(token)
-        if claims is None:
-            set_caller(Caller(service, None, None, frozenset(), acts_for_any=False))
+        service = peer_service(context)
+        if token is None:
+            claims = None
+            set_caller(anonymous(service))
         else:
-            acts_for_any = self._policy.any_owner in claims.scopes
-            set_caller(Caller(service, claims.subject, claims.session_id, claims.scopes, acts_for_any))
+            verifier = self._chain.verifier
+            claims = verifier.verified(token) or await verifier.verify(token)
+            set_caller(claims.caller(service, self._policy.any_owner))
         self._check_access(service, claims)
+        return await self._answer(self._read_request(request), context)
 
     def _check_access(self, service: str, claims: Claims | None) -> None:
         policy = self._policy
@@ -228,8 +222,9 @@ class _Method:
     async def _answer_one(self, request: Any, context: Context) -> bytes:
         response = await self._behavior(request, context)
         payload = self._serialize(response)
-        if self._sends_etag:
-            # After the work: metadata sent earlier would forbid the caller's channel to retry.
+        # A message of its own, so for the edge alone, which makes a header of it; and after the work, because
+        # metadata sent earlier would forbid the caller's channel to retry.
+        if self._sends_etag and calling_service() == _EDGE:
             await context.send_initial_metadata((("etag", f'"{response.etag}"'),))
         return payload
 
@@ -277,6 +272,12 @@ _MAKERS = {
 
 # A stream, because the first message of an unknown call may never come.
 _UNKNOWN_METHOD: Handler = grpc.stream_stream_rpc_method_handler(_refuse_unknown)
+
+
+def _enough(seconds: float) -> float:
+    if seconds < MINIMUM_SECONDS:
+        raise DeadlineExceeded("the deadline leaves no time for the work")
+    return seconds
 
 
 def _bearer_token(metadata: telemetry.Metadata) -> str | None:

@@ -1,6 +1,7 @@
 """A process of ours: its event loop, its signals, and what it tells its supervisor."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -11,6 +12,8 @@ from typing import Any, NoReturn
 import uvloop
 
 EXIT_FAILED = 1
+# A few hundred calls' worth; Python's own 700 are those of three.
+_YOUNG_OBJECTS = 20_000
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -26,6 +29,16 @@ def stop_signal() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked.set)
     return asked
+
+
+def settle() -> None:
+    """Have the garbage collector leave alone what the start has made: it lives as long as the process.
+
+    With fewer looks at the young objects, too: together 6 % of a small call's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, 50, 50)
 
 
 def notify_supervisor(state: str) -> None:

@@ -20,7 +20,7 @@ from services.channel import Channel, open_channel
 from services.deadline import remaining_seconds
 from services.identity import TokenVerifier
 from services.interceptors import Chain
-from services.process import fail, notify_supervisor, run, stop_signal
+from services.process import fail, notify_supervisor, run, settle, stop_signal
 from services.settings import ServerSettings, TlsFiles
 from services.tls import ServerCertificates
 
@@ -102,6 +102,7 @@ async def serve(
             loops = [tasks.create_task(loop()) for loop in background]
             async with running_server(settings, register=register, verifier=verifier) as running:
                 log.info("serving", address=settings.listen_address, port=running.port)
+                settle()
                 notify_supervisor("READY=1")
                 await asked_to_stop.wait()
                 notify_supervisor("STOPPING=1")

@@ -149,7 +149,8 @@ def _received(metadata: Metadata) -> str:
 
 
 def _begun() -> str:
-    return f"00-{random.getrandbits(128) or 1:032x}-{random.getrandbits(64) or 1:016x}-00"
+    ids = f"{random.getrandbits(192):048x}"
+    return f"00-{ids[:32]}-{ids[32:]}-00"
 
 
 def _configure_logs(name: str, level: str) -> None:
