@@ -30,6 +30,17 @@ ROOT = Path(__file__).parents[1]
 START_PATIENCE_SECONDS = 30
 
 
+# These share one running mesh.
+_MESH_ROOMS = frozenset({"contract", "crash", "end_to_end"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests that share servers in one of the processes that run tests side by side."""
+    for item in items:
+        room = item.path.relative_to(ROOT / "tests").parts[0]
+        item.add_marker(pytest.mark.xdist_group("mesh" if room in _MESH_ROOMS else room))
+
+
 def free_port() -> int:
     """Name a loopback port that nobody listens on."""
     with socket.socket() as probe:
