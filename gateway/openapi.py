@@ -18,6 +18,7 @@ from gateway.openapi_examples import Examples
 from gateway.openapi_schemas import Schemas, Use
 from gateway.rest_checks import find_field
 
+_FIELD_MASK = "google.protobuf.FieldMask"
 _TOKEN = "accessToken"  # noqa: S105 the scheme's name
 _ABOUT = (
     "Commerce Mesh over REST. Compiled from the contract: what stands here is what the edge enforces.\n\n"
@@ -115,10 +116,18 @@ class _Writer:
         for field in method.descriptor.input_type.fields:
             if field.name == binding.body or field.name in binding.path_fields:
                 continue
+            schema = self.schemas.field(field, Use.INPUT)
+            if field.message_type is not None and field.message_type.full_name == _FIELD_MASK:
+                schema |= self._mask(method, binding)
             required = "REQUIRED" in self._contract.behaviors(field)
-            yield self._parameter(
-                "query", field.json_name, self.schemas.field(field, Use.INPUT), required=required
-            )
+            yield self._parameter("query", field.json_name, schema, required=required)
+
+    def _mask(self, method: Method, binding: Binding) -> Json:
+        """Let a mask name what a body may change (AIP-134), or everything."""
+        schema = self._body_schema(method, binding)
+        component = self.schemas.components[_reference(schema).rpartition("/")[2]]
+        names = "|".join(name for name in component["properties"] if name != "etag")
+        return {"pattern": rf"^(\*|({names})(,({names}))*)?$", "example": names.split("|", 1)[0]}
 
     def _parameter(self, place: str, name: str, schema: Json, *, required: bool) -> Json:
         schema = dict(schema)
@@ -128,19 +137,20 @@ class _Writer:
         parameter["schema"] = schema
         if schema.get("type") == "array":
             parameter |= {"style": "form", "explode": True}
-        parameter["example"] = self._examples.value(name, schema)
+        parameter["example"] = schema.pop("example", None) or self._examples.value(name, schema)
         return parameter
 
-    def _body(self, method: Method, binding: Binding) -> Json:
+    def _body_schema(self, method: Method, binding: Binding) -> Json:
         request = method.descriptor.input_type
         if binding.body == "*":
-            schema = self.schemas.reference(request, Use.INPUT, without=binding.path_fields)
-        else:
-            field = _existing(request, binding.body)
-            prefix = f"{binding.body}."
-            within = [path.removeprefix(prefix) for path in binding.path_fields if path.startswith(prefix)]
-            use = Use.PATCH if binding.verb == "PATCH" else Use.INPUT
-            schema = self.schemas.body(field, use, within)
+            return self.schemas.reference(request, Use.INPUT, without=binding.path_fields)
+        field = _existing(request, binding.body)
+        prefix = f"{binding.body}."
+        within = [path.removeprefix(prefix) for path in binding.path_fields if path.startswith(prefix)]
+        return self.schemas.body(field, Use.PATCH if binding.verb == "PATCH" else Use.INPUT, within)
+
+    def _body(self, method: Method, binding: Binding) -> Json:
+        schema = self._body_schema(method, binding)
         example = self._examples.value("", schema)
         return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
 
@@ -155,6 +165,12 @@ class _Writer:
         if "next_page_token" in method.descriptor.output_type.fields_by_name:
             response["links"] = {"nextPage": _next_page(operation_id, method)}
         return response
+
+
+def _reference(schema: Json) -> str:
+    """Return the reference that a schema is, or refines."""
+    reference: str = schema["$ref"] if "$ref" in schema else schema["allOf"][0]["$ref"]
+    return reference
 
 
 def _existing(message: Descriptor, path: str) -> FieldDescriptor:
