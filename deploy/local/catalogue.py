@@ -103,7 +103,8 @@ def _recognise(path: Path, first: Row | RowError) -> tuple[str, "Convert"]:
         found = ", ".join(list(first)[:12])
         raise MeshError(
             f"{path} is no catalogue that we understand: its fields are {found}.",
-            "A product needs at least a name and a price; README.md lists what else is read.",
+            "A product has a name (or title) and a price, and may have a sku (or id), description, brand, "
+            "category_path, currency, stock, attributes and image_urls.",
         )
     return "general", _from_general
 

@@ -20,8 +20,9 @@ app = typer.Typer(
 certs_app = typer.Typer(help="Show the local certificates, or rotate them.", invoke_without_command=True)
 app.add_typer(certs_app, name="certs")
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+# Lines are as long as they are: other programs read them too.
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Data = Annotated[Path, typer.Option("--data", envvar="MESH_DATA", help="The data folder of the mesh.")]
 _DATA = Path(".mesh")
@@ -76,7 +77,7 @@ def down(data: Data = _DATA) -> None:
 def status(
     data: Data = _DATA, *, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
 ) -> None:
-    """Show every part: where it listens, since when, and whether it answers."""
+    """Show every part and whether it answers now; exit with 1 if one does not."""
     from deploy.local import commands_status
 
     commands_status.status(data.absolute(), console, as_json=as_json)

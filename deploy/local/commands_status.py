@@ -141,12 +141,11 @@ def show_certificates(data: Path, console: Console) -> None:
     place = Place(data)
     if not (place.certificates / "ca.crt").exists():
         raise NotRunning(data)
-    table = Table("identity", "names", "not before", "not after", "serial", "folder", box=None)
+    table = Table("identity", "until (UTC)", "serial", "names", box=None)
     for each in Authority(place.certificates).statuses():
-        folder = str(place.certificates / each.identity)
-        times = (f"{each.not_before:%Y-%m-%d %H:%M}", f"{each.not_after:%Y-%m-%d %H:%M}")
-        table.add_row(each.identity, each.names, *times, each.serial[:16], folder)
+        table.add_row(each.identity, f"{each.not_after:%Y-%m-%d %H:%M}", each.serial[:12], each.names)
     console.print(table)
+    console.print(f"  {place.certificates}/<identity>/tls.crt, tls.key and ca.crt")
 
 
 def rotate_certificates(data: Path, console: Console) -> None:

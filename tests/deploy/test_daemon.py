@@ -34,6 +34,8 @@ def running(data: Path) -> Iterator["subprocess.Popen[bytes]"]:
     finally:
         process.kill()
         process.wait()
+        if (left := read_state(data / "state.json")) is not None:
+            daemon.remove_leftovers(left)
 
 
 def state(data: Path) -> MeshState:
