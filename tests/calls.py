@@ -219,8 +219,9 @@ class Caller:
     ) -> Outcome:
         raw = request if isinstance(request, bytes) else request.SerializeToString()
         metadata = [] if token is None else [("authorization", f"Bearer {token}")]
-        call = _start(channel, method, raw, metadata)
         async with self._slots:
+            # Made in here: it is under way as soon as it is made.
+            call = _start(channel, method, raw, metadata)
             try:
                 responses = [_parse(method, each) async for each in call]
                 headers = {key: str(value) for key, value in await call.initial_metadata()}
