@@ -1,1 +1,1 @@
-"""."""
+"""Orders: placed once, paid once, cancelled whole."""

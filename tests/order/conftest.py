@@ -2,17 +2,12 @@
 
 import asyncio
 import itertools
-import os
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -45,7 +40,8 @@ from services.rpc import running_server
 from services.settings import ServerSettings, TlsFiles
 from services.status import from_rpc_error
 from services.tls import client_credentials, read_pem
-from tests.conftest import DatabaseHandle, free_port
+from tests.conftest import DatabaseHandle
+from tests.order.sandbox import Sandbox, running_sandbox
 
 ISSUER, AUDIENCE, KEY_ID = "https://commerce.local", "commerce", "test"
 SIGNING_KEY = Ed25519PrivateKey.generate()
@@ -102,67 +98,10 @@ async def refusal(call: Any) -> tuple[str, str]:
     return str(error.code), error.reason
 
 
-@dataclass(frozen=True)
-class Sandbox:
-    """The running payment provider."""
-
-    url: str
-    api_key_file: Path
-
-    async def get(self, path: str) -> Any:
-        headers = {"Authorization": f"Bearer {self.api_key_file.read_text()}"}
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(self.url + path, headers=headers) as response,
-        ):
-            return await response.json()
-
-    async def effects(self) -> dict[str, list[tuple[str, Decimal]]]:
-        """What really happened, for each order: kinds and amounts."""
-        found: dict[str, list[tuple[str, Decimal]]] = {}
-        for effect in (await self.get("/v1/effects"))["effects"]:
-            order_id = effect["key"].partition(":")[0]
-            found.setdefault(order_id, []).append((effect["kind"], Decimal(effect["amount"])))
-        return found
-
-    async def kinds(self, order_id: str) -> list[str]:
-        return [kind for kind, _ in (await self.effects()).get(order_id, [])]
-
-
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    folder = tmp_path_factory.mktemp("sandbox")
-    api_key_file = folder / "api_key"
-    api_key_file.write_text("a-secret-of-this-test")
-    port = free_port()
-    environment = {
-        **os.environ,
-        "SANDBOX_LISTEN_ADDRESS": f"127.0.0.1:{port}",
-        "SANDBOX_DATABASE_FILE": str(folder / "payments.sqlite"),
-        "SANDBOX_API_KEY_FILE": str(api_key_file),
-    }
-    with (folder / "log").open("wb") as log:
-        command = [sys.executable, "-m", "deploy.local.payment_sandbox"]
-        process = subprocess.Popen(command, env=environment, stderr=log)
-    try:
-        _await_listening(port, process)
-        yield Sandbox(f"http://127.0.0.1:{port}", api_key_file)
-    finally:
-        process.terminate()
-        assert process.wait(timeout=10) == 0
-    assert "a-secret-of-this-test" not in (folder / "log").read_text()
-
-
-def _await_listening(port: int, process: "subprocess.Popen[bytes]") -> None:
-    give_up_at = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < give_up_at and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail("the payment sandbox did not start")
+    with running_sandbox(tmp_path_factory.mktemp("sandbox")) as sandbox:
+        yield sandbox
 
 
 @pytest.fixture(scope="session")

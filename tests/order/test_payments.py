@@ -12,7 +12,8 @@ from services.order.domain import Order, ReservedLine, decide_place, place
 from services.order.domain_events import PaymentState
 from services.order.payments import NoPayment, Outcome, Payment, PaymentProvider, PaymentProviderUnavailable
 from tests.conftest import free_port
-from tests.order.conftest import OK, Sandbox
+from tests.order.conftest import OK
+from tests.order.sandbox import Sandbox
 
 
 def an_order(price: str = "12.50", currency: str = "USD") -> Order:
