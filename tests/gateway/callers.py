@@ -93,6 +93,7 @@ async def web(edge: RunningEdge, method: str, request: Message | bytes = b"", *,
             f"{edge.url}/{method}", data=struct.pack(">BI", 0, len(data)) + data, headers=sent
         ) as answer,
     ):
+        assert answer.status == 200, "gRPC-Web tells its status in headers or trailers"
         message, trailers = _frames(await answer.read())
         seen = {**{name.lower(): value for name, value in answer.headers.items()}, **trailers}
         if seen["grpc-status"] == "0":
