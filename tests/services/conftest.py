@@ -41,7 +41,7 @@ INVENTORY = "commerce.product.v1.InventoryService"
 ORDERS = "commerce.order.v1.OrderService"
 FEED = "commerce.event.v1.EventFeed"
 
-_ADD = {
+_ADD: dict[str, tuple[Any, Any]] = {
     PRODUCTS: (
         product_pb2_grpc.ProductServiceServicer,
         product_pb2_grpc.add_ProductServiceServicer_to_server,
@@ -102,7 +102,7 @@ def scripted(**behaviors: Callable[..., Any] | object) -> Callable[[grpc.aio.Ser
         for service, (servicer_class, add) in _ADD.items():
             methods = {name: each for name, each in behaviors.items() if hasattr(servicer_class, name)}
             if methods:
-                servicer = servicer_class()
+                servicer: Any = servicer_class()
                 vars(servicer).update(methods)
                 add(servicer, server)
                 names.append(service)
@@ -166,7 +166,7 @@ class Net:
         """A server that runs until the test ends."""
         return await self._opened.enter_async_context(self.server(identity, **behaviors))
 
-    async def bare_channel(self, identity: str | TlsFiles, port: int) -> grpc.aio.Channel:
+    async def bare_channel(self, identity: str | TlsFiles, port: int) -> Any:
         """A channel without our client's part, as outsiders have."""
         files = self.authority.files(identity) if isinstance(identity, str) else identity
         credentials = client_credentials(read_pem(files))
@@ -189,6 +189,11 @@ async def net(certificates: Authority, tokens: Tokens) -> AsyncIterator[Net]:
     net = Net(certificates, tokens)
     yield net
     await net.close()
+
+
+def stub_of(make: Any, channel: grpc.aio.Channel) -> Any:
+    """A stub without the types of synchronous ones, which generated code has for both."""
+    return make(channel)
 
 
 async def failure_of(call: Awaitable[Any]) -> ServiceError:

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jwt
@@ -24,7 +25,8 @@ def _b64(data: bytes) -> str:
 
 
 def _unsigned(tokens: Tokens) -> str:
-    return jwt.encode(tokens.claims(), None, algorithm="none", headers={"typ": "at+jwt", "kid": KEY_ID})
+    no_key: Any = None
+    return jwt.encode(tokens.claims(), no_key, algorithm="none", headers={"typ": "at+jwt", "kid": KEY_ID})
 
 
 def _public_key_as_secret(tokens: Tokens) -> str:
@@ -58,7 +60,9 @@ def _changed_payload(tokens: Tokens) -> str:
     return f"{header}.{_b64(json.dumps(tokens.claims('orders.read_any')).encode())}.{signature}"
 
 
-ATTACKS = {
+HEADERS = {"typ": "at+jwt", "kid": KEY_ID}
+
+ATTACKS: dict[str, Callable[[Tokens], str]] = {
     "alg none": _unsigned,
     "public key as HMAC secret": _public_key_as_secret,
     "another RSA key": _rsa,
@@ -81,7 +85,9 @@ ATTACKS = {
     "not yet": lambda tokens: tokens.make(nbf=time.time() + 60),
     "subject that is no UUID": lambda tokens: tokens.make(sub="admin"),
     "no session": lambda tokens: tokens.make(sid=None),
-    "scope that is no text": lambda tokens: tokens.make(scope=["orders.read"]),
+    "scope that is no text": lambda tokens: jwt.encode(
+        tokens.claims() | {"scope": ["orders.read"]}, tokens.key, "EdDSA", headers=HEADERS
+    ),
     "empty": lambda _: "",
     "no token at all": lambda _: "a.b.c",
     "not ASCII": lambda tokens: tokens.make() + "é",

@@ -32,6 +32,7 @@ from tests.services.conftest import (
     failure_of,
     refusal,
     stranger,
+    stub_of,
 )
 
 GET = f"/{PRODUCTS}/GetProduct"
@@ -131,7 +132,8 @@ async def test_certificate_must_name_exactly_one_service_of_ours(
 async def test_connection_without_a_certificate_is_refused(net: Net, certificates: Authority) -> None:
     server = await net.start("product", GetProduct=_answer_product)
     credentials = grpc.ssl_channel_credentials(certificates.files("edge").ca.read_bytes())
-    async with grpc.aio.secure_channel(f"127.0.0.1:{server.port}", credentials) as channel:
+    channel: Any = grpc.aio.secure_channel(f"127.0.0.1:{server.port}", credentials)
+    async with channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await channel.unary_unary(GET)(VALID_GET, timeout=5)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -224,7 +226,7 @@ async def test_bug_in_the_middle_of_a_stream_becomes_internal_without_its_text(n
         raise RuntimeError(SECRET)
 
     server = await net.start("product", Follow=follow)
-    stub = event_pb2_grpc.EventFeedStub(await net.bare_channel("order", server.port))
+    stub = stub_of(event_pb2_grpc.EventFeedStub, await net.bare_channel("order", server.port))
     stream = stub.Follow(event_pb2.FollowRequest())
     assert (await stream.read()).position == 1
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -257,7 +259,7 @@ async def test_servicer_learns_who_calls_and_for_whom(net: Net, tokens: Tokens) 
         return order_pb2.Order()
 
     server = await net.start("order", CancelOrder=cancel)
-    stub = order_pb2_grpc.OrderServiceStub(await net.bare_channel("edge", server.port))
+    stub = stub_of(order_pb2_grpc.OrderServiceStub, await net.bare_channel("edge", server.port))
     request = order_pb2.CancelOrderRequest(order_id=PRODUCT_ID)
     await stub.CancelOrder(request, metadata=tokens.bearer("orders.write"))
     await stub.CancelOrder(request, metadata=tokens.bearer("orders.write_any"))
@@ -280,7 +282,7 @@ async def test_streamed_requests_are_each_checked(net: Net, tokens: Tokens) -> N
         return product_pb2.ImportProductsResponse(created_count=len([each async for each in requests]))
 
     server = await net.start("product", ImportProducts=count)
-    stub = product_pb2_grpc.ProductServiceStub(await net.bare_channel("edge", server.port))
+    stub = stub_of(product_pb2_grpc.ProductServiceStub, await net.bare_channel("edge", server.port))
     good, bad = (product_pb2.ImportProductsRequest(row_number=number) for number in (1, -1))
     answer = await stub.ImportProducts(iter([good, good]), metadata=tokens.bearer("products.write"))
     assert answer.created_count == 2
@@ -300,7 +302,9 @@ async def test_more_calls_than_places_are_refused_and_health_is_not(net: Net) ->
     held = [channel.unary_unary(GET)(VALID_GET) for _ in range(2)]
     await asyncio.sleep(0.2)
     assert await refusal(channel.unary_unary(GET)(VALID_GET)) == ("RESOURCE_EXHAUSTED", "OVERLOADED")
-    health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=PRODUCTS))
+    health = await stub_of(health_pb2_grpc.HealthStub, channel).Check(
+        health_pb2.HealthCheckRequest(service=PRODUCTS)
+    )
     assert health.status == health_pb2.HealthCheckResponse.SERVING
     release.set()
     await asyncio.gather(*held)
@@ -309,7 +313,7 @@ async def test_more_calls_than_places_are_refused_and_health_is_not(net: Net) ->
 
 async def test_reflection_names_the_services(net: Net) -> None:
     server = await net.start("product", GetProduct=_answer_product)
-    stub = reflection_pb2_grpc.ServerReflectionStub(await net.bare_channel("operator", server.port))
+    stub = stub_of(reflection_pb2_grpc.ServerReflectionStub, await net.bare_channel("operator", server.port))
     request = reflection_pb2.ServerReflectionRequest(list_services="")
     answers = [each async for each in stub.ServerReflectionInfo(iter([request]))]
     names = {each.name for each in answers[0].list_services_response.service}

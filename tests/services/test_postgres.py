@@ -15,7 +15,7 @@ from services import postgres
 from services.errors import ServiceError, ServiceUnavailable
 from services.postgres import NotDurable, Pool, after_commit, connection, open_pool, transaction
 from tests.conftest import DatabaseHandle, RunningCluster
-from tests.services.conftest import PRODUCT_ID, Net, failure_of
+from tests.services.conftest import PRODUCT_ID, Net, failure_of, stub_of
 
 GET = product_pb2.GetProductRequest(product_id=PRODUCT_ID)
 
@@ -180,9 +180,9 @@ async def test_database_that_is_gone_is_unavailable(
     pool.terminate()
 
 
-async def _products(net: Net, behavior: Callable[..., Any]) -> product_pb2_grpc.ProductServiceStub:
+async def _products(net: Net, behavior: Callable[..., Any]) -> Any:
     server = await net.start("product", GetProduct=behavior)
-    return product_pb2_grpc.ProductServiceStub(await net.bare_channel("edge", server.port))
+    return stub_of(product_pb2_grpc.ProductServiceStub, await net.bare_channel("edge", server.port))
 
 
 async def test_pool_waits_for_a_server_that_starts_later(

@@ -22,7 +22,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from deploy.local.certificates import Authority
 from services.errors import ServiceError
 from tests.conftest import ROOT, free_port
-from tests.services.conftest import PRODUCT_ID, PRODUCTS, Net, Tokens
+from tests.services.conftest import PRODUCT_ID, PRODUCTS, Net, Tokens, stub_of
 
 GET = product_pb2.GetProductRequest(product_id=PRODUCT_ID)
 BUG = product_pb2.GetProductRequest(product_id="00000000-0000-7000-8000-7351c0ffee00")
@@ -107,11 +107,13 @@ def _listen(path: str, states: "asyncio.Queue[str]") -> socket.socket:
 
 async def test_sigterm_drains_and_ends_with_status_0(start: Start, net: Net) -> None:
     process: Process = await start(free_port())
-    products = product_pb2_grpc.ProductServiceStub(await net.channel("order", "product", process.port))
+    products = stub_of(
+        product_pb2_grpc.ProductServiceStub, await net.channel("order", "product", process.port)
+    )
     call = asyncio.create_task(products.GetProduct(GET))
     await asyncio.sleep(0.1)
     await call
-    feed = event_pb2_grpc.EventFeedStub(await net.channel("order", "product", process.port))
+    feed = stub_of(event_pb2_grpc.EventFeedStub, await net.channel("order", "product", process.port))
     stream = asyncio.create_task(anext(feed.Follow(event_pb2.FollowRequest())))
     await asyncio.sleep(0.1)
     running = asyncio.create_task(products.GetProduct(GET))
@@ -137,7 +139,7 @@ async def test_replacing_workers_on_one_port_loses_no_call(start: Start, net: Ne
 
     async def call_on() -> int:
         calls = 0
-        products = product_pb2_grpc.ProductServiceStub(await net.channel("order", "product", port))
+        products = stub_of(product_pb2_grpc.ProductServiceStub, await net.channel("order", "product", port))
         while not done.is_set():
             answered.add((await products.GetProduct(GET)).etag)
             calls += 1
@@ -169,7 +171,7 @@ async def test_log_has_one_line_a_call_with_its_trace_and_nothing_that_was_sent(
 ) -> None:
     process: Process = await start(free_port())
     channel = await net.bare_channel("edge", process.port)
-    products = product_pb2_grpc.ProductServiceStub(channel)
+    products = stub_of(product_pb2_grpc.ProductServiceStub, channel)
     trace = "0af7651916cd43dd8448eb211c80319c"
     await products.GetProduct(GET, metadata=(("traceparent", f"00-{trace}-b7ad6b7169203331-01"),))
     with pytest.raises(grpc.aio.AioRpcError):
@@ -207,7 +209,8 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
 async def collector() -> AsyncIterator[tuple[Collector, str]]:
     collector = Collector()
     server = grpc.aio.server()
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)
+    add: Any = trace_service_pb2_grpc.add_TraceServiceServicer_to_server
+    add(collector, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield collector, f"http://127.0.0.1:{port}"
@@ -219,7 +222,7 @@ async def test_collector_gets_the_spans_of_calls_and_nothing_that_was_sent(
 ) -> None:
     kept, endpoint = collector
     process: Process = await start(free_port(), OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
-    products = product_pb2_grpc.ProductServiceStub(await net.bare_channel("edge", process.port))
+    products = stub_of(product_pb2_grpc.ProductServiceStub, await net.bare_channel("edge", process.port))
     trace = "0af7651916cd43dd8448eb211c80319c"
     await products.GetProduct(GET, metadata=(("traceparent", f"00-{trace}-b7ad6b7169203331-01"),))
     with pytest.raises(grpc.aio.AioRpcError):
@@ -237,7 +240,7 @@ async def test_collector_gets_the_spans_of_calls_and_nothing_that_was_sent(
 
 async def test_collector_that_is_away_holds_nobody_up(start: Start, net: Net) -> None:
     process: Process = await start(free_port(), OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1")
-    products = product_pb2_grpc.ProductServiceStub(await net.bare_channel("edge", process.port))
+    products = stub_of(product_pb2_grpc.ProductServiceStub, await net.bare_channel("edge", process.port))
     await products.GetProduct(GET)
     started = time.monotonic()
     status, _ = await process.stop()
