@@ -9,7 +9,7 @@ from gateway.extension import Json
 from gateway.limits import rate_limits
 from gateway.refusals import local_replies
 from gateway.routes import internal_route, route_configuration
-from gateway.transcoding import descriptors, statistics, transcoder
+from gateway.transcoding import statistics, transcoder
 
 JWKS_PATH = "/.well-known/jwks.json"
 _DESCRIPTORS = "transcoder.binpb"
@@ -30,8 +30,8 @@ class CompiledEdge:
     descriptors: bytes
 
 
-def compile_edge(contract: Contract) -> dict[str, bytes]:
-    """Return the files of generated/envoy by name."""
+def compile_edge(contract: Contract, descriptors: bytes) -> dict[str, bytes]:
+    """Return the files of generated/envoy by name; `descriptors` are the contract's, for the transcoder."""
     keys = _keys_method(contract)
     parts: dict[str, Json] = {
         "routes.json": route_configuration(contract),
@@ -48,7 +48,7 @@ def compile_edge(contract: Contract) -> dict[str, bytes]:
         },
     }
     files = {name: dump(part) for name, part in parts.items()}
-    return {**files, _DESCRIPTORS: descriptors(contract)}
+    return {**files, _DESCRIPTORS: descriptors}
 
 
 def load_compiled(folder: Path) -> CompiledEdge:

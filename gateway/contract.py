@@ -139,12 +139,13 @@ class Method:
 class Contract:
     """A compiled descriptor set, read with the options it declares itself."""
 
-    def __init__(self, image: FileDescriptorSet, protos: Path) -> None:
+    def __init__(self, image: bytes, protos: Path) -> None:
         self.image = image
         self.pool = DescriptorPool()
-        for file in image.file:
+        files = FileDescriptorSet.FromString(image).file
+        for file in files:
             self.pool.Add(file)
-        self.ours = {file.name: file for file in image.file if file.package.startswith("commerce.")}
+        self.ours = {file.name: file for file in files if file.package.startswith("commerce.")}
         self.sources = Sources(protos, self.ours)
 
     @cached_property

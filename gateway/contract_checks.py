@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         try:
             image = Path(folder) / "contract.binpb"
-            image.write_bytes(compile_descriptors(PROTOS, Path(folder)).SerializeToString())
+            image.write_bytes(compile_descriptors(PROTOS))
         except ContractError as error:
             print(error, file=sys.stderr)
             return 1

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from google.protobuf.descriptor_pb2 import FileDescriptorSet, MethodOptions
+from google.protobuf.descriptor_pb2 import MethodOptions
 
 from gateway.contract import Contract, Method, seconds
 from gateway.protoc import PROTOS, ROOT
@@ -204,4 +204,4 @@ def _near(contract: Contract, wanted: str) -> list[str]:
 
 @cache
 def _read(image: Path, protos: Path) -> Contract:
-    return Contract(FileDescriptorSet.FromString(image.read_bytes()), protos)
+    return Contract(image.read_bytes(), protos)

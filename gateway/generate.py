@@ -29,8 +29,8 @@ def generate(protos: Path, out: Path, status_module: Path = STATUS) -> None:
         raise ContractError("\n".join(str(fault) for fault in faults))
     out.mkdir(parents=True, exist_ok=True)
     write_stubs(protos, out)
-    (out / "commerce.binpb").write_bytes(contract.image.SerializeToString(deterministic=True))
-    _write_all(out / "envoy", compile_edge(contract))
+    (out / "commerce.binpb").write_bytes(contract.image)
+    _write_all(out / "envoy", compile_edge(contract, compile_descriptors(protos, with_sources=False)))
     configs = {f"{name}.json": dump(config) for name, config in service_configs(contract).items()}
     _write_all(out / "clients", configs)
     (out / "openapi.json").write_bytes(dump(document(contract)))
@@ -42,8 +42,7 @@ def read_contract(protos: Path) -> Contract:
     Raises:
         ContractError: protoc refuses it.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        return Contract(compile_descriptors(protos, Path(scratch)), protos)
+    return Contract(compile_descriptors(protos), protos)
 
 
 def stale_files(fresh: Path, kept: Path) -> list[str]:

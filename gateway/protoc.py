@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import protovalidate._gen.buf.validate.validate_pb as validate_descriptor
@@ -40,24 +41,35 @@ def write_stubs(protos: Path, out: Path) -> None:
     )
 
 
-def compile_descriptors(protos: Path, scratch: Path) -> descriptor_pb2.FileDescriptorSet:
-    """Compile the contract with everything it imports, error details, and source locations.
+def compile_descriptors(protos: Path, *, with_sources: bool = True) -> bytes:
+    """Compile the contract with everything it imports and what errors carry.
+
+    The bytes are protoc's own. Parsed and written again they would depend on which generated modules
+    are loaded: options that are known then move before those that are not.
+
+    Args:
+        protos: The folder of the contract.
+        with_sources: With places and comments, which people need and Envoy does not.
+
+    Returns:
+        A serialized FileDescriptorSet.
 
     Raises:
         ContractError: protoc refuses the contract.
     """
-    image = scratch / "contract.binpb"
-    _run(
-        protos,
-        scratch,
-        f"--descriptor_set_out={image}",
-        "--include_imports",
-        "--include_source_info",
-        *_contract_files(protos),
-        VALIDATE_PROTO,
-        *ERROR_PROTOS,
-    )
-    return descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes())
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder) / "contract.binpb"
+        _run(
+            protos,
+            Path(folder),
+            f"--descriptor_set_out={image}",
+            "--include_imports",
+            *(["--include_source_info"] if with_sources else []),
+            *_contract_files(protos),
+            VALIDATE_PROTO,
+            *ERROR_PROTOS,
+        )
+        return image.read_bytes()
 
 
 def _run(protos: Path, scratch: Path, *arguments: str) -> None:

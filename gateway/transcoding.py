@@ -1,7 +1,5 @@
 """REST ↔ gRPC at the edge: which services are transcoded, and how."""
 
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
-
 from gateway.contract import Contract
 from gateway.extension import Json, filter_config
 
@@ -46,12 +44,3 @@ def statistics(contract: Contract) -> Json:
         individual_method_stats_allowlist={"services": allowed},
         enable_upstream_stats=True,
     )
-
-
-def descriptors(contract: Contract) -> bytes:
-    """Return the descriptor set as the transcoder needs it: no comments, no places."""
-    image = FileDescriptorSet()
-    image.CopyFrom(contract.image)
-    for file in image.file:
-        file.ClearField("source_code_info")
-    return image.SerializeToString(deterministic=True)

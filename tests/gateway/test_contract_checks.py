@@ -10,7 +10,7 @@ from tests.gateway.tiny import Tiny
 
 
 def _image(tiny: Tiny, path: Path) -> Path:
-    path.write_bytes(tiny.contract().image.SerializeToString())
+    path.write_bytes(tiny.contract().image)
     return path
 
 
