@@ -59,24 +59,22 @@ class Child:
 
     @classmethod
     async def start(cls, part: Part, logs: Path, runtime_folder: Path) -> "Child":
-        """Start the process; `await_ready` tells when it serves."""
+        """Start the process; `await_ready` tells when it serves.
+
+        Raises:
+            StartFailed: the system does not let us.
+        """
         ready_signal = None
-        environment = {**clean_environment(), **part.environment}
-        if part.probe is None:
-            ready_signal = _ReadySignal(runtime_folder / f"{part.name}.{time.monotonic_ns()}")
-            await ready_signal.listen()
-            environment["NOTIFY_SOCKET"] = str(ready_signal.path)
         path = log_file(logs, part.name)
-        with path.open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                *part.command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                # Ctrl-C in a terminal reaches the supervisor alone, which stops its parts in order.
-                start_new_session=True,
-            )
+        try:
+            if part.probe is None:
+                ready_signal = _ReadySignal(runtime_folder / f"{part.name}.{time.monotonic_ns()}")
+                await ready_signal.listen()
+            process = await _start_process(part, path, ready_signal)
+        except OSError as error:
+            raise StartFailed(
+                f"{part.name} cannot be started: {error}.", "Is the disk full, or too much running?"
+            ) from error
         return cls(part, process, path, ready_signal)
 
     async def await_ready(self) -> None:
@@ -134,6 +132,24 @@ class Child:
         return StartFailed(
             f"{self.part.name} {what}. The end of its log:\n{lines}",
             f"The whole log is {self._log}.",
+        )
+
+
+async def _start_process(
+    part: Part, path: Path, ready_signal: _ReadySignal | None
+) -> asyncio.subprocess.Process:
+    environment = {**clean_environment(), **part.environment}
+    if ready_signal is not None:
+        environment["NOTIFY_SOCKET"] = str(ready_signal.path)
+    with path.open("ab") as log:
+        return await asyncio.create_subprocess_exec(
+            *part.command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            # Ctrl-C in a terminal reaches the supervisor alone, which stops its parts in order.
+            start_new_session=True,
         )
 
 

@@ -82,3 +82,5 @@ async def _obey(supervisor: Supervisor, command: dict[str, Any]) -> AsyncIterato
         yield {"end": True}
     except MeshError as error:
         yield {"error": error.message, "remedy": error.remedy}
+    except OSError as error:
+        yield {"error": str(error), "remedy": "Is the disk full, or the data folder gone?"}

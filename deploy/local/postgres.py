@@ -172,13 +172,14 @@ async def is_ready(cluster: Cluster, superuser_password: str) -> bool:
     try:
         dsn = cluster.dsn(SUPERUSER, superuser_password, "postgres")
         connection = await connect(dsn, timeout_seconds=_PROBE_TIMEOUT_SECONDS)
-    except (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError):
-        return False
     except asyncpg.InvalidAuthorizationSpecificationError as error:
         raise DataFolderBroken(
             f"PostgreSQL's folder {cluster.data} was made with another password than the one we keep.",
             "Put back the folder secrets/ that belongs to it, or move the data folder away and start anew.",
         ) from error
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        # Not there yet, starting, stopping, or with no connection to spare.
+        return False
     await connection.close()
     return True
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy.local.child import Child
-from deploy.local.errors import StartFailed
+from deploy.local.errors import MeshError
 from deploy.local.part import Part
 from deploy.local.state import PartState
 
@@ -57,7 +57,7 @@ class Slot:
         """Start it for the first time.
 
         Raises:
-            StartFailed: it did not become ready.
+            MeshError: it did not become ready.
         """
         if self.part.prepare is not None:
             await self.part.prepare()
@@ -83,7 +83,7 @@ class Slot:
         """Start a new process and stop the old one: in this order where they can share the port.
 
         Raises:
-            StartFailed: the new one did not become ready; the old one runs on where they share the port.
+            MeshError: the new one did not become ready; the old one runs on where they share the port.
         """
         async with self._replacing:
             old = self._child
@@ -92,7 +92,7 @@ class Slot:
             new = await self._launch()
             try:
                 await new.await_ready()
-            except StartFailed:
+            except MeshError:
                 await new.stop()
                 raise
             self._child = new
@@ -135,13 +135,14 @@ class Slot:
 
     async def _start_again(self) -> bool:
         self._restarts += 1
-        self._child = await self._launch()
-        self._change("restarting")
         try:
+            self._child = await self._launch()
+            self._change("restarting")
             await self._child.await_ready()
-        except StartFailed as error:
+        except MeshError as error:
             log.error("%s", error.message)
-            await self._child.stop()
+            if self._child is not None:
+                await self._child.stop()
             return False
         self._change("ready")
         return True

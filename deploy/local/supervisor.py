@@ -141,24 +141,31 @@ class Supervisor:
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
-            bound_logs(self._place.logs)
-            if self._authority.is_due(datetime.now(UTC)):
-                await self.rotate_certificates()
+            try:
+                bound_logs(self._place.logs)
+                if self._authority.is_due(datetime.now(UTC)):
+                    await self.rotate_certificates()
+            except OSError as error:
+                # A full disk, say: what runs goes on, and the next round tries again.
+                log.error("housekeeping failed: %s", error)
 
     def _write_state(self) -> None:
+        try:
+            write_state(self._place.state, self._state())
+        except OSError as error:
+            log.error("the state is not written: %s", error)
+
+    def _state(self) -> MeshState:
         identity = ProcessIdentity.of(os.getpid())
-        write_state(
-            self._place.state,
-            MeshState(
-                pid=os.getpid(),
-                start_ticks=identity.start_ticks if identity else 0,
-                since=self._since.isoformat(timespec="seconds"),
-                ready=self._ready,
-                port_offset=self._options.port_offset,
-                workers=self._options.workers,
-                runtime_folder=str(self._runtime_folder),
-                parts=[slot.state for slot in self._slots.values()],
-            ),
+        return MeshState(
+            pid=os.getpid(),
+            start_ticks=identity.start_ticks if identity else 0,
+            since=self._since.isoformat(timespec="seconds"),
+            ready=self._ready,
+            port_offset=self._options.port_offset,
+            workers=self._options.workers,
+            runtime_folder=str(self._runtime_folder),
+            parts=[slot.state for slot in self._slots.values()],
         )
 
 

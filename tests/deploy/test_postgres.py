@@ -77,6 +77,14 @@ async def test_making_databases_again_changes_their_passwords_only(
     await app.close()
 
 
+async def test_a_lost_password_is_told_apart_from_a_server_that_is_not_there(
+    postgres_cluster: RunningCluster, tmp_path: Path
+) -> None:
+    with pytest.raises(DataFolderBroken, match="another password"):
+        await postgres.is_ready(postgres_cluster.cluster, "not the one")
+    assert not await postgres.is_ready(postgres.Cluster(tmp_path, free_port()), "any")
+
+
 def test_a_folder_of_another_version_is_refused_with_both_versions_named(tmp_path: Path) -> None:
     data = tmp_path / "postgres"
     data.mkdir()

@@ -196,6 +196,30 @@ async def test_restarting_an_unknown_part_names_the_known_ones(
     assert "order" in caught.value.remedy
 
 
+async def test_what_runs_goes_on_when_its_state_cannot_be_written(
+    tmp_path: Path, certificates: Authority
+) -> None:
+    port = free_port()
+    async with supervised(tmp_path, certificates, [dummy("order", port, tmp_path)]):
+        before = identity(part_state(tmp_path, "order"))
+        (tmp_path / "state.json").unlink()
+        # A folder cannot be replaced by a file: as good as a full disk, and root meets it too.
+        (tmp_path / "state.json").mkdir()
+        os.kill(before.pid, signal.SIGKILL)
+        assert before.wait(5)
+        assert await asyncio.to_thread(first_answer, port) != before.pid
+
+
+def first_answer(port: int) -> int:
+    give_up_at = time.monotonic() + 10
+    while True:
+        try:
+            return answering_pid(port)
+        except OSError:
+            assert time.monotonic() < give_up_at, "nobody listens"
+            time.sleep(0.02)
+
+
 async def test_a_restart_that_meets_a_stop_leaves_no_process(tmp_path: Path, certificates: Authority) -> None:
     part = dummy("order", free_port(), tmp_path, shares_port=True)
     async with supervised(tmp_path, certificates, [part]):
