@@ -124,15 +124,18 @@ async def test_own_deadline_of_a_method_is_told_by_the_server(net: Net) -> None:
 
 
 async def test_work_that_cannot_be_finished_is_not_begun(net: Net) -> None:
-    async def never(*_: Any) -> Any:
-        raise AssertionError("the servicer was reached")
+    begun: list[float | None] = []
 
-    server = await net.start("product", GetProduct=never)
+    async def begin(*_: Any) -> product_pb2.Product:
+        begun.append(remaining_seconds())
+        return product_pb2.Product()
+
+    server = await net.start("product", GetProduct=begin)
     channel = await net.bare_channel("edge", server.port)
     await channel.channel_ready()
     products = stub_of(product_pb2_grpc.ProductServiceStub, channel)
     code, _ = await refusal(products.GetProduct(GET_PRODUCT, timeout=0.09))
-    assert code == "DEADLINE_EXCEEDED"
+    assert (code, begun) == ("DEADLINE_EXCEEDED", [])
 
 
 async def test_error_crosses_two_hops_as_it_was_said(net: Net, tokens: Tokens) -> None:

@@ -76,7 +76,7 @@ async def test_migration_gives_up_on_a_locked_table_instead_of_queueing_the_shop
     async with owner.transaction():
         await owner.execute("SELECT id FROM two")
         with pytest.raises(asyncpg.LockNotAvailableError):
-            await migrate(dsn, [folder])
+            await asyncio.wait_for(migrate(dsn, [folder]), timeout=10)
     assert await migrate(dsn, [folder]) == ["room/0003_three.sql"]
 
 
