@@ -43,6 +43,9 @@ Register: TypeAlias = Callable[[grpc.aio.Server], Sequence[str]]
 # Health checks, reflection and event feeds take none of the places for calls.
 _STREAMS_AND_CHECKS = 1000
 
+# For each pool and channel, when the calls have ended.
+_CLOSE_SECONDS = 5.0
+
 _OPTIONS: list[tuple[str, Any]] = [
     # Larger than any max_request_bytes of the contract, whose refusal has a reason; a bound on memory.
     ("grpc.max_receive_message_length", 1024 * 1024),
@@ -97,7 +100,7 @@ async def serve(
     async with AsyncExitStack() as at_end:
         at_end.callback(telemetry.shutdown)
         for close in reversed(on_close):
-            at_end.push_async_callback(close)
+            at_end.push_async_callback(_close, close)
         async with asyncio.TaskGroup() as tasks:
             loops = [tasks.create_task(loop()) for loop in background]
             async with running_server(settings, register=register, verifier=verifier) as running:
@@ -110,6 +113,15 @@ async def serve(
             for task in loops:
                 task.cancel()
     log.info("stopped", name=name)
+
+
+async def _close(close: Callable[[], Awaitable[None]]) -> None:
+    try:
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await close()
+    except TimeoutError:
+        # The other end does not answer; it will notice that we are gone.
+        log.warning("not closed in time", what=getattr(close, "__qualname__", repr(close)))
 
 
 @asynccontextmanager
