@@ -30,7 +30,7 @@ down: ## Stop everything that `make up` started
 	@if [ -x $(MESH) ]; then $(MESH) down; fi
 
 test: install ## Run the tests (under 8 minutes)
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 test-long: install ## Run the long fault and load tests
 	$(BIN)/pytest -m long
