@@ -173,9 +173,13 @@ def explain(
     method: Annotated[str, typer.Argument(help="Such as commerce.order.v1.OrderService/PlaceOrder.")],
 ) -> None:
     """Show the rules of a method at the edge, in the client and in the server, and where they come from."""
+    from gateway.explain import MethodNotFound
     from gateway.explain import explain as explain_method
 
-    typer.echo(explain_method(method))
+    try:
+        typer.echo(explain_method(method))
+    except MethodNotFound as error:
+        raise MeshError(f"{error}.", "Name it like OrderService/PlaceOrder, or PlaceOrder alone.") from error
 
 
 def main() -> None:

@@ -104,8 +104,15 @@ def test_logs_show_one_part_or_say_which_there_are(stack: Stack) -> None:
     assert "user" in done.stderr
 
 
+def test_explaining_an_unknown_method_names_those_near_it() -> None:
+    done = subprocess.run([str(MESH), "explain", "PlaceOrders"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "OrderService/PlaceOrder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_commands_without_a_mesh_say_how_to_start_one(tmp_path: Path) -> None:
-    for arguments in (["status"], ["smoke"], ["token", "--role", "admin"], ["restart"], ["certs"]):
+    for arguments in (["status"], ["token", "--role", "admin"], ["certs"]):
         program = [str(MESH), *arguments, "--data", str(tmp_path / "none")]
         done = subprocess.run(program, capture_output=True, text=True, check=False)
         assert done.returncode == 1
