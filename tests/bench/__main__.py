@@ -5,6 +5,7 @@ import asyncio
 import uvloop
 from rich.console import Console
 
+from tests.bench.chain import measure_costs
 from tests.bench.orders import compare_orders
 from tests.bench.reads import compare_reads
 from tests.bench.report import Comparison, Cost, show
@@ -15,7 +16,8 @@ def main() -> None:
     """Run everything and print it."""
     console = Console()
     found = uvloop.run(_measure(console))
-    show(console, found)
+    console.print("Calling servers with the chain and without …")
+    show(console, [*found, *measure_costs()])
 
 
 async def _measure(console: Console) -> list[Comparison | Cost]:

