@@ -5,6 +5,7 @@ without losing a call. Certificates are watched by themselves and need no writin
 """
 
 import hashlib
+import ipaddress
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -79,7 +80,7 @@ def write_edge(place: EdgePlace, contract_dir: Path, out: Path) -> Path:
         out: A folder of the edge's own; Envoy reads from there.
 
     Raises:
-        EdgePlaceError: a service has no endpoint, or `out` is too deep for a socket.
+        EdgePlaceError: a service has no endpoint, the admin page is not on loopback, or `out` is too deep.
     """
     edge = load_compiled(contract_dir)
     _check(place, edge, out)
@@ -97,6 +98,8 @@ def _check(place: EdgePlace, edge: CompiledEdge, out: Path) -> None:
     missing = [service for service in edge.services if not place.services.get(service)]
     if missing:
         raise EdgePlaceError(f"no address is given for {', '.join(missing)}: name one in EdgePlace.services")
+    if not ipaddress.ip_address(place.admin_address[0]).is_loopback:
+        raise EdgePlaceError(f"Envoy's admin page must stay on loopback, not on {place.admin_address[0]}")
     if len(os.fsencode(_socket(out))) > _SOCKET_PATH_BYTES:
         raise EdgePlaceError(f"the path {_socket(out)} is too long for a socket: use a shorter folder")
 

@@ -189,8 +189,9 @@ def _provider(issuer: str, audience: str) -> Json:
         "remote_jwks": {
             "http_uri": {"uri": f"http://edge{JWKS_PATH}", "cluster": KEYS_CLUSTER, "timeout": "1s"},
             "cache_duration": _KEYS_REFRESH,
-            # The listener must not wait for keys that come through a listener.
-            "async_fetch": {"fast_listener": True, "failed_refetch_duration": _KEYS_RETRY},
+            # A listener that replaces another waits until it has the keys. The first one waits for no more
+            # than the first try, which fails: it comes before any listener listens.
+            "async_fetch": {"fast_listener": False, "failed_refetch_duration": _KEYS_RETRY},
         },
     }
 

@@ -26,6 +26,9 @@ _CONNECTION_IDLE_SECONDS = 300
 _STREAM_IDLE_SECONDS = 60
 # On top of the longest deadline: time for the request to arrive.
 _ARRIVAL_SECONDS = 10
+# Between "no new streams, please" and "no more streams" on an HTTP/2 connection that is to end. It must end
+# well before its listener goes (--drain-time-s), which closes what is left.
+_LAST_STREAMS_SECONDS = 0.25
 _SOCKET_MODE = 0o600
 
 # Left empty, Envoy takes loopback and private networks for inside, and believes their x-envoy-* headers.
@@ -132,6 +135,7 @@ def public_manager(
         request_headers_timeout=f"{_HEADERS_SECONDS}s",
         request_timeout=f"{edge.longest_deadline_seconds + _ARRIVAL_SECONDS}s",
         stream_idle_timeout=f"{_STREAM_IDLE_SECONDS}s",
+        drain_timeout=f"{_LAST_STREAMS_SECONDS}s",
         normalize_path=True,
         merge_slashes=True,
         path_with_escaped_slashes_action="REJECT_REQUEST",

@@ -10,6 +10,7 @@ _BY_NAME: dict[str, Any] = {
     "accessToken": "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiIwMTk4In0.c2lnbmF0dXJl",
     "alg": "EdDSA",
     "brand": "Bosch",
+    "cancelReason": "CANCEL_REASON_UNSPECIFIED",
     "crv": "Ed25519",
     "currencyCode": "USD",
     "description": "18 V, two batteries",
@@ -28,7 +29,7 @@ _BY_NAME: dict[str, Any] = {
     "password": "correct horse battery staple",
     "path": ["Tools", "Drills"],
     "paymentToken": "tok_ok",
-    "quantity": 2,
+    "quantity": 1,
     "query": "cordless drill",
     "reason": "delivery 4711",
     "refreshToken": "gR9sQ0Yy3mJ8vT1xW5zB7nK2",
@@ -87,7 +88,7 @@ class Examples:
 
 def _is_kind(value: Any, schema: Json) -> bool:
     kinds = {"string": str, "integer": int, "array": list, "object": dict, "boolean": bool, "number": float}
-    return isinstance(value, kinds.get(schema.get("type", ""), ())) and "enum" not in schema
+    return isinstance(value, kinds.get(schema.get("type", ""), ())) and value in schema.get("enum", [value])
 
 
 def _scalar(name: str, schema: Json) -> Any:

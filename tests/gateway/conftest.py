@@ -6,8 +6,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,37 +74,53 @@ def backends(certificates: Authority, signer: Signer) -> Iterator[Backends]:
     started.stop()
 
 
-@pytest.fixture(scope="session")
+@contextmanager
+def running_edge(
+    certificates: Authority,
+    backends: Backends,
+    folder: Path,
+    *,
+    wait_for_keys: bool = True,
+    **changes: object,
+) -> Iterator[RunningEdge]:
+    """Run an edge for as long as it is needed: each holds several of the system's few inotify instances."""
+    place = replace(make_place(certificates, backends, folder), **changes)  # type: ignore[arg-type]
+    bootstrap = write_edge(place, CONTRACT, folder)
+    command = [ENVOY, "-c", bootstrap, "--disable-hot-restart", "--concurrency", "1"]
+    command += ["--drain-time-s", "2", "--log-level", "warning"]
+    with (folder / "envoy.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    edge = RunningEdge(place, folder, process)
+    try:
+        _await_ready(edge, wait_for_keys=wait_for_keys)
+        yield edge
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+@pytest.fixture
 def start_edge(
     certificates: Authority, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., RunningEdge]]:
-    """Start edges: `start_edge(backends, rate_limit_scale=…)`; they are stopped with the session."""
-    running: list[RunningEdge] = []
+    """Start edges for one test: `start_edge(backends, rate_limit_scale=…)`."""
+    with ExitStack() as running:
 
-    def start(backends: Backends, *, wait_for_keys: bool = True, **changes: object) -> RunningEdge:
-        folder = tmp_path_factory.mktemp("edge")
-        place = replace(make_place(certificates, backends, folder), **changes)  # type: ignore[arg-type]
-        bootstrap = write_edge(place, CONTRACT, folder)
-        command = [ENVOY, "-c", bootstrap, "--disable-hot-restart", "--concurrency", "1"]
-        command += ["--drain-time-s", "1", "--log-level", "warning"]
-        with (folder / "envoy.log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
-        edge = RunningEdge(place, folder, process)
-        running.append(edge)
-        _await_ready(edge, wait_for_keys=wait_for_keys)
-        return edge
+        def start(backends: Backends, **settings: Any) -> RunningEdge:
+            folder = tmp_path_factory.mktemp("edge")
+            return running.enter_context(running_edge(certificates, backends, folder, **settings))
 
-    yield start
-    for edge in running:
-        edge.process.terminate()
-    for edge in running:
-        edge.process.wait(timeout=10)
+        yield start
 
 
 @pytest.fixture(scope="session")
-def edge(start_edge: Callable[..., RunningEdge], backends: Backends) -> RunningEdge:
+def edge(
+    certificates: Authority, backends: Backends, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningEdge]:
     """The edge that most tests share; its limits are too high to be met by accident."""
-    return start_edge(backends, rate_limit_scale=1000.0)
+    folder = tmp_path_factory.mktemp("edge")
+    with running_edge(certificates, backends, folder, rate_limit_scale=1000.0) as running:
+        yield running
 
 
 def make_place(certificates: Authority, backends: Backends, folder: Path) -> EdgePlace:

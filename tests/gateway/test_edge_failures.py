@@ -9,7 +9,7 @@ from commerce.product.v1 import product_pb2
 from deploy.local.certificates import Authority
 from tests.gateway.backends import BARE_ID, FLAKY_ID, PRODUCT_ID, Backends, Signer
 from tests.gateway.callers import native, rest, web
-from tests.gateway.conftest import RunningEdge
+from tests.gateway.conftest import RunningEdge, running_edge
 
 GET_PRODUCT = "commerce.product.v1.ProductService/GetProduct"
 
@@ -23,8 +23,12 @@ def own_backends(certificates: Authority, signer: Signer) -> Iterator[Backends]:
 
 
 @pytest.fixture(scope="module")
-def own_edge(start_edge: Callable[..., RunningEdge], own_backends: Backends) -> RunningEdge:
-    return start_edge(own_backends, rate_limit_scale=1000.0)
+def own_edge(
+    certificates: Authority, own_backends: Backends, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningEdge]:
+    folder = tmp_path_factory.mktemp("edge")
+    with running_edge(certificates, own_backends, folder, rate_limit_scale=1000.0) as running:
+        yield running
 
 
 async def test_unavailable_is_tried_again_where_it_may_be(

@@ -1,15 +1,16 @@
 """How often, how large, how long: the contract's limits hold at the edge for every protocol."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import pytest
 from commerce.product.v1 import product_pb2
 from commerce.user.v1 import user_pb2
 
+from deploy.local.certificates import Authority
 from tests.gateway.backends import PRODUCT_ID, SLOW_ID, Backends, Signer
 from tests.gateway.callers import native, rest, web
-from tests.gateway.conftest import RunningEdge
+from tests.gateway.conftest import RunningEdge, running_edge
 
 GET_PRODUCT = "commerce.product.v1.ProductService/GetProduct"
 GET_USER = "commerce.user.v1.UserService/GetUser"
@@ -19,9 +20,13 @@ LARGEST_USER_BYTES = 8192
 
 
 @pytest.fixture(scope="module")
-def narrow(start_edge: Callable[..., RunningEdge], backends: Backends) -> RunningEdge:
+def narrow(
+    certificates: Authority, backends: Backends, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningEdge]:
     """An edge that lets a hundredth through: GetUser once a second, GetProduct twice."""
-    return start_edge(backends, rate_limit_scale=0.01)
+    folder = tmp_path_factory.mktemp("edge")
+    with running_edge(certificates, backends, folder, rate_limit_scale=0.01) as running:
+        yield running
 
 
 async def test_a_subject_is_limited_over_all_protocols_together(narrow: RunningEdge, signer: Signer) -> None:

@@ -37,16 +37,17 @@ def own_certificates(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @asynccontextmanager
-async def light_load(edge: RunningEdge) -> AsyncIterator[list[str]]:
+async def light_load(edge: RunningEdge, signer: Signer) -> AsyncIterator[list[str]]:
     """Call without a pause over REST and gRPC; yields what failed, empty if nothing did."""
     failures: list[str] = []
     counts = {"rest": 0, "grpc": 0}
     stopping = asyncio.Event()
 
-    async def over_rest() -> None:
-        async with aiohttp.ClientSession() as session:
+    async def over_rest(path: str) -> None:
+        # A token is verified with keys, which a new listener must have from its first call on.
+        async with aiohttp.ClientSession(headers={"authorization": f"Bearer {signer.token()}"}) as session:
             while not stopping.is_set():
-                async with session.get(f"{edge.url}/v1/products/{PRODUCT_ID}") as answer:
+                async with session.get(edge.url + path) as answer:
                     if answer.status != 200:
                         failures.append(f"REST {answer.status} {await answer.text()}")
                 counts["rest"] += 1
@@ -64,9 +65,10 @@ async def light_load(edge: RunningEdge) -> AsyncIterator[list[str]]:
                 await asyncio.sleep(0.002)
 
     async with asyncio.TaskGroup() as tasks:
-        for _ in range(2):
-            tasks.create_task(over_rest())
-            tasks.create_task(over_grpc())
+        tasks.create_task(over_rest(f"/v1/products/{PRODUCT_ID}"))
+        tasks.create_task(over_rest("/v1/users/me"))
+        tasks.create_task(over_grpc())
+        tasks.create_task(over_grpc())
         yield failures
         # The change has been seen; what it does to the calls after it counts too.
         await until(partial(_have_grown, counts, min(counts.values()) + _CALLS_AFTER))
@@ -78,7 +80,7 @@ async def test_reloading_loses_no_call(
 ) -> None:
     edge = start_edge(backends, rate_limit_scale=1000.0)
     token = signer.token()
-    async with light_load(edge) as failures:
+    async with light_load(edge, signer) as failures:
         for scale in (2000.0, 3000.0, 4000.0):
             edge.rewrite(rate_limit_scale=scale)
             await until(partial(shows_limit, edge, token, str(round(scale * 100))))
@@ -104,7 +106,7 @@ async def test_rotated_certificates_are_taken_over_and_lose_no_call(
             client_ca=client.ca,
         )
         before = served_certificate(edge)
-        async with light_load(edge) as failures:
+        async with light_load(edge, signer) as failures:
             own_certificates.rotate(datetime.now(UTC))
             await until(partial(serves_another, edge, before))
         assert failures == []
@@ -120,7 +122,7 @@ async def test_a_service_that_moves_is_found(
     second.start()
     try:
         edge = start_edge(first, rate_limit_scale=1000.0)
-        async with light_load(edge) as failures:
+        async with light_load(edge, signer) as failures:
             edge.rewrite(services={name: [("127.0.0.1", port)] for name, port in second.ports.items()})
             await until(partial(has_been_called, second))
         assert failures == []
@@ -148,20 +150,22 @@ def test_envoy_finds_nothing_wrong_with_what_is_written(edge: RunningEdge) -> No
     assert "rejected" not in log
 
 
-def test_admin_and_the_key_socket_are_nobody_elses(edge: RunningEdge) -> None:
-    assert edge.place.admin_address[0] == "127.0.0.1"
+def test_the_key_socket_is_nobody_elses(edge: RunningEdge) -> None:
     assert (edge.folder / "keys.sock").stat().st_mode & 0o077 == 0
 
 
 def test_a_place_that_cannot_be_is_refused(
     certificates: Authority, backends: Backends, tmp_path: Path
 ) -> None:
-    place = replace(make_place(certificates, backends, tmp_path), services={"user": [("127.0.0.1", 1)]})
+    place = make_place(certificates, backends, tmp_path)
+    homeless = replace(place, services={"user": [("127.0.0.1", 1)]})
     with pytest.raises(EdgePlaceError, match="no address is given for order, product"):
-        write_edge(place, CONTRACT, tmp_path)
-    deep = tmp_path / ("d" * 100)
+        write_edge(homeless, CONTRACT, tmp_path)
+    exposed = replace(place, admin_address=("0.0.0.0", 1))  # noqa: S104 refused
+    with pytest.raises(EdgePlaceError, match="admin page must stay on loopback"):
+        write_edge(exposed, CONTRACT, tmp_path)
     with pytest.raises(EdgePlaceError, match="too long for a socket"):
-        write_edge(make_place(certificates, backends, tmp_path), CONTRACT, deep)
+        write_edge(place, CONTRACT, tmp_path / ("d" * 100))
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
