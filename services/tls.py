@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import grpc
 import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from services.settings import TlsFiles
 
@@ -30,12 +32,19 @@ def read_pem(files: TlsFiles) -> Pem:
 
     Raises:
         OSError: a file cannot be read.
-        ssl.SSLError: the key does not belong to the certificate, as in the middle of a rotation.
+        ssl.SSLError: not PEM, or the key does not belong to the certificate, as in the middle of a rotation.
     """
-    check = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    check.load_cert_chain(files.cert, files.key)
-    check.load_verify_locations(files.ca)
-    return Pem(files.cert.read_bytes(), files.key.read_bytes(), files.ca.read_bytes())
+    pem = Pem(files.cert.read_bytes(), files.key.read_bytes(), files.ca.read_bytes())
+    # What was read is what is checked: the files may change in between.
+    try:
+        x509.load_pem_x509_certificates(pem.ca)
+        shown = x509.load_pem_x509_certificate(pem.cert).public_key()
+        owned = load_pem_private_key(pem.key, None).public_key()
+    except ValueError as error:
+        raise ssl.SSLError(f"not PEM of certificates and a key: {error}") from error
+    if shown != owned:
+        raise ssl.SSLError("the key does not belong to the certificate")
+    return pem
 
 
 async def watch_pem(files: TlsFiles, current: Pem, changed: Callable[[Pem], Awaitable[None]]) -> None:

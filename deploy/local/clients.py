@@ -1,10 +1,20 @@
 """gRPC channels of the command line: to a service with the operator's certificate, to the edge as anyone."""
 
+import ssl
+
 import grpc
+from tenacity import retry, retry_if_exception_type
+from tenacity.stop import stop_after_delay
+from tenacity.wait import wait_fixed
 
 from deploy.local.certificates import TRUST_DOMAIN
 from deploy.local.place import Place
 from services.settings import TlsFiles
+from services.tls import client_credentials, read_pem
+
+# A key follows its certificate within milliseconds.
+_ROTATION_POLL_SECONDS = 0.02
+_ROTATION_SECONDS = 2.0
 
 
 def service_channel(place: Place, service: str, tls: TlsFiles) -> grpc.Channel:
@@ -18,8 +28,14 @@ def edge_channel(place: Place) -> grpc.Channel:
 
 
 def credentials(tls: TlsFiles) -> grpc.ChannelCredentials:
-    """Read what mutual TLS takes."""
-    return grpc.ssl_channel_credentials(tls.ca.read_bytes(), tls.key.read_bytes(), tls.cert.read_bytes())
+    """Read what mutual TLS takes; a rotation that is under way is waited for."""
+    patient = retry(
+        retry=retry_if_exception_type(ssl.SSLError),
+        wait=wait_fixed(_ROTATION_POLL_SECONDS),
+        stop=stop_after_delay(_ROTATION_SECONDS),
+        reraise=True,
+    )
+    return client_credentials(patient(read_pem)(tls))
 
 
 def options(service: str) -> list[tuple[str, str | int]]:
