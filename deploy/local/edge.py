@@ -52,6 +52,9 @@ def edge_part(place: Place, authority: Authority, runtime_folder: Path, rate_lim
         str(threads),
         "--drain-time-s",
         str(_DRAIN_SECONDS),
+        # A connection that speaks late would meet the end of the drain without having been told.
+        "--drain-strategy",
+        "immediate",
         "--log-level",
         "warning",
     ]

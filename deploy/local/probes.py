@@ -14,8 +14,14 @@ async def valkey_is_ready(address: str, password: str) -> bool:
 
 
 async def envoy_is_ready(admin_address: str) -> bool:
-    """Ask the admin interface; LIVE means that listeners and clusters are set up."""
-    return await _http_is_ok(admin_address, "/ready")
+    """Ask the admin interface whether listeners and clusters are set up, and whether the token keys are read.
+
+    Before they are, calls with a token are refused; Envoy does not wait for them, because they come
+    through a listener of its own.
+    """
+    if not await _http_is_ok(admin_address, "/ready"):
+        return False
+    return sum(await _envoy_counts(admin_address, "cluster.edge_keys.upstream_rq_200")) > 0
 
 
 async def envoy_post(admin_address: str, path: str) -> None:
@@ -26,11 +32,7 @@ async def envoy_post(admin_address: str, path: str) -> None:
 
 async def envoy_active_requests(admin_address: str) -> int:
     """Count the calls that run at the edge now; 0 when it does not answer."""
-    path = "/stats?filter=downstream_rq_active"
-    question = f"GET {path} HTTP/1.1\r\nHost: {admin_address}\r\nConnection: close\r\n\r\n".encode()
-    body = (await _ask(admin_address, question)).partition(b"\r\n\r\n")[2].decode()
-    counts = [line.rpartition(": ")[2] for line in body.splitlines() if _is_call_count(line)]
-    return sum(int(count) for count in counts if count.isdigit())
+    return sum(await _envoy_counts(admin_address, "downstream_rq_active"))
 
 
 async def http_is_ok(url: str) -> bool:
@@ -51,8 +53,16 @@ async def listens(address: str) -> bool:
     return True
 
 
-def _is_call_count(line: str) -> bool:
-    return "downstream_rq_active" in line and not line.startswith("http.admin.")
+async def _envoy_counts(admin_address: str, name: str) -> list[int]:
+    """Return the counters and gauges that bear a name, but for those of the admin interface itself."""
+    question = (
+        f"GET /stats?filter={name} HTTP/1.1\r\nHost: {admin_address}\r\nConnection: close\r\n\r\n".encode()
+    )
+    body = (await _ask(admin_address, question)).partition(b"\r\n\r\n")[2].decode()
+    counts = [
+        line.rpartition(": ")[2] for line in body.splitlines() if name in line and "http.admin." not in line
+    ]
+    return [int(count) for count in counts if count.isdigit()]
 
 
 async def _http_is_ok(address: str, path: str) -> bool:
