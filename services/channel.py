@@ -7,7 +7,7 @@ certificates have been replaced.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 import grpc_health.v1.health  # noqa: F401  without it gRPC ignores healthCheckConfig
@@ -19,7 +19,7 @@ from services.errors import DeadlineExceeded
 from services.identity import TRUST_DOMAIN
 from services.policy import policies
 from services.settings import TlsFiles
-from services.status import from_rpc_error
+from services.status import from_rpc_error, is_without_connection
 from services.tls import Pem, client_credentials, read_pem, watch_pem
 
 _SERVICE_CONFIGS = Path(__file__).parents[1] / "generated" / "clients"
@@ -28,11 +28,15 @@ _SERVICE_CONFIGS = Path(__file__).parents[1] / "generated" / "clients"
 SHAVED_SECONDS = 0.02
 # Calls that run over a replaced connection end by then; streams are resumed by their readers.
 DRAIN_SECONDS = 15.0
+# A worker that stops resets who was just connecting to it; the next attempt meets its successor. gRPC's own
+# retries all fail while a channel has no connection.
+RECONNECT_SECONDS = 1.0
 
 _OPTIONS: list[tuple[str, Any]] = [
     # A peer that restarts is back within a second.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # In spite of its name: how long one attempt to connect may take.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     # Notices a peer that vanished without a word.
     ("grpc.keepalive_time_ms", 20_000),
@@ -141,48 +145,56 @@ class Channel(aio.Channel):
 
 
 def _answers_one(method: str, current: Callable[[], Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
-    longest = _contract_seconds(method)
+    policy = policies().get(method)
+    longest = policy.deadline_seconds if policy is not None else None
+    is_repeatable = policy is not None and policy.max_attempts > 1 and not policy.client_streaming
 
     async def call(
         request: Any,
         *,
         timeout: float | None = None,  # noqa: ASYNC109  stubs' callers know it by this name
-        **kwargs: Any,
+        metadata: telemetry.Metadata = (),
     ) -> Any:
         seconds = _seconds_for(timeout or longest)
+        sent = (*metadata, *telemetry.outgoing_metadata())
         try:
-            return await current()(request, timeout=seconds, metadata=telemetry.outgoing_metadata(), **kwargs)
+            return await current()(request, timeout=seconds, metadata=sent)
         except aio.AioRpcError as error:
-            _raise_decoded(error)
+            if not is_repeatable or not is_without_connection(error):
+                raise from_rpc_error(error) from error
+            lost = error
+        try:
+            seconds = min(_seconds_for(timeout or longest) or RECONNECT_SECONDS, RECONNECT_SECONDS)
+            return await current()(request, timeout=seconds, metadata=sent, wait_for_ready=True)
+        except aio.AioRpcError as error:
+            # No connection came: the peer is away, whatever the second attempt's clock says.
+            told = lost if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED else error
+            raise from_rpc_error(told) from error
 
     return call
 
 
 def _answers_many(method: str, current: Callable[[], Any]) -> Callable[..., AsyncIterator[Any]]:
-    longest = _contract_seconds(method)
+    policy = policies().get(method)
+    longest = policy.deadline_seconds if policy is not None else None
 
     async def call(
         request: Any,
         *,
         timeout: float | None = None,  # noqa: ASYNC109  stubs' callers know it by this name
-        **kwargs: Any,
+        metadata: telemetry.Metadata = (),
     ) -> AsyncIterator[Any]:
-        seconds = _seconds_for(timeout or longest)
-        responses = current()(request, timeout=seconds, metadata=telemetry.outgoing_metadata(), **kwargs)
+        sent = (*metadata, *telemetry.outgoing_metadata())
+        responses = current()(request, timeout=_seconds_for(timeout or longest), metadata=sent)
         try:
             async for response in responses:
                 yield response
         except aio.AioRpcError as error:
-            _raise_decoded(error)
+            raise from_rpc_error(error) from error
         finally:
             responses.cancel()
 
     return call
-
-
-def _contract_seconds(method: str) -> float | None:
-    policy = policies().get(method)
-    return policy.deadline_seconds if policy is not None else None
 
 
 def _seconds_for(own: float | None) -> float | None:
@@ -194,7 +206,3 @@ def _seconds_for(own: float | None) -> float | None:
     if seconds <= 0:
         raise DeadlineExceeded("the deadline leaves no time for the work")
     return seconds if own is None else min(own, seconds)
-
-
-def _raise_decoded(error: aio.AioRpcError) -> NoReturn:
-    raise from_rpc_error(error) from error

@@ -72,6 +72,11 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> ServiceError:
     )
 
 
+def is_without_connection(error: grpc.aio.AioRpcError) -> bool:
+    """Return whether it was gRPC that failed, for want of a connection, and not the service."""
+    return error.code() is grpc.StatusCode.UNAVAILABLE and _status_in(error) is None
+
+
 def _bad_request(error: ServiceError) -> error_details_pb2.BadRequest:
     violations = [
         error_details_pb2.BadRequest.FieldViolation(

@@ -242,6 +242,30 @@ async def test_repeatable_call_is_repeated_when_the_peer_is_unavailable(net: Net
     assert len(calls) == 3
 
 
+async def test_call_meets_the_successor_of_a_server_that_is_away_for_a_moment(net: Net) -> None:
+    async def answer(*_: Any) -> product_pb2.Product:
+        return product_pb2.Product(etag="1")
+
+    async with net.server("product", GetProduct=answer) as first:
+        channel = await net.channel("order", "product", first.port)
+        products = stub_of(product_pb2_grpc.ProductServiceStub, channel)
+        await products.GetProduct(GET_PRODUCT)
+    calls = [asyncio.create_task(products.GetProduct(GET_PRODUCT)) for _ in range(20)]
+    await asyncio.sleep(0.3)
+    successor = {"listen_address": f"127.0.0.1:{first.port}"}
+    async with net.server("product", settings=successor, GetProduct=answer):
+        assert {each.etag for each in await asyncio.gather(*calls)} == {"1"}
+
+
+async def test_peer_that_stays_away_is_told_within_a_second(net: Net) -> None:
+    products = stub_of(product_pb2_grpc.ProductServiceStub, await net.channel("order", "product", 1))
+    started = time.monotonic()
+    with pytest.raises(ServiceError) as caught:
+        await products.GetProduct(GET_PRODUCT, timeout=10)
+    assert (caught.value.code, caught.value.reason) == ("UNAVAILABLE", "SERVICE_UNAVAILABLE")
+    assert time.monotonic() - started < 2
+
+
 async def test_channel_leaves_a_server_that_says_it_does_not_serve(net: Net) -> None:
     async def answer(*_: Any) -> product_pb2.Product:
         return product_pb2.Product()
