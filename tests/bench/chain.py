@@ -45,6 +45,8 @@ CALLS_EACH = 15
 # Of what a bare server takes for the same read.
 AIM = 0.10
 NANOSECONDS = 1_000
+# The contract's for both methods, which the edge hands on: the server then needs no timer of its own.
+DEADLINE_SECONDS = 2.0
 
 
 class Products(product_pb2_grpc.ProductServiceServicer, inventory_pb2_grpc.InventoryServiceServicer):
@@ -150,9 +152,9 @@ async def measure(folder: Path, dsn: str) -> list[Cost]:
     calls = {
         "GetStock (scoped, with a token)": lambda channel: inventory_pb2_grpc.InventoryServiceStub(
             channel
-        ).GetStock(stock, metadata=metadata, timeout=5),
+        ).GetStock(stock, metadata=metadata, timeout=DEADLINE_SECONDS),
         "GetProduct (public, etag)": lambda channel: product_pb2_grpc.ProductServiceStub(channel).GetProduct(
-            product, timeout=5
+            product, timeout=DEADLINE_SECONDS
         ),
     }
     async with _subjects(folder, dsn, authority) as subjects:

@@ -36,10 +36,9 @@ class Call:
     # Code and reason of a refusal, "LOST" without an answer.
     code: str
     reason: str
-    # The answer as it came.
+    # What was sent, and the answer as it came.
+    sent: Any
     body: Any
-    # Units the call asked for, where it asked for some.
-    units: int
     started: float
     ended: float
 

@@ -1,25 +1,21 @@
-"""A running mesh from outside: its processes, its databases as the superuser sees them, its command."""
+"""A running mesh from below: its processes, and its databases as the superuser sees them."""
 
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 
 from deploy.local import postgres
-from deploy.local.place import Place
-from deploy.local.state import PartState, read_state
+from deploy.local.state import PartState
+from tests.stack import Stack
 
 POLL_SECONDS = 0.02
-COMMAND_PATIENCE_SECONDS = 180
 # Longer than any recovery of a database this small.
 DATABASE_PATIENCE_SECONDS = 30.0
 
@@ -27,25 +23,13 @@ _AWAY = (OSError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError
 
 
 @dataclass(frozen=True)
-class Mesh:
-    """A running mesh."""
-
-    place: Place
-
-    def command(self, *arguments: str) -> str:
-        """Run `mesh …` on it and return what it prints."""
-        program = [str(Path(sys.executable).with_name("mesh")), *arguments, "--data", str(self.place.data)]
-        done = subprocess.run(
-            program, capture_output=True, text=True, timeout=COMMAND_PATIENCE_SECONDS, check=False
-        )
-        assert done.returncode == 0, f"mesh {' '.join(arguments)}: {done.stdout}{done.stderr}"
-        return done.stdout
+class Mesh(Stack):
+    """A running mesh that is broken on purpose."""
 
     def parts(self, group: str = "") -> list[PartState]:
         """Return the parts as they are now; of one group, such as all workers of a service."""
-        state = read_state(self.place.state)
-        assert state is not None, "no mesh runs"
-        return [part for part in state.parts if not group or part.name.rstrip("-0123456789") == group]
+        parts = self.state.parts
+        return [part for part in parts if not group or part.name.rstrip("-0123456789") == group]
 
     def kill(self, name: str) -> PartState:
         """Kill -9 the process of a part."""

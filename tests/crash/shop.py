@@ -45,9 +45,7 @@ class Client:
     history: History
     _connection: Connection | None = None
 
-    async def call(
-        self, what: str, verb: str, path: str, body: Any = None, *, key: str = "", units: int = 0
-    ) -> Call:
+    async def call(self, what: str, verb: str, path: str, body: Any = None, *, key: str = "") -> Call:
         """Send one request and record how it ended."""
         raw = b"" if body is None else json.dumps(body).encode()
         request = encode_request(verb, path, host=self.address[0], token=self.token, body=raw)
@@ -60,8 +58,8 @@ class Client:
             end=end_of(code),
             code=code,
             reason=reason,
+            sent=body,
             body=answer,
-            units=units,
             started=started,
             ended=time.monotonic(),
         )
@@ -102,31 +100,29 @@ class Buyer(Client):
         self, product_id: str, units: int = 1, *, payment_token: str = GOOD_TOKEN, key: str = ""
     ) -> Call:
         """Place an order, once; a `key` from before repeats that request."""
-        key = key or str(uuid4())
         body = {
-            "requestId": key,
+            "requestId": key or str(uuid4()),
             "lines": [{"productId": product_id, "quantity": units}],
             "paymentToken": payment_token,
         }
-        return await self.call("PlaceOrder", "POST", "/v1/orders", body, key=key, units=units)
+        return await self._place(body)
 
-    async def place_surely(
-        self,
-        product_id: str,
-        units: int = 1,
-        *,
-        payment_token: str = GOOD_TOKEN,
-        key: str = "",
-        patience_seconds: float = FINAL_PATIENCE_SECONDS,
-    ) -> Call:
+    async def place_surely(self, product_id: str, units: int = 1, *, key: str = "") -> Call:
         """Place an order, repeating the same request until its end is known."""
-        key, give_up_at = key or str(uuid4()), time.monotonic() + patience_seconds
-        while True:
-            call = await self.place(product_id, units, payment_token=payment_token, key=key)
-            if call.end is not End.UNKNOWN:
-                return call
+        call = await self.place(product_id, units, key=key)
+        return await self.repeat(call) if call.end is End.UNKNOWN else call
+
+    async def repeat(self, call: Call) -> Call:
+        """Send the very same request again until its end is known."""
+        give_up_at = time.monotonic() + FINAL_PATIENCE_SECONDS
+        while call.end is End.UNKNOWN:
             assert time.monotonic() < give_up_at, f"never answered: {call}\n{self.history}"
             await asyncio.sleep(REPEAT_PAUSE_SECONDS)
+            call = await self._place(call.sent)
+        return call
+
+    async def _place(self, body: Any) -> Call:
+        return await self.call("PlaceOrder", "POST", "/v1/orders", body, key=body["requestId"])
 
     async def cancel(self, order_id: str) -> Call:
         """Cancel an order."""
@@ -178,24 +174,18 @@ class Shop:
         """Open a connection for somebody else."""
         return Client(name, self.buyers[0].address, token, self.history)
 
-    async def resolve_unknown(self, product_id: str) -> None:
+    async def resolve_unknown(self) -> None:
         """Repeat every order whose end its buyer does not know: the same key can only name the same order."""
         known = {call.key for call in self.history.of("PlaceOrder", End.OK, End.FAILED)}
-        open_calls = {
-            (call.actor, call.key): call
-            for call in self.history.of("PlaceOrder", End.UNKNOWN)
-            if call.key not in known
+        unknown = {
+            call.key: call for call in self.history.of("PlaceOrder", End.UNKNOWN) if call.key not in known
         }
-        by_name = {buyer.name: buyer for buyer in self.buyers}
 
-        async def resolve(buyer: Buyer, calls: Sequence[Call]) -> None:
-            for call in calls:
-                await buyer.place_surely(product_id, call.units, key=call.key)
+        async def resolve(buyer: Buyer) -> None:
+            for call in [each for each in unknown.values() if each.actor == buyer.name]:
+                await buyer.repeat(call)
 
-        mine: dict[str, list[Call]] = {}
-        for (actor, _), call in open_calls.items():
-            mine.setdefault(actor, []).append(call)
-        await asyncio.gather(*(resolve(by_name[actor], calls) for actor, calls in mine.items()))
+        await asyncio.gather(*(resolve(buyer) for buyer in self.buyers))
 
     async def await_final(self) -> float:
         """Wait until every order of the buyers is final, and return how many seconds that took."""

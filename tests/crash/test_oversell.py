@@ -37,7 +37,7 @@ async def check_never_oversells(mesh: Mesh, seed: int) -> None:
         product_id = (await shop.stock(UNITS)).product_id
         async with working([_buying(shop, buyer, product_id) for buyer in shop.buyers]):
             await asyncio.gather(_strike(shop), _watch_levels(shop, product_id))
-        await shop.resolve_unknown(product_id)
+        await shop.resolve_unknown()
         await shop.await_final()
         await _sell_the_rest(shop, product_id)
         await shop.await_final()

@@ -36,7 +36,7 @@ async def check_rolling_restart(mesh: Mesh, rounds: int) -> None:
         async with working(_callers(shop, product_id, outcomes)):
             await asyncio.sleep(CALM_SECONDS)
             for _ in range(rounds):
-                await asyncio.to_thread(mesh.command, "restart")
+                await asyncio.to_thread(mesh.mesh, "restart")
                 await asyncio.sleep(CALM_SECONDS)
         after = {part.name: part.identity for part in mesh.parts() if part.name in _OURS}
         assert not set(before.values()) & set(after.values()), "a process was not replaced"
