@@ -44,8 +44,8 @@ class Comparison:
     def verdict(self) -> str:
         """Say whether the aim is met."""
         met = self.ratio >= self.aim
-        how = "met" if met else f"short by {self.aim - self.ratio:.2f}"
-        return f"{self.name}: {self.ratio:.2f} (aim ≥ {self.aim:.2f}): {how}"
+        how = "met" if met else f"short by {self.aim - self.ratio:.3f}"
+        return f"{self.name}: {self.ratio:.3f} (aim ≥ {self.aim:.2f}): {how}"
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ UNITS = 400
 BUYERS = 16
 LOAD_SECONDS = 5.0
 MAX_UNITS_OF_AN_ORDER = 5
-STRIKES = 2
-# Each seed breaks other things at other times; these three break each kind at least once.
-SEEDS = (1, 2, 3)
+STRIKES = 3
+# Each seed breaks other things at other times; these two break each kind at least once.
+SEEDS = (1, 5)
 LONG_SEEDS = int(os.environ.get("CRASH_TEST_SEEDS", "50"))
 
 
@@ -28,7 +28,7 @@ async def test_never_oversells_while_processes_are_killed(mesh: Mesh, seed: int)
 
 @pytest.mark.long
 async def test_never_oversells_while_processes_are_killed_over_many_seeds(mesh: Mesh) -> None:
-    for seed in range(len(SEEDS) + 1, LONG_SEEDS + 1):
+    for seed in set(range(1, LONG_SEEDS + 1)) - set(SEEDS):
         await check_never_oversells(mesh, seed)
 
 
