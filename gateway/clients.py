@@ -3,8 +3,8 @@
 No timeouts in them: `methodConfig.timeout` is not seen by the server. Callers pass a deadline instead.
 """
 
-from gateway.contract import Contract, Method
-from gateway.extension import Json
+from gateway.contract.model import Contract, Method
+from gateway.proto_json import Json
 
 # grpc/service_config: retries stop while tokens are at half of maxTokens or below; each failure takes one,
 # each success gives tokenRatio back, so at most about a tenth of the calls are retries.

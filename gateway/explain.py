@@ -1,30 +1,29 @@
 """The effective rules of a method at the edge, in its clients and in its server, each with its source."""
 
-import difflib
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import MethodOptions
 
-from gateway.contract import Contract, Method, seconds
-from gateway.protoc import PROTOS, ROOT
-from gateway.routes import cache_control, retry_conditions, retry_count
-from gateway.source import Place
+from gateway.contract.model import Binding, Contract, Method, seconds
+from gateway.contract.protoc import PROTOS
+from gateway.contract.reasons import own_reasons, shared_reasons
+from gateway.contract.source import SourceLine
+from gateway.edge.arrival import ARRIVAL_SECONDS
+from gateway.edge.created import created
+from gateway.edge.kept import is_kept
+from gateway.edge.limits import CALLS_OF_AN_ADDRESS, CALLS_PERIOD_SECONDS, KEPT_READS_OF_AN_ADDRESS
+from gateway.edge.rest import MOST_VALUES, body_message, headers_read
+from gateway.edge.routes import cache_control, idle_seconds, retry_conditions, retry_count
+from gateway.find import IMAGE, find_method, read_contract
 
-_IMAGE = ROOT / "generated" / "commerce.binpb"
-_HTTP, _IDEMPOTENCY_LEVEL = 72295728, 34
 _LEVELS: dict[int, str] = {
     MethodOptions.NO_SIDE_EFFECTS: "NO_SIDE_EFFECTS",
     MethodOptions.IDEMPOTENT: "IDEMPOTENT",
 }
 _TITLE_WIDTH, _TEXT_WIDTH = 12, 74
-_SUGGESTIONS = 5
-
-
-class MethodNotFound(LookupError):
-    """No method has this name; the message suggests near ones."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Rule:
 
     title: str
     text: str
-    place: Place | None = None
+    place: SourceLine | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Explanation:
 
     method: str
     comment: str
-    place: Place
+    place: SourceLine
     edge: tuple[Rule, ...]
     client: tuple[Rule, ...]
     server: tuple[Rule, ...]
@@ -55,38 +54,19 @@ class Explanation:
         return "\n".join(parts)
 
 
-def explain(name: str, image: Path = _IMAGE, protos: Path = PROTOS) -> str:
+def explain(name: str, image: Path = IMAGE, protos: Path = PROTOS) -> str:
     """Return a method's rules as text.
 
     Args:
-        name: `commerce.order.v1.OrderService/PlaceOrder`, `OrderService.PlaceOrder` or `PlaceOrder`.
+        name: What `find_method` understands.
         image: The compiled contract.
         protos: Its files, for exact lines.
 
     Raises:
         MethodNotFound: no method has this name, or several have.
     """
-    contract = _read(image, protos)
+    contract = read_contract(image, protos)
     return str(explain_method(contract, find_method(contract, name)))
-
-
-def find_method(contract: Contract, name: str) -> Method:
-    """Return the method that a full or short name means.
-
-    Raises:
-        MethodNotFound: no method has this name, or several have.
-    """
-    wanted = name.strip().lstrip("/").replace("/", ".").lower()
-    found = [
-        method
-        for method in contract.methods
-        if f".{method.name.replace('/', '.')}".lower().endswith(f".{wanted}")
-    ]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise MethodNotFound(f"{name} may be any of: {', '.join(method.name for method in found)}")
-    raise MethodNotFound(f"there is no method {name}; near it: {', '.join(_near(contract, wanted))}")
 
 
 def explain_method(contract: Contract, method: Method) -> Explanation:
@@ -107,21 +87,44 @@ def _edge(contract: Contract, method: Method) -> Iterator[Rule]:
         return
     yield Rule("gRPC", f"/{method.name}, also as gRPC-Web", method.place("edge"))
     for binding in method.bindings:
-        yield Rule("REST", f"{binding.verb} {binding.template}", method.option_place(_HTTP))
+        yield Rule("REST", f"{binding.verb} {binding.template}", method.http_place)
+        yield from _rest(contract, method, binding)
     yield _access(contract, method)
     limit = method.rules.rate_limit
-    who = "client address" if method.access == "public" else "person"
-    text = f"{limit.requests} calls in {seconds(limit.per):g} s for each {who}, else RATE_LIMITED"
+    calls = f"{limit.requests} calls in {seconds(limit.per):g} s"
+    text = f"{calls} for each {method.limited_by}, else RATE_LIMITED"
     yield Rule("rate limit", text, method.place("rate_limit"))
+    period = f"{CALLS_OF_AN_ADDRESS} calls in {CALLS_PERIOD_SECONDS:g} s"
+    yield Rule("", f"{period} for each client address, over all methods")
     yield _size(
         method, "judged by the server, message by message" if method.streams else "else REQUEST_TOO_LARGE"
     )
+    if not method.streams:
+        yield Rule("arrival", f"the whole request within {ARRIVAL_SECONDS} s, else REQUEST_LATE")
     yield _deadline(method, "sent on to the server; a caller may ask for less")
+    if method.streams:
+        yield Rule("idle", f"ends after {idle_seconds(method):g} s without a byte", method.place("streams"))
     kind = method.place("max_attempts") if method.attempts > 1 else None
     conditions = retry_conditions(method).replace(",", ", ")
     yield Rule("retries", f"{retry_count(method)} at most, on {conditions}", kind)
     place = method.place("cache") if method.rules.HasField("cache") else None
     yield Rule("cache", cache_control(method), place)
+    if is_kept(method):
+        yield Rule("", "kept here too, and given again to REST reads without a token:", place)
+        reads = f"{KEPT_READS_OF_AN_ADDRESS} in {CALLS_PERIOD_SECONDS:g} s"
+        yield Rule("", f"{reads} for each client address, over all methods that are kept")
+
+
+def _rest(contract: Contract, method: Method, binding: Binding) -> Iterator[Rule]:
+    if body := body_message(method, binding):
+        text = f"at most {MOST_VALUES} values, all of them fields of {body.full_name}"
+        yield Rule("body", f"{text}, else INVALID_REQUEST", method.http_place)
+    if binding.verb == "PATCH":
+        yield Rule("mask", "update_mask, else the fields that stand in the body", method.http_place)
+    if names := ", ".join(headers_read(method, binding)):
+        yield Rule("headers", names, method.http_place)
+    if made := created(contract, method, binding):
+        yield Rule("answers", f"201, with its location: {made.template}", method.http_place)
 
 
 def _client(method: Method) -> Iterator[Rule]:
@@ -148,11 +151,49 @@ def _server(contract: Contract, method: Method) -> Iterator[Rule]:
         yield Rule("ownership", text, method.place("scoped"))
     yield _deadline(method, "and no longer than the caller gives")
     yield _size(method, "each message" if method.streams else "else REQUEST_TOO_LARGE")
+    if method.streams:
+        limit = method.rules.streams
+        text = f"{limit.per_caller} at once for each caller, {limit.total} in all, in each process"
+        yield Rule("streams", f"{text}, else TOO_MANY_CALLS or OVERLOADED", method.place("streams"))
+        text = f"waits {method.idle_seconds:g} s for the caller, then STREAM_IDLE"
+        yield Rule("idle", text, method.place("streams"))
     request = str(method.descriptor.input_type.full_name)
     known = request.startswith("commerce.")
     yield Rule("validation", f"the rules of {request}", method.sources.place(request) if known else None)
+    if method.rules.HasField("holds"):
+        holds = method.rules.holds
+        text = f"{holds.reservations} at once for each person, {holds.units} units in all"
+        yield Rule("holds", text, method.place("holds"))
     if method.rules.cache.etag:
         yield Rule("etag", "the answer's etag is sent as a header too", method.place("cache"))
+    yield from _reasons(contract, method)
+
+
+def _reasons(contract: Contract, method: Method) -> Iterator[Rule]:
+    """Name why it refuses a call; `mesh explain REASON` says more of each."""
+    own = ", ".join(reason.name for reason in own_reasons(contract, method))
+    shared = ", ".join(reason.name for reason in shared_reasons(contract, method))
+    place = method.place("reasons") if own else None
+    for title, names, where in (("reasons", own, place), ("" if own else "reasons", shared, None)):
+        lines = textwrap.wrap(names, _TEXT_WIDTH - _TITLE_WIDTH - 3)
+        for line in lines:
+            yield Rule(title if line is lines[0] else "", line, where)
+
+
+def table(contract: Contract) -> Iterator[tuple[str, str, str]]:
+    """Yield each method, as it may be named, with its REST paths and who may call it."""
+    for method in contract.methods:
+        paths = (
+            [f"{binding.verb} {binding.template}" for binding in method.bindings] if method.exposed else []
+        )
+        yield method.name.rpartition(".")[2], ", ".join(paths), callers(contract, method)
+
+
+def callers(contract: Contract, method: Method) -> str:
+    """Say who may call a method: anyone, people of some roles, or services."""
+    if method.access == "internal":
+        return f"by certificate: {', '.join(method.rules.internal.services)}"
+    return "anyone" if method.access == "public" else _roles(contract, list(method.rules.scoped.any_of))
 
 
 def _access(contract: Contract, method: Method) -> Rule:
@@ -181,7 +222,7 @@ def _deadline(method: Method, note: str) -> Rule:
 
 def _repeatable(method: Method) -> Rule:
     if level := _LEVELS.get(method.idempotency_level):
-        return Rule("repeatable", f"yes: {level}", method.option_place(_IDEMPOTENCY_LEVEL))
+        return Rule("repeatable", f"yes: {level}", method.idempotency_place)
     if method.repeatable:
         field = f"{method.descriptor.input_type.full_name}.request_id"
         return Rule("repeatable", "yes: every request carries a request_id", method.sources.place(field))
@@ -193,15 +234,3 @@ def _line(rule: Rule) -> str:
     where = str(rule.place) if rule.place else "every method"
     text = f"  {rule.title:<{_TITLE_WIDTH}} {rule.text}"
     return f"{text:<{_TEXT_WIDTH}}  {where}"
-
-
-def _near(contract: Contract, wanted: str) -> list[str]:
-    last = wanted.rpartition(".")[2]
-    names = {method.descriptor.name.lower(): method.name for method in contract.methods}
-    near = difflib.get_close_matches(last, names, n=_SUGGESTIONS, cutoff=0.4)
-    return [names[name] for name in near] or sorted(names.values())[:_SUGGESTIONS]
-
-
-@cache
-def _read(image: Path, protos: Path) -> Contract:
-    return Contract(image.read_bytes(), protos)

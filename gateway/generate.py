@@ -6,25 +6,25 @@ import sys
 import tempfile
 from pathlib import Path
 
-from gateway.checks import find_faults
 from gateway.clients import service_configs
-from gateway.compiled import compile_edge, dump
-from gateway.contract import Contract
-from gateway.details import STATUS
-from gateway.openapi import document
-from gateway.protoc import PROTOS, ROOT, ContractError, compile_descriptors, write_stubs
+from gateway.contract.checks import find_faults
+from gateway.contract.model import Contract
+from gateway.contract.protoc import PROTOS, ROOT, ContractError, compile_descriptors, write_stubs
+from gateway.edge.compiled import compile_edge, dump
+from gateway.openapi.document import document
+from gateway.reasons import page
 
 GENERATED = ROOT / "generated"
 
 
-def generate(protos: Path, out: Path, status_module: Path = STATUS) -> None:
+def generate(protos: Path, out: Path) -> None:
     """Write everything that is made from the contract into an empty folder.
 
     Raises:
         ContractError: the contract does not compile; the message names file and line of each fault.
     """
     contract = read_contract(protos)
-    faults = find_faults(contract, status_module)
+    faults = find_faults(contract)
     if faults:
         raise ContractError("\n".join(str(fault) for fault in faults))
     out.mkdir(parents=True, exist_ok=True)
@@ -34,6 +34,7 @@ def generate(protos: Path, out: Path, status_module: Path = STATUS) -> None:
     configs = {f"{name}.json": dump(config) for name, config in service_configs(contract).items()}
     _write_all(out / "clients", configs)
     (out / "openapi.json").write_bytes(dump(document(contract)))
+    (out / "reasons.md").write_text(page(contract))
 
 
 def read_contract(protos: Path) -> Contract:

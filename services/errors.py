@@ -1,6 +1,6 @@
 """The one tree of expected failures: each class has a gRPC code and a stable reason.
 
-How they cross the wire lives in services/status.py. Standard library only: domains import this.
+How they cross the wire lives in services/rpc/status.py. Standard library only: domains import this.
 """
 
 from collections.abc import Mapping, Sequence
@@ -154,11 +154,6 @@ class Internal(ServiceError):
     reason = "INTERNAL"
 
 
-class Cancelled(ServiceError):
-    code = Code.CANCELLED
-    reason = "CANCELLED"
-
-
 # What the plumbing itself refuses. The edge answers the same reasons.
 
 
@@ -192,6 +187,24 @@ class RequestTooLarge(ResourceExhausted):
     reason = "REQUEST_TOO_LARGE"
 
 
+class RequestMissing(InvalidArgument):
+    """A method that takes one message got none."""
+
+    reason = "REQUEST_MISSING"
+
+
+class RequestLate(DeadlineExceeded):
+    """The call began, and its message did not come."""
+
+    reason = "REQUEST_LATE"
+
+
+class StreamIdle(DeadlineExceeded):
+    """A stream waited for its caller for longer than the contract allows."""
+
+    reason = "STREAM_IDLE"
+
+
 class EtagMismatch(Aborted):
     """The resource changed since it was read (AIP-154)."""
 
@@ -202,6 +215,12 @@ class VersionConflict(Aborted):
     """Another writer appended to the stream first; the whole command may be repeated."""
 
     reason = "VERSION_CONFLICT"
+
+
+class NotYet(Aborted):
+    """One of a call's many commands waits for what somebody else has; it may be asked again at once."""
+
+    reason = "NOT_YET"
 
 
 class RequestIdReused(InvalidArgument):
@@ -228,9 +247,18 @@ class MethodUnknown(Unimplemented):
     reason = "METHOD_UNKNOWN"
 
 
-class RateLimited(ResourceExhausted):
-    reason = "RATE_LIMITED"
-
-
 class Overloaded(ResourceExhausted):
     reason = "OVERLOADED"
+
+
+class TooManyCalls(ResourceExhausted):
+    """The caller has as many calls or streams open as one caller may."""
+
+    reason = "TOO_MANY_CALLS"
+
+
+def first_of(error: BaseException) -> BaseException:
+    """Return the first of what several tasks raised."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

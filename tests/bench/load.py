@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import uvloop
 
-from tests.wire import Connection, encode_request
+from tests.support.wire import Connection, encode_request
 
 
 @dataclass(frozen=True)

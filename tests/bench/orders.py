@@ -9,12 +9,12 @@ from tests.bench.report import Comparison, Sample
 from tests.bench.shop import BenchShop
 from tests.bench.statements import await_confirmed, count_statements, see_weights
 
-AIM = 0.2
+AIM = 0.7
 ROUNDS = 3
 SECONDS = 6.0
 WARM_UP_SECONDS = 2.0
 CLIENTS = 16
-_CONFIRMED = """
+CONFIRMED = """
     SELECT count(*) AS count, extract(epoch FROM max(update_time))::float AS ended_at,
            percentile_cont(ARRAY[0.5, 0.95])
                WITHIN GROUP (ORDER BY extract(epoch FROM update_time - create_time)) AS seconds
@@ -78,7 +78,7 @@ async def _order(shop: BenchShop, seconds: float) -> _Round:
         raise SystemExit(f"Orders were refused: {result.refused}")
     await await_confirmed(shop)
     async with shop.mesh.database("order") as conn:
-        row = await conn.fetchrow(_CONFIRMED, result.began_at)
+        row = await conn.fetchrow(CONFIRMED, result.began_at)
     if row is None or row["count"] != result.count:
         raise SystemExit(f"{result.count} orders were placed, but not as many confirmed: {row}")
     rate = result.count / (row["ended_at"] - result.began_at)

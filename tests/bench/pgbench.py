@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import services
-from deploy.local.postgres import SUPERUSER, binary
+from deploy.local.parts.postgres import SUPERUSER, binary
+from services.storage.schema import migration_folders
 from tests.bench.report import Sample
 from tests.bench.shop import PRODUCT_COUNT, UNITS, BenchShop
 
@@ -93,11 +93,7 @@ class PgBench:
 
 
 def _migrations(service: str) -> list[Path]:
-    room = Path(services.__file__).parent
-    return [
-        *sorted((room / "migrations").glob("*.sql")),
-        *sorted((room / service / "migrations").glob("*.sql")),
-    ]
+    return [path for folder in migration_folders(service) for path in sorted(folder.glob("*.sql"))]
 
 
 def _read_log(prefix: Path) -> tuple[list[float], int]:

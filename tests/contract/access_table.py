@@ -13,7 +13,8 @@ from commerce.product.v1 import category_pb2, inventory_pb2, product_pb2
 from commerce.user.v1 import auth_pb2, role_pb2, user_pb2
 from google.protobuf.message import Message
 
-from tests.world import (
+from services.roster import FROM_OUTSIDE, NAMES, OTHER_CALLERS
+from tests.support.world import (
     AUTH,
     CATEGORIES,
     FEED,
@@ -48,6 +49,10 @@ class ByRole:
 
     roles: frozenset[str]
     for_others: frozenset[str] | None = None
+
+
+# A certificate of the mesh's authority in a name that the contract has nowhere.
+STRANGER = "stranger"
 
 
 @dataclass(frozen=True)
@@ -91,12 +96,15 @@ RULES: Mapping[str, Rule] = {
     INVENTORY + "ReserveStock": Internal(frozenset({"order"})),
     INVENTORY + "CommitReservation": Internal(frozenset({"order"})),
     INVENTORY + "ReleaseReservation": Internal(frozenset({"order"})),
+    INVENTORY + "BatchReserveStock": Internal(frozenset({"order"})),
+    INVENTORY + "BatchCommitReservations": Internal(frozenset({"order"})),
+    INVENTORY + "BatchReleaseReservations": Internal(frozenset({"order"})),
     ORDERS + "PlaceOrder": ByRole(BUYERS),
     ORDERS + "GetOrder": ByRole(EVERYONE, for_others=STAFF),
     ORDERS + "ListOrders": ByRole(EVERYONE, for_others=STAFF),
     ORDERS + "CancelOrder": ByRole(frozenset({"customer", "support", "admin"}), for_others=OFFICE),
     ORDERS + "ListOrderEvents": ByRole(EVERYONE, for_others=STAFF),
-    FEED + "Follow": Internal(frozenset({"user", "product", "order", "gateway", "operator"})),
+    FEED + "Follow": Internal(frozenset({*NAMES, *OTHER_CALLERS, *FROM_OUTSIDE})),
 }
 
 
@@ -117,7 +125,9 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
     USERS + "DeleteUser": lambda w: user_pb2.DeleteUserRequest(user_id="me", etag="past"),
     USERS + "ListUsers": lambda w: user_pb2.ListUsersRequest(page_size=1),
     # Of somebody new each time: many log-ins of one person at once are throttled.
-    AUTH + "CreateSession": lambda w: auth_pb2.CreateSessionRequest(email=_unknown(), password=PASSWORD),
+    AUTH + "CreateSession": lambda w: auth_pb2.CreateSessionRequest(
+        email=f"{_unknown()}@example.com", password=PASSWORD
+    ),
     AUTH + "RefreshSession": lambda w: auth_pb2.RefreshSessionRequest(refresh_token="never issued"),
     AUTH + "ListSessions": lambda w: auth_pb2.ListSessionsRequest(page_size=1),
     AUTH + "DeleteSession": lambda w: auth_pb2.DeleteSessionRequest(session_id=_unknown()),
@@ -155,6 +165,20 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
     ),
     INVENTORY + "CommitReservation": lambda w: inventory_pb2.CommitReservationRequest(order_id=_unknown()),
     INVENTORY + "ReleaseReservation": lambda w: inventory_pb2.ReleaseReservationRequest(order_id=_unknown()),
+    INVENTORY + "BatchReserveStock": lambda w: inventory_pb2.BatchReserveStockRequest(
+        requests=[
+            inventory_pb2.ReserveStockRequest(
+                order_id=_unknown(),
+                lines=[inventory_pb2.ReserveStockLine(product_id=_unknown(), quantity=1)],
+            )
+        ]
+    ),
+    INVENTORY + "BatchCommitReservations": lambda w: inventory_pb2.BatchCommitReservationsRequest(
+        requests=[inventory_pb2.CommitReservationRequest(order_id=_unknown())]
+    ),
+    INVENTORY + "BatchReleaseReservations": lambda w: inventory_pb2.BatchReleaseReservationsRequest(
+        requests=[inventory_pb2.ReleaseReservationRequest(order_id=_unknown())]
+    ),
     ORDERS + "PlaceOrder": lambda w: order_of(_unknown()),
     ORDERS + "GetOrder": lambda w: order_pb2.GetOrderRequest(order_id=_unknown()),
     ORDERS + "ListOrders": lambda w: order_pb2.ListOrdersRequest(page_size=1),

@@ -1,4 +1,4 @@
-"""Promise 27: the contract decides who may call, over every protocol alike."""
+"""The contract decides who may call, over every protocol alike."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,15 +9,16 @@ import pytest
 from google.protobuf import descriptor_pb2
 from google.protobuf.message import Message
 
-from services.policy import policies
-from tests.calls import NOT_CONNECTED, Outcome, has_rest_path, services_with
-from tests.contract.access_table import NAMING, OWNED, REQUESTS, RULES, ByRole, Internal, Public
-from tests.world import AUTH, ORDERS, ROLES, World, log_in
+from deploy.local.parts.certificates import IDENTITIES
+from services.roster import FROM_OUTSIDE, NAMES
+from services.rpc.policy import policies
+from tests.contract.access_table import NAMING, OWNED, REQUESTS, RULES, STRANGER, ByRole, Internal, Public
+from tests.support.calls import NOT_CONNECTED, Outcome, has_rest_path, services_with
+from tests.support.world import AUTH, ORDERS, ROLES, World, log_in
 
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="session")]
 
 GENERATED = Path(__file__).parents[2] / "generated"
-IDENTITIES = ("user", "product", "order", "edge", "gateway", "operator")
 
 # What access alone refuses with; a method's own refusals have other reasons.
 ACCESS_REASONS = {
@@ -29,6 +30,7 @@ ACCESS_REASONS = {
     "CALLER_UNKNOWN",
     "METHOD_UNKNOWN",
 }
+CALLERS = (*IDENTITIES, *FROM_OUTSIDE, STRANGER)
 TOKEN_MISSING = ("UNAUTHENTICATED", "TOKEN_MISSING")
 TOKEN_EXPIRED = ("UNAUTHENTICATED", "TOKEN_EXPIRED")
 SCOPE_MISSING = ("PERMISSION_DENIED", "SCOPE_MISSING")
@@ -111,14 +113,14 @@ async def test_internal_method_is_open_to_the_services_that_the_table_names(
                 world.caller.call_direct(
                     method, REQUESTS[method](world), token, identity=identity, service=service
                 )
-                for identity in IDENTITIES
+                for identity in CALLERS
             ]
             verdicts = {
                 identity: outcome.verdict
-                for identity, outcome in zip(IDENTITIES, await asyncio.gather(*calls), strict=True)
+                for identity, outcome in zip(CALLERS, await asyncio.gather(*calls), strict=True)
             }
             refused = {each for each, verdict in verdicts.items() if verdict == CALLER_NOT_ALLOWED}
-            assert refused == set(IDENTITIES) - rule.peers, (service, verdicts)
+            assert refused == set(CALLERS) - rule.peers, (service, verdicts)
             assert not {verdicts[each][1] for each in rule.peers} & ACCESS_REASONS, (service, verdicts)
 
 
@@ -149,15 +151,16 @@ async def test_internal_method_is_unknown_at_the_edge(world: World, method: str)
 
 async def test_infrastructure_services_are_unknown_at_the_edge(world: World) -> None:
     for method in (
-        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
         "/grpc.channelz.v1.Channelz/GetServers",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
     ):
         outcome = await world.caller.call_grpc(method, b"", world.admin)
         assert outcome.verdict == METHOD_UNKNOWN, outcome
 
 
-@pytest.mark.parametrize("service", ["user", "product", "order"])
+@pytest.mark.parametrize("service", NAMES)
 async def test_service_speaks_to_nobody_without_a_certificate_of_a_service(
     world: World, service: str
 ) -> None:

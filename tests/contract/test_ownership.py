@@ -1,4 +1,4 @@
-"""Promise 28: one person never sees another's, and cannot tell another's from nobody's."""
+"""One person never sees another's, and cannot tell another's from nobody's."""
 
 import asyncio
 import re
@@ -10,10 +10,10 @@ from commerce.order.v1 import order_pb2
 from commerce.user.v1 import auth_pb2, user_pb2
 from google.protobuf.descriptor import Descriptor
 
-from services.policy import policies
-from tests.calls import Outcome, descriptor
+from services.rpc.policy import policies
 from tests.contract.access_table import NAMING
-from tests.world import (
+from tests.support.calls import Outcome, descriptor
+from tests.support.world import (
     AUTH,
     ORDERS,
     PASSWORD,
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="session")]
 
 # Fields that name something which belongs to somebody, and in which methods.
 OWNED_ID_FIELDS = {"user_id", "order_id", "session_id"}
-# The one place where such a field is not a name but something the server sets (promise 36).
+# The one place where such a field is not a name but something the server sets.
 SERVER_OWNED = {USERS + "CreateUser"}
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _TRACE_ID = re.compile(r"[0-9a-f]{32}")

@@ -1,4 +1,4 @@
-"""Promise 36: what the server sets, nobody else sets."""
+"""What the server sets, nobody else sets."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
@@ -12,10 +12,10 @@ from commerce.user.v1 import role_pb2, user_pb2
 from google.api import field_behavior_pb2
 from google.protobuf.message import Message
 
-from services.policy import policies
-from tests.calls import Outcome, descriptor, has_rest_path
+from services.rpc.policy import policies
 from tests.contract.access_table import RULES, ByRole
-from tests.world import CATEGORIES, PASSWORD, PRODUCTS, ROLES, USERS, World, new_customer, new_person
+from tests.support.calls import Outcome, descriptor, has_rest_path
+from tests.support.world import CATEGORIES, PASSWORD, PRODUCTS, ROLES, USERS, World, new_customer, new_person
 
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="session")]
 

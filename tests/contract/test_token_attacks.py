@@ -1,4 +1,4 @@
-"""Promise 30: no forged, bent or foreign token gets in, at the edge or behind it, and none causes a fetch."""
+"""No forged, bent or foreign token gets in, at the edge or behind it, and none causes a fetch."""
 
 import asyncio
 import base64
@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from google.protobuf.message import Message
 
-from tests.calls import Outcome
-from tests.world import AUDIENCE, AUTH, ISSUER, ORDERS, PRODUCTS, Signer, World
+from tests.support.calls import Outcome
+from tests.support.tokens import AUDIENCE, ISSUER
+from tests.support.world import AUTH, ORDERS, PRODUCTS, Signer, World
 
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="session")]
 

@@ -1,14 +1,17 @@
 """Ways to break a running mesh. Each heals by itself: the supervisor restarts what dies."""
 
+import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
-from deploy.local import postgres
-from deploy.local.place import SERVICES
-from tests.crash.mesh import Mesh, kill_process
+import asyncpg
 
-HEAL_PATIENCE_SECONDS = 40.0
+from deploy.local.parts import postgres
+from services.roster import NAMES
+from tests.support.mesh import LOST, POLL_SECONDS, Mesh, kill_process
+from tests.support.waiting import PATIENCE_SECONDS
 
 # Breaks something and returns when it is whole again; the string says what it was.
 Fault: TypeAlias = Callable[[Mesh, random.Random], Awaitable[str]]
@@ -24,7 +27,7 @@ _PICK_BACKENDS = """
 async def kill_part(mesh: Mesh, name: str) -> str:
     """Kill -9 a part and wait until it is back."""
     killed = mesh.kill(name)
-    await mesh.await_replaced(killed, HEAL_PATIENCE_SECONDS)
+    await mesh.await_replaced(killed)
     return f"kill -9 of {name}"
 
 
@@ -46,7 +49,7 @@ async def kill_order(mesh: Mesh, rng: random.Random) -> str:
 async def cut_connections(mesh: Mesh, rng: random.Random) -> str:
     """Have the database end half of the services' connections, some in the middle of a transaction."""
     async with mesh.database("product") as conn:
-        backends = await conn.fetch(_PICK_BACKENDS, [postgres.database_name(each) for each in SERVICES])
+        backends = await _backends(conn, *NAMES)
         cut = [row["pid"] for row in rng.sample(backends, k=(len(backends) + 1) // 2)]
         await conn.execute("SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) AS t (pid)", cut)
     return f"{len(cut)} of {len(backends)} database connections cut"
@@ -55,9 +58,10 @@ async def cut_connections(mesh: Mesh, rng: random.Random) -> str:
 async def kill_backend(mesh: Mesh, rng: random.Random) -> str:
     """Kill -9 one backend: PostgreSQL throws everyone out and recovers from its log."""
     async with mesh.database("product") as conn:
-        backends = await conn.fetch(_PICK_BACKENDS, [postgres.database_name("product")])
-        victim = rng.choice(backends)
-        kill_process(victim["pid"])
+        kill_process(rng.choice(await _backends(conn, "product"))["pid"])
+        with contextlib.suppress(*LOST):
+            # Ends when the server has noticed, and throws this connection out too.
+            await conn.fetchval("SELECT pg_sleep($1)", PATIENCE_SECONDS)
     async with mesh.database("product"):
         return "kill -9 of a PostgreSQL backend"
 
@@ -65,6 +69,15 @@ async def kill_backend(mesh: Mesh, rng: random.Random) -> str:
 async def kill_postgres(mesh: Mesh, _: random.Random) -> str:
     """Kill -9 the PostgreSQL server."""
     return await kill_part(mesh, "postgres")
+
+
+async def _backends(conn: "asyncpg.Connection[asyncpg.Record]", *services: str) -> "list[asyncpg.Record]":
+    """Find the services' connections; those that were just cut come back with the next call."""
+    names = [postgres.database_name(each) for each in services]
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not (backends := await conn.fetch(_PICK_BACKENDS, names)):  # noqa: ASYNC110  it tells nobody
+            await asyncio.sleep(POLL_SECONDS)
+    return backends
 
 
 FAULTS: Mapping[str, Fault] = {

@@ -1,4 +1,4 @@
-"""Promise 3: stock is conserved in every snapshot, while people buy and cancel, and goods come in."""
+"""Stock is conserved in every snapshot, while people buy and cancel, and goods come in."""
 
 import asyncio
 import time
@@ -7,13 +7,16 @@ from uuid import uuid4
 import pytest
 
 from tests.crash.history import End
-from tests.crash.mesh import Mesh
 from tests.crash.shop import DECLINED_TOKEN, GOOD_TOKEN, Buyer, Client, Shop, Work, open_shop, working
+from tests.support.mesh import Mesh
 
 BUYERS = 12
 PRODUCTS = 3
 UNITS = 200
 SECONDS = 5.0
+# Of a slow machine, which then takes longer.
+LEAST_SNAPSHOTS = 25
+LEAST_VERDICTS = 3
 LONG_SECONDS = 60.0
 SEED = 3
 
@@ -61,11 +64,8 @@ async def check_conservation(mesh: Mesh, seconds: float) -> None:
         merchant = shop.client("merchant", shop.admin.token)
         people = [_shopping(shop, buyer, products) for buyer in shop.buyers]
         async with working([*people, _taking_in(shop, merchant, products)]):
-            snapshots, verdicts = await asyncio.gather(
-                _take_snapshots(shop, products, seconds), _verify(shop, seconds)
-            )
+            await asyncio.gather(_take_snapshots(shop, products, seconds), _verify(shop, seconds))
         merchant.close()
-        assert min(snapshots, 10 * verdicts) > 5 * seconds, f"only {snapshots} and {verdicts} looks"
         await shop.await_final()
         assert not await mesh.fetch("product", _DIVERGENT, products)
         cancelled = [order for order in await shop.orders() if order.state == "CANCELLED"]
@@ -94,24 +94,22 @@ def _taking_in(shop: Shop, merchant: Client, products: list[str]) -> Work:
     return take_in
 
 
-async def _take_snapshots(shop: Shop, products: list[str], seconds: float) -> int:
+async def _take_snapshots(shop: Shop, products: list[str], seconds: float) -> None:
     end, count = time.monotonic() + seconds, 0
     async with shop.mesh.database("product") as conn:
-        while time.monotonic() < end:
+        while time.monotonic() < end or count < LEAST_SNAPSHOTS:
             divergent = await conn.fetch(_DIVERGENT, products)
             assert not divergent, f"{divergent}\n{shop.history}"
             count += 1
             await asyncio.sleep(0.01)
-    return count
 
 
-async def _verify(shop: Shop, seconds: float) -> int:
+async def _verify(shop: Shop, seconds: float) -> None:
     end, count = time.monotonic() + seconds, 0
-    while time.monotonic() < end:
+    while time.monotonic() < end or count < LEAST_VERDICTS:
         call = await shop.verify_stock()
         assert call.end is End.OK, str(call)
         assert not call.body["divergentProductIds"], str(call)
         assert not call.body["unclaimedProductIds"], str(call)
         count += 1
         await asyncio.sleep(0.3)
-    return count

@@ -1,21 +1,23 @@
-"""Promises 38 and 8: any process of ours may die under load; all is ready again at once, every order ends."""
+"""Any process of ours may die under load: it is ready again within ten seconds, and every order ends."""
 
 import asyncio
 import time
-from collections import Counter
 
 import pytest
 
+from services.roster import NAMES
 from tests.crash.history import End
-from tests.crash.mesh import Mesh
 from tests.crash.shop import Buyer, Client, Shop, Work, open_shop, working
+from tests.support.mesh import Mesh
+from tests.support.slowness import Control
+from tests.support.waiting import PATIENCE_SECONDS
 
 BUYERS = 8
 UNITS = 100_000
 READY_SECONDS = 10.0
-CALM_SECONDS = 1.0
+CALM_ORDERS = 10
 SEED = 38
-PARTS = ("user", "product", "order", "payment", "edge")
+PARTS = (*NAMES, "payment", "edge")
 LONG_ROUNDS = 3
 
 
@@ -34,12 +36,13 @@ async def check_kills(mesh: Mesh, rounds: int) -> None:
         async with working([_ordering(buyer, product_id) for buyer in shop.buyers]):
             for _ in range(rounds):
                 for group in shop.rng.sample(PARTS, k=len(PARTS)):
-                    await asyncio.sleep(CALM_SECONDS)
+                    await shop.more_orders(CALM_ORDERS)
                     await _kill(shop, group, product_id)
-            await asyncio.sleep(CALM_SECONDS)
+            await shop.more_orders(CALM_ORDERS)
         await shop.resolve_unknown()
         await shop.await_final()
-        await _judge(shop, product_id)
+        await shop.judge_all_sold_once(product_id)
+        shop.history.check_nothing_unexpected()
 
 
 def _ordering(buyer: Buyer, product_id: str) -> Work:
@@ -53,16 +56,23 @@ def _ordering(buyer: Buyer, product_id: str) -> Work:
 
 
 async def _kill(shop: Shop, group: str, product_id: str) -> None:
-    """Kill -9 a process and see that what it does is done again within ten seconds."""
+    """Kill -9 a process and see that what it does is done again within ten seconds of an idle machine.
+
+    A start is mostly work for the processor, which a busy machine does later: a control that begins at the
+    same moment says by how much.
+    """
     name = shop.rng.choice(shop.mesh.parts(group)).name
-    killed_at = time.monotonic()
-    killed = shop.mesh.kill(name)
-    await shop.mesh.await_replaced(killed, READY_SECONDS)
-    await _await_answer(shop, group, product_id, READY_SECONDS - (time.monotonic() - killed_at))
-    shop.history.note_fault(f"kill -9 of {name}, ready again after {time.monotonic() - killed_at:.2f} s")
+    control, killed_at = Control.start(), time.monotonic()
+    await shop.mesh.await_replaced(shop.mesh.kill(name))
+    await _await_answer(shop, group, product_id)
+    took = time.monotonic() - killed_at
+    slowness = await asyncio.to_thread(control.slowness)
+    what = f"kill -9 of {name}, ready again after {took:.2f} s; the machine is {slowness:.1f} times as slow"
+    shop.history.note_fault(what)
+    assert took < READY_SECONDS * slowness, f"{what}\n{shop.history}"
 
 
-async def _await_answer(shop: Shop, group: str, product_id: str, patience_seconds: float) -> None:
+async def _await_answer(shop: Shop, group: str, product_id: str) -> None:
     """Ask for something that only this process can answer, until it does."""
     order_id = next(shop.history.of("PlaceOrder", End.OK)).body["orderId"]
     path, token = {
@@ -75,24 +85,8 @@ async def _await_answer(shop: Shop, group: str, product_id: str, patience_second
     client = shop.client("probe", token)
     if group == "payment":
         client = Client("probe", ("127.0.0.1", shop.mesh.place.ports["payment"]), "", shop.history)
-    give_up_at = time.monotonic() + patience_seconds
+    give_up_at = time.monotonic() + PATIENCE_SECONDS
     while (call := await client.call("Probe", "GET", path)).end is not End.OK:
         assert time.monotonic() < give_up_at, f"{group} does not answer: {call}\n{shop.history}"
         await asyncio.sleep(0.02)
     client.close()
-
-
-async def _judge(shop: Shop, product_id: str) -> None:
-    history, orders, level = shop.history, await shop.orders(), await shop.level(product_id)
-    assert {order.state for order in orders} == {"CONFIRMED"}, str(history)
-    assert len(orders) > 10 * CALM_SECONDS * len(PARTS), f"hardly a load: {len(orders)} orders"
-    assert {call.body["orderId"] for call in history.of("PlaceOrder", End.OK)} == {
-        order.order_id for order in orders
-    }, str(history)
-    assert (level.committed, level.held) == (len(orders), 0), f"{level}\n{history}"
-    ids = {order.order_id for order in orders}
-    captures = Counter(
-        effect["key"].partition(":")[0] for effect in await shop.effects() if effect["kind"] == "capture"
-    )
-    assert {order_id: captures[order_id] for order_id in ids} == dict.fromkeys(ids, 1), str(history)
-    history.check_nothing_unexpected()

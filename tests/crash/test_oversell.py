@@ -1,4 +1,4 @@
-"""Promises 1 and 11: what is not there is never sold, and what was answered is there, whatever dies."""
+"""What is not there is never sold, and what was answered is there, whatever dies."""
 
 import asyncio
 import os
@@ -8,8 +8,8 @@ import pytest
 
 from tests.crash.faults import FAULTS
 from tests.crash.history import End
-from tests.crash.mesh import Mesh
 from tests.crash.shop import DECLINED_TOKEN, GOOD_TOKEN, Buyer, Shop, Work, open_shop, working
+from tests.support.mesh import Mesh
 
 UNITS = 400
 BUYERS = 16

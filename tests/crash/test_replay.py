@@ -1,4 +1,4 @@
-"""Promise 7: however often a request is sent, and whatever dies, it is one order, one charge, one answer."""
+"""However often a request is sent, and whatever dies, it is one order, one charge, one answer."""
 
 import asyncio
 import json
@@ -10,8 +10,8 @@ import pytest
 
 from tests.crash.faults import kill_order
 from tests.crash.history import End
-from tests.crash.mesh import Mesh
 from tests.crash.shop import Buyer, Shop, open_shop
+from tests.support.mesh import Mesh
 
 KEYS = 12
 CALLERS_OF_A_KEY = 20

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from deploy.local.part import Part
-from deploy.local.privileges import command, this_user
+from deploy.local.parts.part import Part
+from deploy.local.parts.privileges import command, this_user
 
 _PROGRAM = Path(__file__).with_name("dummy_part.py")
 

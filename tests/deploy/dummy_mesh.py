@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-from deploy.local import daemon
-from deploy.local.part import Part, Step
-from deploy.local.parts import Blueprint
-from deploy.local.place import Options
+from deploy.local.layout import Options
+from deploy.local.parts.blueprint import Blueprint
+from deploy.local.parts.part import Part, Step
+from deploy.local.supervision import daemon
 from tests.deploy.dummies import dummy
 
 

@@ -3,15 +3,18 @@
 import csv
 import gzip
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commerce.product.v1.product_pb2 import ImportIssue, ImportProductsRequest
+from google.protobuf import json_format
 
-from deploy.local.catalogue import Catalogue, Defaults, open_catalogue
+from deploy.local.cli.main import import_
 from deploy.local.errors import MeshError
+from deploy.local.shop.catalogue import _ALIASES, Catalogue, Defaults, open_catalogue
 
 BESTBUY = {
     "name": "Tin Kettle",
@@ -209,3 +212,44 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes) -
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MeshError, match="cannot be read"):
         opened(tmp_path / "none.json")
+
+
+def test_a_price_may_have_the_api_s_own_form(tmp_path: Path) -> None:
+    rows = [
+        {"name": "Kettle", "price": {"currencyCode": "EUR", "units": "24", "nanos": 999_999_999}},
+        {"name": "Pot", "price": {"units": 3}},
+        {"name": "Pan", "price": {"units": "three"}},
+        {"name": "Lid", "price": {"amount": 3}},
+    ]
+    kettle, pot, pan, lid = open_catalogue(json_file(tmp_path, rows), Defaults(currency="JPY")).items
+    assert isinstance(kettle, ImportProductsRequest)
+    assert isinstance(pot, ImportProductsRequest)
+    price = kettle.product.price
+    assert (price.currency_code, price.units, price.nanos) == ("EUR", 24, 999_999_999)
+    assert (pot.product.price.currency_code, pot.product.price.units) == ("JPY", 3)
+    for issue in (pan, lid):
+        assert isinstance(issue, ImportIssue)
+        assert issue.reason == "PRICE_INVALID"
+
+
+def test_a_product_as_the_api_answers_it_can_be_imported(tmp_path: Path) -> None:
+    row = {
+        "sku": "K-1",
+        "name": "Kettle",
+        "price": {"currencyCode": "EUR", "units": "24", "nanos": 0},
+        "imageUrls": ["https://images.example.com/1.jpg"],
+        "attributes": {"colour": "tin"},
+        "active": False,
+    }
+    (item,) = open_catalogue(json_file(tmp_path, [row]), Defaults()).items
+    assert isinstance(item, ImportProductsRequest)
+    found = json_format.MessageToDict(item.product, always_print_fields_with_no_presence=True)
+    assert found.items() >= row.items()
+
+
+def test_the_help_of_import_names_every_field_that_is_read() -> None:
+    help_text = import_.__doc__ or ""
+    for field, aliases in _ALIASES.items():
+        line = re.search(rf"^ *{field} [^\n]*(\n {{18}}[^\n]*)?", help_text, re.M)
+        assert line, field
+        assert [name for name in aliases if not re.search(rf"\b{name}\b", line[0])] == []

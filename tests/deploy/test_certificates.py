@@ -12,14 +12,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from deploy.local.certificates import (
+from deploy.local.parts.certificates import (
     AUTHORITY_LIFETIME,
     IDENTITIES,
     LEAF_LIFETIME,
     PUBLIC,
-    SERVER_IDENTITIES,
     Authority,
+    FolderRefused,
+    NameRefused,
 )
+from services.roster import NAMES
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -64,7 +66,7 @@ def test_the_public_face_speaks_for_no_identity(authority: Authority) -> None:
 @pytest.mark.parametrize("identity", [*IDENTITIES, PUBLIC])
 def test_only_services_and_the_public_face_may_be_servers(authority: Authority, identity: str) -> None:
     usage = leaf(authority, identity).extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    assert (ExtendedKeyUsageOID.SERVER_AUTH in usage) == (identity in (*SERVER_IDENTITIES, PUBLIC))
+    assert (ExtendedKeyUsageOID.SERVER_AUTH in usage) == (identity in (*NAMES, PUBLIC))
     assert (ExtendedKeyUsageOID.CLIENT_AUTH in usage) == (identity != PUBLIC)
 
 
@@ -131,6 +133,66 @@ def test_an_authority_near_its_end_is_replaced_with_all_its_leaves(authority: Au
     authority.issue_missing(now)
     assert trusted(authority, "user")[0].not_valid_after_utc == now + AUTHORITY_LIFETIME
     assert is_signed_by_one_of(leaf(authority, "order"), trusted(authority, "user"))
+
+
+def test_service_from_outside_is_named_as_the_others_and_is_no_server(authority: Authority) -> None:
+    files = authority.issue_outside("notifier", NOW)
+    certificate = leaf(authority, "notifier")
+    assert alternative_names(certificate) == ["spiffe://commerce.local/notifier"]
+    assert is_signed_by_one_of(certificate, trusted(authority, "order"))
+    usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(usage) == [ExtendedKeyUsageOID.CLIENT_AUTH]
+    assert stat.S_IMODE(files.key.stat().st_mode) == 0o600
+    assert stat.S_IMODE(files.key.parent.stat().st_mode) == 0o700
+
+
+def test_service_from_outside_is_renewed_with_the_mesh_and_trusts_its_next_authority(
+    authority: Authority,
+) -> None:
+    authority.issue_outside("notifier", NOW)
+    before = leaf(authority, "notifier")
+    authority.issue_missing(NOW + LEAF_LIFETIME / 2)
+    renewed = leaf(authority, "notifier")
+    assert renewed.serial_number != before.serial_number
+    authority.issue_missing(NOW + AUTHORITY_LIFETIME)
+    assert is_signed_by_one_of(leaf(authority, "notifier"), trusted(authority, "order"))
+    assert "notifier" in {each.identity for each in authority.statuses()}
+
+
+def test_files_that_lie_elsewhere_are_theirs_to_renew(authority: Authority, tmp_path: Path) -> None:
+    files = authority.issue_outside("notifier", NOW, tmp_path / "mine")
+    before = files.cert.read_bytes()
+    authority.rotate(NOW + LEAF_LIFETIME / 2)
+    assert files.cert.read_bytes() == before
+    assert sorted(each.name for each in (tmp_path / "mine").iterdir()) == ["ca.crt", "tls.crt", "tls.key"]
+    assert "notifier" not in authority.identities
+
+
+@pytest.mark.parametrize("place", ["order", "notifier", "", "new/deeper", "../certificates/order"])
+def test_folder_inside_the_authoritys_own_is_no_place_for_others(authority: Authority, place: str) -> None:
+    folder = authority.files("order").cert.parents[1]
+    before = sorted(folder.rglob("*")), authority.statuses()
+    with pytest.raises(FolderRefused):
+        authority.issue_outside("notifier", NOW + timedelta(hours=1), folder / place)
+    assert (sorted(folder.rglob("*")), authority.statuses()) == before
+
+
+def test_link_into_the_authoritys_folder_is_no_way_in(authority: Authority, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").symlink_to(authority.files("order").cert.parent)
+    before = leaf(authority, "order")
+    with pytest.raises(FolderRefused):
+        authority.issue_outside("notifier", NOW, tmp_path / "elsewhere")
+    assert leaf(authority, "order") == before
+
+
+@pytest.mark.parametrize(
+    "name", [*IDENTITIES, PUBLIC, "", "Notifier", "../order", "a/b", "-a", "a" * 64, "a\n"]
+)
+def test_name_of_the_mesh_or_of_no_service_gets_no_certificate(authority: Authority, name: str) -> None:
+    before = authority.statuses()
+    with pytest.raises(NameRefused):
+        authority.issue_outside(name, NOW + timedelta(hours=1))
+    assert authority.statuses() == before
 
 
 @pytest.mark.parametrize("shows_certificate", [True, False])

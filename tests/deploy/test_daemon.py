@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from deploy.local import commands_up, daemon
-from deploy.local.daemon import AlreadyRunning
-from deploy.local.place import Options
-from deploy.local.state import MeshState, ProcessIdentity, read_state
-from tests.conftest import free_port
-
-PATIENCE_SECONDS = 15.0
+from deploy.local.cli import up as commands_up
+from deploy.local.layout import Options
+from deploy.local.supervision import daemon
+from deploy.local.supervision.daemon import AlreadyRunning
+from deploy.local.supervision.state import MeshState, ProcessIdentity, read_state
+from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 @contextmanager

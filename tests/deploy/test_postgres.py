@@ -8,9 +8,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from deploy.local import postgres
 from deploy.local.errors import DataFolderBroken, StartFailed
-from tests.conftest import DatabaseHandle, RunningCluster, free_port, running_server
+from deploy.local.parts import postgres
+from tests.conftest import DatabaseHandle, RunningCluster, running_server
+from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 @pytest.mark.parametrize("role", [postgres.SUPERUSER, "nobody"])
@@ -136,7 +138,7 @@ async def _assert_follows(primary: RunningCluster, replica: RunningCluster) -> N
     try:
         await writer.execute("CREATE TABLE seen AS SELECT 42 AS answer")
         written = await writer.fetchval("SELECT pg_current_wal_lsn()::text")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while await reader.fetchval("SELECT pg_last_wal_replay_lsn() < $1::text::pg_lsn", written):
                 await reader.execute("SELECT pg_sleep(0.02)")
         assert await reader.fetchval("SELECT answer FROM seen") == 42
@@ -146,3 +148,76 @@ async def _assert_follows(primary: RunningCluster, replica: RunningCluster) -> N
         await writer.execute("DROP TABLE IF EXISTS seen")
         await writer.close()
         await reader.close()
+
+
+CANARY = "canary-4711"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        # DETAIL quotes the row.
+        "INSERT INTO people VALUES ($1, 0)",
+        "INSERT INTO people VALUES ($1, 1), ($1, 1)",
+        # The error's own text quotes the value.
+        "SELECT $1::text::uuid",
+        "SELECT $1::text::jsonb",
+        "SELECT 'x' ~ ($1 || '[')",
+        # STATEMENT quotes what is no parameter.
+        f"SELECT '{CANARY}', 1 / 0, $1::text",
+        # CONTEXT quotes parameters.
+        "DO $$ BEGIN RAISE EXCEPTION USING MESSAGE = 'no', DETAIL = 'canary-4711'; END $$",
+    ],
+)
+async def test_the_servers_log_quotes_nothing_of_a_statement_that_fails(
+    postgres_cluster: RunningCluster, statement: str
+) -> None:
+    connection = await asyncpg.connect(postgres_cluster.superuser_dsn)
+    try:
+        await connection.execute(
+            "CREATE TEMPORARY TABLE people (email text PRIMARY KEY, version int CHECK (version > 0))"
+        )
+        with pytest.raises(asyncpg.PostgresError):
+            await connection.execute(statement, *([CANARY] if "$1" in statement else []))
+    finally:
+        await connection.close()
+    assert CANARY not in server_log(postgres_cluster)
+
+
+async def test_the_servers_log_still_tells_what_an_operator_looks_for(
+    postgres_cluster: RunningCluster,
+) -> None:
+    first = await asyncpg.connect(postgres_cluster.superuser_dsn)
+    second = await asyncpg.connect(postgres_cluster.superuser_dsn)
+    try:
+        for each in (first, second):
+            await each.execute("SET deadlock_timeout = '10ms'")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            outcomes = await asyncio.gather(
+                lock_in_turn(first, 1, 2), lock_in_turn(second, 2, 1), return_exceptions=True
+            )
+        assert sum(isinstance(each, asyncpg.DeadlockDetectedError) for each in outcomes) == 1
+        await first.execute("CHECKPOINT")
+    finally:
+        await first.close()
+        await second.close()
+    log = server_log(postgres_cluster)
+    for words in (
+        "ready to accept connections",
+        "detected deadlock while waiting for",
+        "checkpoint complete",
+    ):
+        assert words in log, log
+
+
+async def lock_in_turn(connection: "asyncpg.Connection[asyncpg.Record]", mine: int, others: int) -> None:
+    """Take a lock, wait until the other connection has one too, and want that as well."""
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", mine)
+        while await connection.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") < 2:
+            await connection.execute("SELECT pg_sleep(0.01)")
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", others)
+
+
+def server_log(running: RunningCluster) -> str:
+    return (running.cluster.data.parent / "log").read_text(encoding="utf-8")

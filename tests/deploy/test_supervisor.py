@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import slot
-from deploy.local.certificates import Authority
 from deploy.local.errors import MeshError, StartFailed
-from deploy.local.part import Part, Step
-from deploy.local.place import Options
-from deploy.local.state import MeshState, PartState, ProcessIdentity, read_state
-from deploy.local.supervisor import Supervisor
-from tests.conftest import free_port
+from deploy.local.layout import Options
+from deploy.local.parts.certificates import Authority
+from deploy.local.parts.part import Part, Step
+from deploy.local.supervision import slot
+from deploy.local.supervision.state import MeshState, PartState, ProcessIdentity, read_state
+from deploy.local.supervision.supervisor import Supervisor
 from tests.deploy.dummies import answering_pid, dummy, journal
+from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 @asynccontextmanager
@@ -42,7 +43,7 @@ def part_state(folder: Path, name: str) -> PartState:
 
 
 async def await_state(folder: Path, name: str, wanted: str, restarts: int) -> PartState:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             part = part_state(folder, name)
             if (part.state, part.restarts) == (wanted, restarts):
@@ -155,6 +156,7 @@ async def test_workers_are_replaced_while_somebody_always_answers(
             restarted.append(name)
             assert await asyncio.to_thread(answering_pid, port) > 0
         after = {identity(part).pid for part in state(tmp_path).parts}
+        assert [part.restarts for part in state(tmp_path).parts] == [1, 1]
     assert restarted == ["order-1", "order-2"]
     assert before.isdisjoint(after)
     assert [line for line in journal(tmp_path) if "order-1" in line][:3] == [

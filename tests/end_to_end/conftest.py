@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,18 +14,20 @@ import pytest
 import pytest_asyncio
 
 import gateway
-from deploy.local import probes
-from deploy.local.certificates import PUBLIC, Authority
-from deploy.local.child import Child
-from deploy.local.edge import binary
-from deploy.local.part import Part
-from deploy.local.parts import Blueprint, build
-from deploy.local.place import TOKEN_AUDIENCE, TOKEN_ISSUER, Options, Place
-from deploy.local.privileges import command, this_user
-from gateway.envoy import Address, EdgePlace, write_edge
-from tests.calls import Caller, Target, open_caller
-from tests.conftest import Stack, free_port
-from tests.world import World, build_world
+from deploy.local.layout import TOKEN_AUDIENCE, TOKEN_ISSUER, Layout, Options
+from deploy.local.parts import probes
+from deploy.local.parts.blueprint import Blueprint, build
+from deploy.local.parts.certificates import PUBLIC, Authority
+from deploy.local.parts.edge import binary
+from deploy.local.parts.part import Part
+from deploy.local.parts.privileges import command, this_user
+from deploy.local.supervision.child import Child
+from gateway.edge.envoy import Address, EdgeSettings, admin_socket, write_edge
+from services.roster import NAMES
+from tests.conftest import Stack
+from tests.support.calls import Caller, Target, open_caller
+from tests.support.ports import free_port
+from tests.support.world import World, build_world
 
 MAX_HEAP_BYTES = 256 * 1024 * 1024
 
@@ -63,16 +65,27 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def failing_edge(stack: Stack, folder: Path) -> AsyncIterator[FailingEdge]:
     """Start that edge beside the stack's own; the stack's parts are left alone."""
     place = stack.place
     async with (
         _running(_second_product(place, folder, free_port()), folder) as product,
-        _running(_edge(place, folder, product.part.address), folder) as edge,
+        _running(_failing_edge(place, folder, product.part.address), folder) as edge,
         open_caller(_seen_through(place, edge.part.address)) as caller,
     ):
         yield FailingEdge(caller, product)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def keeping(stack: Stack, folder: Path) -> AsyncIterator[Caller]:
+    """Call the stack through another edge, which keeps what the contract lets it."""
+    services = {name: [_address(stack.place.address(name))] for name in NAMES}
+    async with (
+        _running(_edge(stack.place, folder, "keeping-edge", services, keeps_answers=True), folder) as edge,
+        open_caller(_seen_through(stack.place, edge.part.address)) as caller,
+    ):
+        yield caller
 
 
 @asynccontextmanager
@@ -85,7 +98,7 @@ async def _running(part: Part, folder: Path) -> AsyncIterator[Child]:
         await child.stop()
 
 
-def _second_product(place: Place, folder: Path, port: int) -> Part:
+def _second_product(place: Layout, folder: Path, port: int) -> Part:
     options = Options(data=place.data, port_offset=place.port_offset)
     blueprint = Blueprint(options, place, Authority(place.certificates), folder)
     part = next(part for part in build(blueprint) if isinstance(part, Part) and part.name == "product")
@@ -94,19 +107,30 @@ def _second_product(place: Place, folder: Path, port: int) -> Part:
     return replace(part, name="second-product", address=address, environment=environment)
 
 
-def _edge(place: Place, folder: Path, product: str) -> Part:
-    http, https, admin, nobody = (("127.0.0.1", free_port()) for _ in range(4))
+def _failing_edge(place: Layout, folder: Path, product: str) -> Part:
+    services = {
+        "user": [_address(place.address("user"))],
+        "product": [_address(product)],
+        "order": [("127.0.0.1", free_port())],
+    }
+    return _edge(place, folder, "failing-edge", services)
+
+
+def _edge(
+    place: Layout,
+    folder: Path,
+    name: str,
+    services: Mapping[str, Sequence[Address]],
+    *,
+    keeps_answers: bool = False,
+) -> Part:
+    http, https = (("127.0.0.1", free_port()) for _ in range(2))
     authority = Authority(place.certificates)
     public, client = authority.files(PUBLIC), authority.files("edge")
-    edge_place = EdgePlace(
+    edge_place = EdgeSettings(
         http_address=http,
         https_address=https,
-        admin_address=admin,
-        services={
-            "user": [_address(place.address("user"))],
-            "product": [_address(product)],
-            "order": [nobody],
-        },
+        services=services,
         server_cert=public.cert,
         server_key=public.key,
         client_cert=client.cert,
@@ -114,11 +138,12 @@ def _edge(place: Place, folder: Path, product: str) -> Part:
         client_ca=client.ca,
         issuer=TOKEN_ISSUER,
         audience=TOKEN_AUDIENCE,
-        access_log=folder / "edge-access.log",
+        access_log=folder / f"{name}-access.log",
+        keeps_answers=keeps_answers,
         max_heap_bytes=MAX_HEAP_BYTES,
     )
     bootstrap = write_edge(
-        edge_place, Path(gateway.__file__).parents[1] / "generated" / "envoy", folder / "edge"
+        edge_place, Path(gateway.__file__).parents[1] / "generated" / "envoy", folder / name
     )
     program: list[str | Path] = [
         binary(),
@@ -131,14 +156,14 @@ def _edge(place: Place, folder: Path, product: str) -> Part:
         "error",
     ]
     return Part(
-        name="failing-edge",
+        name=name,
         address=_text(http),
         command=command(program, this_user(), signal.SIGTERM),
-        probe=partial(probes.envoy_is_ready, _text(admin)),
+        probe=partial(probes.envoy_is_ready, admin_socket(folder / name)),
     )
 
 
-def _seen_through(place: Place, edge: str) -> Target:
+def _seen_through(place: Layout, edge: str) -> Target:
     return replace(Target.of(place), http=f"http://{edge}", edge_target=edge)
 
 

@@ -12,7 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PATIENCE_SECONDS = 60
+from deploy.local.layout import Layout
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 240
 _BLOCK = re.compile(r"<!-- tested(?P<fails>: fails)? -->\s*\n+```console\n(?P<text>.*?)^```", re.M | re.S)
 _PROMPT = "$ "
 _ANY = "…"
@@ -74,6 +77,13 @@ class Rewriting:
             lambda found: f"{found[1]}:{self.ports.get(int(found[2]), found[2])}",
             text,
         )
+
+
+def rewriting_for(place: Layout) -> Rewriting:
+    """Let what is written for a mesh of the usual ports, in the tree, speak of another one."""
+    default, real = Layout(place.data).ports, place.ports
+    ports = {default[name]: real[name] for name in default}
+    return Rewriting(ports, place.data, ROOT / ".venv" / "bin")
 
 
 @dataclass(frozen=True)

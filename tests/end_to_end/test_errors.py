@@ -13,9 +13,9 @@ from commerce.product.v1 import product_pb2
 from commerce.user.v1 import auth_pb2, user_pb2
 from google.protobuf.message import Message
 
-from tests.calls import Caller, Outcome
 from tests.end_to_end.conftest import FailingEdge
-from tests.world import AUTH, ORDERS, PASSWORD, PRODUCTS, USERS, World, new_product, order_of
+from tests.support.calls import Caller, Outcome
+from tests.support.world import AUTH, ORDERS, PASSWORD, PRODUCTS, USERS, World, new_product, order_of
 
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="session")]
 
@@ -103,10 +103,12 @@ def _nobody(_: World) -> None:
 
 INVALID = ("INVALID_ARGUMENT", "INVALID_REQUEST", 400)
 UNKNOWN = ("UNIMPLEMENTED", "METHOD_UNKNOWN", 404)
+# Over REST: RFC 9110, 15.5.6.
+UNKNOWN_VERB = ("UNIMPLEMENTED", "METHOD_UNKNOWN", 405)
 
 KINDS: dict[str, Kind] = {
     "unknown path": Kind(*UNKNOWN, _http("GET", "/v1/nothing"), _raw(UNKNOWN_GRPC, b"")),
-    "wrong verb": Kind(*UNKNOWN, _http("PUT", "/v1/orders", json_body={}), _raw(UNKNOWN_GRPC, b"")),
+    "wrong verb": Kind(*UNKNOWN_VERB, _http("PUT", "/v1/orders", json_body={}), _raw(UNKNOWN_GRPC, b"")),
     "bad JSON": Kind(
         *INVALID,
         _http("POST", "/v1/users", raw_body=b'{"user": {"email": '),
@@ -229,7 +231,12 @@ async def test_service_that_is_down_refuses_alike(world: World, failing_edge: Fa
 
 
 async def test_internals_are_recognised() -> None:
-    for text in ('File "services/rpc.py", line 3', "10.0.0.1:50051", "UniqueViolationError", "SELECT 1"):
+    for text in (
+        'File "services/rpc.py", line 3',
+        "10.0.0.1:50051",
+        "UniqueViolationError",
+        "SELECT 1",
+    ):
         assert INTERNAL.search(text), text
 
 

@@ -1,14 +1,32 @@
-"""The README's console blocks that are marked as tested print what the README says they print."""
+"""Console blocks of the README and of docs/ that are marked as tested print what stands there."""
 
 from pathlib import Path
 
 import pytest
 
-from deploy.local.place import Place
 from tests.conftest import Stack
-from tests.end_to_end.readme import Command, Rewriting, missing_line, read_commands, run_session
+from tests.end_to_end.readme import (
+    Command,
+    Rewriting,
+    missing_line,
+    read_commands,
+    rewriting_for,
+    run_session,
+)
 
 ROOT = Path(__file__).parents[2]
+
+MARK = "<!-- tested"
+# Needs a client that is installed: tests/clients follows it.
+ELSEWHERE = "join-from-outside.md"
+PAGES = [
+    "README.md",
+    *sorted(
+        f"docs/{page.name}"
+        for page in (ROOT / "docs").glob("*.md")
+        if MARK in page.read_text(encoding="utf-8") and page.name != ELSEWHERE
+    ),
+]
 
 EXAMPLE = """
 <!-- tested -->
@@ -33,35 +51,30 @@ $ false
 
 
 @pytest.mark.stack
-def test_every_tested_block_prints_what_it_says(stack: Stack) -> None:
-    commands = read_commands((ROOT / "README.md").read_text(encoding="utf-8"))
-    rewriting = _rewriting(stack.place)
+@pytest.mark.parametrize("page", PAGES)
+def test_every_tested_block_prints_what_it_says(stack: Stack, page: str) -> None:
+    commands = read_commands((ROOT / page).read_text(encoding="utf-8"))
+    rewriting = rewriting_for(stack.place)
     texts = [rewriting.command(each.text) for each in commands]
     results = run_session(texts, ROOT, {"MESH_DATA": str(stack.data_dir)})
     for command, result in zip(commands, results, strict=True):
         told = f"$ {command.text}\n{result.output}\n(exit code {result.exit_code})"
         assert (result.exit_code != 0) == command.fails, told
         missing = missing_line([rewriting.output(line) for line in command.output], result.output)
-        assert missing is None, f"README has {missing!r}, which is not in:\n{told}"
+        assert missing is None, f"{page} has {missing!r}, which is not in:\n{told}"
 
 
 def test_readme_shows_grpcurl_at_services_and_at_the_edge() -> None:
     commands = read_commands((ROOT / "README.md").read_text(encoding="utf-8"))
     good = [each.text for each in commands if "grpcurl" in each.text and not each.fails]
     refused = [each.text for each in commands if "grpcurl" in each.text and each.fails]
-    at_services = [text for text in good if "-cert " in text]
+    at_services = [text for text in good if "$MESH_GRPCURL" in text]
     assert any(text.endswith(" list") for text in at_services), good
     assert any(" describe" in text for text in at_services), good
     assert any("/" in text.split()[-1] for text in at_services), good
     assert any("Bearer" in text for text in good), good
-    assert any("-cert " not in text and ":5005" in text for text in refused), refused
-    assert any("Bearer" not in text and ":80" in text for text in refused), refused
-
-
-def _rewriting(place: Place) -> Rewriting:
-    default, real = Place(place.data).ports, place.ports
-    ports = {default[name]: real[name] for name in default}
-    return Rewriting(ports, place.data, ROOT / ".venv" / "bin")
+    assert any("$MESH_GRPCURL" not in text and "$MESH_ORDER" in text for text in refused), refused
+    assert any("Bearer" not in text and "$MESH_EDGE" in text for text in refused), refused
 
 
 def test_commands_of_marked_blocks_are_read_with_their_output() -> None:

@@ -1,10 +1,15 @@
-"""Calls the edge as REST, gRPC and gRPC-Web callers do, and tells what they got in the same words."""
+"""Calls the edge as REST, gRPC and gRPC-Web callers do, and tells what they got in the same words.
 
+Not tests/support/calls.py, which speaks the contract's messages to a mesh: behind this edge stand small
+servers that answer with any bytes, and each call is a new connection, from any address, over TLS too.
+"""
+
+import asyncio
 import base64
 import json
 import ssl
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +19,7 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from tests.gateway.conftest import RunningEdge
-
-PATIENCE_SECONDS = 10.0
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,17 @@ async def rest(
     body: Any = None,
     headers: Mapping[str, str] | None = None,
     secure: bool = False,
+    address: str = "127.0.0.1",
 ) -> Answer:
-    """Call over HTTP/1.1; a `body` that is no text is sent as JSON."""
+    """Call over HTTP/1.1 from an address of this machine; a `body` that is no text is sent as JSON."""
     sent = {"content-type": "application/json", **_authorization(token), **(headers or {})}
     data = body if body is None or isinstance(body, str | bytes) else json.dumps(body)
     url = f"https://127.0.0.1:{edge.tls_port}{path}" if secure else edge.url + path
     async with (
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(PATIENCE_SECONDS)) as session,
+        aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(PATIENCE_SECONDS),
+            connector=aiohttp.TCPConnector(local_addr=(address, 0)),
+        ) as session,
         session.request(verb, _as_written(url), data=data, headers=sent, ssl=_trust(edge)) as answer,
     ):
         text = await answer.text()
@@ -57,6 +65,15 @@ async def rest(
         if answer.status < 400 or not found:
             return Answer(answer.status, body=found, headers=seen)
         return Answer(answer.status, *_words(found), body=found, headers=seen)
+
+
+async def exchange(edge: RunningEdge, raw: bytes) -> bytes:
+    """Write bytes and return all that comes back until the edge closes the connection."""
+    reader, writer = await asyncio.open_connection(*edge.place.http_address)
+    writer.write(raw)
+    answered = await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
+    writer.close()
+    return answered
 
 
 async def native(
@@ -72,21 +89,34 @@ async def native(
     async with grpc.aio.insecure_channel(edge.target, options=[("grpc.enable_retries", 0)]) as channel:
         sent = tuple({**_authorization(token), **(metadata or {})}.items())
         data = request if isinstance(request, bytes) else request.SerializeToString()
-        call = channel.unary_unary(f"/{method}")(data, metadata=sent, timeout=seconds)
+        start: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{method}")
+        call = start(data, metadata=sent, timeout=seconds)
         try:
             body = await call
         except grpc.aio.AioRpcError as error:
-            trailers = dict((*error.initial_metadata(), *error.trailing_metadata()))
+            trailers: dict[str, Any] = dict((*error.initial_metadata(), *error.trailing_metadata()))
             return Answer(
                 200, error.code().name, _reason(trailers.get("grpc-status-details-bin")), headers=trailers
             )
-        return Answer(200, body=body, headers=dict(await call.initial_metadata()))
+        return Answer(200, body=body, headers=_texts(await call.initial_metadata()))
 
 
-async def web(edge: RunningEdge, method: str, request: Message | bytes = b"", *, token: str = "") -> Answer:
+async def web(
+    edge: RunningEdge,
+    method: str,
+    request: Message | bytes = b"",
+    *,
+    token: str = "",
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
     """Call over gRPC-Web, binary."""
     data = request if isinstance(request, bytes) else request.SerializeToString()
-    sent = {"content-type": "application/grpc-web+proto", "x-grpc-web": "1", **_authorization(token)}
+    sent = {
+        "content-type": "application/grpc-web+proto",
+        "x-grpc-web": "1",
+        **_authorization(token),
+        **(headers or {}),
+    }
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(PATIENCE_SECONDS)) as session,
         session.post(
@@ -117,6 +147,10 @@ def _frames(body: bytes) -> tuple[bytes, dict[str, str]]:
         else:
             message = frame
     return message, trailers
+
+
+def _texts(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
+    return {key: str(value) for key, value in metadata}
 
 
 def _words(status: Any) -> tuple[str, str]:

@@ -13,23 +13,27 @@ from typing import Any
 
 import pytest
 
-from deploy.local.certificates import PUBLIC, Authority
-from gateway.envoy import EdgePlace, write_edge
-from gateway.protoc import ROOT
-from tests.conftest import free_port
-from tests.gateway.backends import AUDIENCE, ISSUER, Backends, Signer
+from deploy.local.parts.certificates import PUBLIC, Authority
+from deploy.local.parts.edge import swagger_ui
+from gateway.contract.protoc import ROOT
+from gateway.edge.access_log import FLUSH_MILLISECONDS
+from gateway.edge.envoy import EdgeSettings, admin_socket, write_edge
+from tests.gateway.backends import Backends, Signer
+from tests.support.admin import AdminConnection
+from tests.support.ports import free_port
+from tests.support.tokens import AUDIENCE, ISSUER
+from tests.support.waiting import PATIENCE_SECONDS
 
 CONTRACT = ROOT / "generated" / "envoy"
 ENVOY = Path(sys.executable).with_name("envoy")
 ORIGIN = "https://shop.example"
-_START_PATIENCE_SECONDS = 10
 
 
 @dataclass
 class RunningEdge:
     """An Envoy that runs, and the place it was configured for."""
 
-    place: EdgePlace
+    place: EdgeSettings
     folder: Path
     process: subprocess.Popen[bytes]
 
@@ -39,7 +43,8 @@ class RunningEdge:
 
     @property
     def target(self) -> str:
-        return "{}:{}".format(*self.place.http_address)
+        host, port = self.place.http_address
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     @property
     def tls_port(self) -> int:
@@ -52,9 +57,12 @@ class RunningEdge:
 
     def admin(self, path: str, *, post: bool = False) -> str:
         """Ask Envoy itself."""
-        url = "http://{}:{}/".format(*self.place.admin_address) + path
-        with urllib.request.urlopen(url, data=b"" if post else None, timeout=5) as page:  # noqa: S310 ours
-            return str(page.read().decode())
+        connection = AdminConnection(admin_socket(self.folder))
+        try:
+            connection.request("POST" if post else "GET", f"/{path}")
+            return connection.getresponse().read().decode()
+        finally:
+            connection.close()
 
     def statistic(self, name: str) -> int:
         lines = self.admin(f"stats?filter={name}").splitlines()
@@ -86,8 +94,9 @@ def running_edge(
     """Run an edge for as long as it is needed: each holds several of the system's few inotify instances."""
     place = replace(make_place(certificates, backends, folder), **changes)  # type: ignore[arg-type]
     bootstrap = write_edge(place, CONTRACT, folder)
-    command = [ENVOY, "-c", bootstrap, "--disable-hot-restart", "--concurrency", "1"]
+    command: list[str | Path] = [ENVOY, "-c", bootstrap, "--disable-hot-restart", "--concurrency", "1"]
     command += ["--drain-time-s", "2", "--log-level", "warning"]
+    command += ["--file-flush-interval-msec", str(FLUSH_MILLISECONDS)]
     with (folder / "envoy.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     edge = RunningEdge(place, folder, process)
@@ -96,7 +105,9 @@ def running_edge(
         yield edge
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(timeout=PATIENCE_SECONDS)
+    # What it takes for impossible: also a configuration that it reads in another way than it was meant.
+    assert "envoy bug" not in (folder / "envoy.log").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -123,12 +134,11 @@ def edge(
         yield running
 
 
-def make_place(certificates: Authority, backends: Backends, folder: Path) -> EdgePlace:
+def make_place(certificates: Authority, backends: Backends, folder: Path) -> EdgeSettings:
     public, client = certificates.files(PUBLIC), certificates.files("edge")
-    return EdgePlace(
+    return EdgeSettings(
         http_address=("127.0.0.1", free_port()),
         https_address=("127.0.0.1", free_port()),
-        admin_address=("127.0.0.1", free_port()),
         services={name: [("127.0.0.1", port)] for name, port in backends.ports.items()},
         server_cert=public.cert,
         server_key=public.key,
@@ -139,16 +149,24 @@ def make_place(certificates: Authority, backends: Backends, folder: Path) -> Edg
         audience=AUDIENCE,
         access_log=folder / "access.log",
         cors_origins=[ORIGIN],
+        swagger_ui=swagger_ui(),
+        # What most tests are about is how a call gets to its service.
+        keeps_answers=False,
         max_heap_bytes=512 * 1024 * 1024,
     )
 
 
 def _await_ready(edge: RunningEdge, *, wait_for_keys: bool) -> None:
-    give_up_at = time.monotonic() + _START_PATIENCE_SECONDS
-    while not (_is_up(edge) and (not wait_for_keys or edge.statistic("cluster.edge_keys.upstream_rq_200"))):
+    give_up_at = time.monotonic() + PATIENCE_SECONDS
+    while not (_is_up(edge) and (not wait_for_keys or _has_keys(edge))):
         if edge.process.poll() is not None or time.monotonic() > give_up_at:
-            pytest.fail(f"Envoy did not start:\n{(edge.folder / 'envoy.log').read_text()}")
+            pytest.fail(f"Envoy did not start:\n{(edge.folder / 'envoy.log').read_text(errors='replace')}")
         time.sleep(0.05)
+
+
+def _has_keys(edge: RunningEdge) -> bool:
+    lines = edge.admin("stats?filter=jwks_fetch_success").splitlines()
+    return bool(lines) and all(not line.endswith(": 0") for line in lines)
 
 
 def _is_up(edge: RunningEdge) -> bool:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.checks import find_faults
+from gateway.contract.checks import find_faults
+from gateway.contract.protoc import ContractError
 from gateway.generate import generate
-from gateway.protoc import ContractError
 from tests.gateway.tiny import Tiny
 
 POLICY = "option (commerce.policy.v1.policy)"
@@ -32,15 +32,57 @@ INTERNAL = 'internal: {services: ["order"]}\n'
 HIDDEN = ("EDGE_EXPOSURE_EXPOSED", "EDGE_EXPOSURE_HIDDEN")
 NO_HTTP = ('    option (google.api.http) = {get: "/v1/things/{thing_id}"};\n', "")
 NO_CACHE = (CACHE, "")
+HOLDER = "string thing_id = 1;\n  string holder_id = 2;\n}\n\nmessage Thing "
+NO_RETRY = ("      max_attempts: 3\n", "")
+STREAMS = ("returns (Thing)", "returns (stream Thing)")
+
+
+def limit(text: str) -> tuple[str, str]:
+    """Give the method a limit for its streams."""
+    return ("      max_request_bytes: 1024\n", f"      max_request_bytes: 1024\n      streams: {{{text}}}\n")
+
+
+def reasons(names: str) -> tuple[str, str]:
+    """Give the method reasons of its own."""
+    return ("      max_request_bytes: 1024\n", f"      max_request_bytes: 1024\n      reasons: [{names}]\n")
 
 
 REFUSED = [
     pytest.param([(SCOPED, "")], POLICY, "says nothing of who may call", id="no access"),
+    pytest.param([STREAMS, NO_HTTP, NO_RETRY], POLICY, "streams without a limit", id="unlimited streams"),
+    pytest.param(
+        [limit("per_caller: 1 total: 2 idle: {seconds: 3}")],
+        "streams:",
+        "does not stream",
+        id="limit for streams of a unary method",
+    ),
+    *(
+        pytest.param(
+            [STREAMS, NO_HTTP, NO_RETRY, limit(text)],
+            "streams:",
+            "lets no stream live",
+            id=f"streams: {text}",
+        )
+        for text in (
+            "",
+            "per_caller: 1 total: 2",
+            "per_caller: 3 total: 2 idle: {seconds: 3}",
+            "total: 2 idle: {seconds: 3}",
+        )
+    ),
     pytest.param([("      deadline: {seconds: 2}\n", "")], POLICY, "has no deadline", id="no deadline"),
     pytest.param(
         [("{seconds: 2}", "{seconds: 0}")], "deadline:", "has no time to answer", id="deadline of nothing"
     ),
     pytest.param([(RATE_LIMIT, "")], POLICY, "exposed without a limit", id="no rate limit"),
+    *(
+        pytest.param([reasons(names)], "reasons:", told, id=f"reasons: {names}")
+        for names, told in (
+            ("REASON_UNSPECIFIED", "names no reason"),
+            ("REASON_SKU_TAKEN, REASON_SKU_TAKEN", "names SKU_TAKEN more than once"),
+            ("REASON_TOKEN_MISSING", "names TOKEN_MISSING, which all methods of its kind give"),
+        )
+    ),
     pytest.param(
         [("requests: 5", "requests: 0")], "rate_limit:", "lets nothing through", id="rate limit of nothing"
     ),
@@ -91,6 +133,18 @@ REFUSED = [
     ),
     pytest.param(
         [("private: true", "")], "cache:", "lets shared caches keep", id="shared cache of one's own"
+    ),
+    pytest.param(
+        [(CACHE, CACHE + "      holds: {units: 5}\n"), ("string thing_id = 1;\n}\n\nmessage Thing ", HOLDER)],
+        "holds:",
+        "lets nobody hold anything",
+        id="holds of nothing",
+    ),
+    pytest.param(
+        [(CACHE, CACHE + "      holds: {reservations: 5 units: 5}\n")],
+        "holds:",
+        "without knowing whom",
+        id="holds of nobody",
     ),
     pytest.param([("string etag = 2;", "")], "cache:", "without an `etag` field", id="etag of nothing"),
     pytest.param(
@@ -162,24 +216,22 @@ def test_two_methods_cannot_share_a_path(tmp_path: Path) -> None:
     )
 
 
-def test_a_detail_type_missing_from_the_descriptor_set_is_refused_with_its_line(tmp_path: Path) -> None:
-    status = tmp_path / "services" / "status.py"
-    status.parent.mkdir()
-    status.write_text(
-        "from google.rpc import error_details_pb2\n"
-        "from google.rpc.context import audit_context_pb2\n\n"
-        "known = error_details_pb2.ErrorInfo\n"
-        "unknown = audit_context_pb2.AuditContext\n"
-    )
-    (fault,) = find_faults(Tiny.write(tmp_path).contract(), status)
-    assert str(fault).startswith(
-        "services/status.py:5: errors carry AuditContext of google/rpc/context/audit_context"
-    )
-
-
 def test_a_syntax_error_names_its_line(tmp_path: Path) -> None:
     tiny = Tiny.write(
         tmp_path, ("string thing_id = 1;\n}\n\nmessage Thing {", "strin thing_id = 1;\n}\n\nmessage Thing {")
     )
     with pytest.raises(ContractError, match=r"tiny\.proto:\d+:\d+: \"strin\" is not defined"):
         tiny.contract()
+
+
+@pytest.mark.parametrize("key", ["when", "help", "code"])
+def test_a_reason_says_when_it_is_given_with_which_code_and_what_helps(tmp_path: Path, key: str) -> None:
+    tiny = Tiny.write(tmp_path)
+    path = tiny.protos / "commerce" / "policy" / "v1" / "reason.proto"
+    lines = path.read_text().splitlines(keepends=True)
+    first = next(at for at, line in enumerate(lines) if "REASON_SKU_TAKEN" in line)
+    removed = next(at for at in range(first, len(lines)) if lines[at].strip().startswith(f"{key}:"))
+    path.write_text("".join(lines[:removed] + lines[removed + 1 :]))
+    [fault] = find_faults(tiny.contract())
+    assert (fault.place.file, fault.place.line) == ("protos/commerce/policy/v1/reason.proto", first + 1)
+    assert fault.message.startswith("SKU_TAKEN does not say all")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.contract_checks import base_revision, breaking, image_of, lint, main, unformatted
+from gateway.contract.buf import base_revision, breaking, image_of, lint, main, unformatted
 from tests.gateway.tiny import Tiny
 
 

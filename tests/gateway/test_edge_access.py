@@ -4,13 +4,16 @@ import time
 from collections.abc import Callable
 
 import pytest
+from commerce.order.v1 import order_pb2
 from commerce.product.v1 import product_pb2
 from commerce.user.v1 import user_pb2
+from google.rpc import error_details_pb2, status_pb2
 
 from tests.gateway.backends import PRODUCT_ID, Backends, Signer
 from tests.gateway.callers import Answer, native, rest, web
 from tests.gateway.conftest import RunningEdge
 
+GET_ORDER = "commerce.order.v1.OrderService/GetOrder"
 GET_USER = "commerce.user.v1.UserService/GetUser"
 
 
@@ -62,10 +65,29 @@ async def test_a_bad_token_is_refused(edge: RunningEdge, signer: Signer, kind: s
     assert answers[0].http == 401
 
 
+def test_the_edges_own_question_for_the_keys_names_no_address(edge: RunningEdge, backends: Backends) -> None:
+    """By which the user service knows that nobody else asks, and writes no line."""
+    seen = backends.seen_of_keys
+    assert seen.calls
+    assert "x-forwarded-for" not in seen.metadata
+
+
 async def test_a_missing_scope_is_forbidden(edge: RunningEdge, signer: Signer) -> None:
     answers = await everywhere(edge, signer.token("users.write users.read_any"))
     assert {answer.outcome for answer in answers} == {("PERMISSION_DENIED", "SCOPE_MISSING")}
     assert answers[0].http == 403
+
+
+async def test_a_refusal_names_the_scopes_that_would_do(edge: RunningEdge, signer: Signer) -> None:
+    path, token = f"/v1/orders/{PRODUCT_ID}", signer.token("users.read")
+    over_rest = await rest(edge, "GET", path, token=token)
+    over_grpc = await native(edge, GET_ORDER, order_pb2.GetOrderRequest(order_id=PRODUCT_ID), token=token)
+    info = error_details_pb2.ErrorInfo()
+    status_pb2.Status.FromString(over_grpc.headers["grpc-status-details-bin"]).details[0].Unpack(info)
+    told = {"scopes": "orders.read orders.read_any"}
+    assert over_rest.body["details"][0]["metadata"] == info.metadata == told
+    for answer in (over_rest, over_grpc):
+        assert 'scope="orders.read orders.read_any"' in answer.headers["www-authenticate"]
 
 
 async def test_a_scope_must_match_as_a_whole(edge: RunningEdge, signer: Signer) -> None:
@@ -85,9 +107,9 @@ async def test_a_public_method_needs_no_token_but_takes_no_bad_one(edge: Running
     assert (await web(edge, method, request, token="abc")).reason == "TOKEN_INVALID"
 
 
-async def test_a_token_in_the_query_is_an_unknown_parameter(edge: RunningEdge, signer: Signer) -> None:
+async def test_a_token_in_the_query_is_no_token(edge: RunningEdge, signer: Signer) -> None:
     answer = await rest(edge, "GET", f"/v1/users/me?access_token={signer.token()}")
-    assert (answer.http, answer.reason) == (400, "INVALID_REQUEST")
+    assert (answer.http, answer.reason) == (401, "TOKEN_MISSING")
 
 
 async def test_the_token_goes_on_to_the_service(
@@ -96,6 +118,15 @@ async def test_the_token_goes_on_to_the_service(
     token = signer.token()
     await rest(edge, "GET", "/v1/users/me", token=token)
     assert backends.seen.metadata["authorization"] == f"Bearer {token}"
+
+
+async def test_the_service_learns_the_one_address_that_the_edge_saw(
+    edge: RunningEdge, signer: Signer, backends: Backends
+) -> None:
+    """Services count calls without a token by it."""
+    forged = {"x-forwarded-for": "198.51.100.7"}
+    await native(edge, GET_USER, token=signer.token(), metadata=forged)
+    assert backends.seen.metadata["x-forwarded-for"] == "127.0.0.1"
 
 
 async def test_rest_headers_cannot_pass_for_another_protocol(edge: RunningEdge) -> None:

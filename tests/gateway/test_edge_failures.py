@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from commerce.product.v1 import product_pb2
 
-from deploy.local.certificates import Authority
+from deploy.local.parts.certificates import Authority
 from tests.gateway.backends import BARE_ID, FLAKY_ID, PRODUCT_ID, Backends, Signer
 from tests.gateway.callers import native, rest, web
 from tests.gateway.conftest import RunningEdge, running_edge

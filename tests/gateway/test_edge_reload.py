@@ -3,9 +3,9 @@
 import asyncio
 import socket
 import ssl
+import stat
 import subprocess
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,14 +17,15 @@ import pytest
 from commerce.product.v1 import product_pb2
 from grpc import aio
 
-from deploy.local.certificates import PUBLIC, Authority
-from gateway.envoy import EdgePlaceError, write_edge
+from deploy.local.parts.certificates import PUBLIC, Authority
+from gateway.edge.envoy import write_edge
+from gateway.edge.errors import EdgeSettingsError
 from tests.gateway.backends import PRODUCT_ID, Backends, Signer
 from tests.gateway.callers import rest
 from tests.gateway.conftest import CONTRACT, ENVOY, RunningEdge, make_place
+from tests.support.waiting import until
 
 _CALLS_AFTER = 50
-_PATIENCE_SECONDS = 10
 
 GET_PRODUCT = "/commerce.product.v1.ProductService/GetProduct"
 
@@ -56,9 +57,10 @@ async def light_load(edge: RunningEdge, signer: Signer) -> AsyncIterator[list[st
     async def over_grpc() -> None:
         request = product_pb2.GetProductRequest(product_id=PRODUCT_ID).SerializeToString()
         async with aio.insecure_channel(edge.target, options=[("grpc.enable_retries", 0)]) as channel:
+            call: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(GET_PRODUCT)
             while not stopping.is_set():
                 try:
-                    await channel.unary_unary(GET_PRODUCT)(request, timeout=5)
+                    await call(request, timeout=5)
                 except aio.AioRpcError as error:
                     failures.append(f"gRPC {error.code()} {error.details()}")
                 counts["grpc"] += 1
@@ -150,8 +152,9 @@ def test_envoy_finds_nothing_wrong_with_what_is_written(edge: RunningEdge) -> No
     assert "rejected" not in log
 
 
-def test_the_key_socket_is_nobody_elses(edge: RunningEdge) -> None:
-    assert (edge.folder / "keys.sock").stat().st_mode & 0o077 == 0
+@pytest.mark.parametrize("name", ["keys.sock", "admin.sock"])
+def test_the_sockets_are_nobody_elses(edge: RunningEdge, name: str) -> None:
+    assert (edge.folder / name).stat().st_mode & 0o777 == 0o600
 
 
 def test_a_place_that_cannot_be_is_refused(
@@ -159,20 +162,10 @@ def test_a_place_that_cannot_be_is_refused(
 ) -> None:
     place = make_place(certificates, backends, tmp_path)
     homeless = replace(place, services={"user": [("127.0.0.1", 1)]})
-    with pytest.raises(EdgePlaceError, match="no address is given for order, product"):
+    with pytest.raises(EdgeSettingsError, match="no address is given for order, product"):
         write_edge(homeless, CONTRACT, tmp_path)
-    exposed = replace(place, admin_address=("0.0.0.0", 1))  # noqa: S104 refused
-    with pytest.raises(EdgePlaceError, match="admin page must stay on loopback"):
-        write_edge(exposed, CONTRACT, tmp_path)
-    with pytest.raises(EdgePlaceError, match="too long for a socket"):
+    with pytest.raises(EdgeSettingsError, match="too long for a socket"):
         write_edge(place, CONTRACT, tmp_path / ("d" * 100))
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    give_up_at = time.monotonic() + _PATIENCE_SECONDS
-    while not await holds():
-        assert time.monotonic() < give_up_at
-        await asyncio.sleep(0.05)
 
 
 async def _have_grown(counts: dict[str, int], enough: int) -> bool:
@@ -205,3 +198,15 @@ def served_certificate(edge: RunningEdge) -> bytes:
         context.wrap_socket(raw) as secure,
     ):
         return secure.getpeercert(binary_form=True) or b""
+
+
+def test_the_seed_of_the_shares_is_kept_from_others_and_survives_a_crash(
+    certificates: Authority, backends: Backends, tmp_path: Path
+) -> None:
+    place, seed = make_place(certificates, backends, tmp_path), tmp_path / "seed"
+    seed.touch()
+    write_edge(place, CONTRACT, tmp_path)
+    assert stat.S_IMODE(seed.stat().st_mode) == 0o600
+    written = seed.read_text()
+    write_edge(place, CONTRACT, tmp_path)
+    assert seed.read_text() == written != ""

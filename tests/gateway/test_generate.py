@@ -2,12 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import grpc
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.message import Message
 
 from gateway import generate
-from gateway.protoc import PROTOS
+from gateway.contract.protoc import PROTOS
+from services.roster import NAMES
+from services.rpc.status import Detail
 from tests.gateway.tiny import Tiny
 
 
@@ -56,7 +61,14 @@ def test_a_refused_contract_changes_nothing(
     assert [path.name for path in kept.iterdir()] == ["openapi.json"]
 
 
-@pytest.mark.parametrize("service", ["order", "product", "user"])
+@pytest.mark.parametrize("detail", get_args(Detail), ids=lambda detail: detail.DESCRIPTOR.name)
+def test_the_edge_knows_every_type_that_errors_carry(fresh: Path, detail: type[Message]) -> None:
+    image = FileDescriptorSet.FromString((fresh / "envoy" / "transcoder.binpb").read_bytes())
+    known = {f"{file.package}.{message.name}" for file in image.file for message in file.message_type}
+    assert detail.DESCRIPTOR.full_name in known
+
+
+@pytest.mark.parametrize("service", NAMES)
 def test_client_configs_retry_only_what_may_be_repeated(fresh: Path, service: str) -> None:
     contract = generate.read_contract(PROTOS)
     repeatable = {method.name for method in contract.methods if method.repeatable}
@@ -71,11 +83,12 @@ def test_client_configs_retry_only_what_may_be_repeated(fresh: Path, service: st
     assert config["healthCheckConfig"] == {"serviceName": ""}
 
 
-@pytest.mark.parametrize("service", ["order", "product", "user"])
+@pytest.mark.parametrize("service", NAMES)
 async def test_grpc_accepts_the_client_configs(fresh: Path, service: str) -> None:
     """gRPC finds fault with a service config at the first call only."""
     config = (fresh / "clients" / f"{service}.json").read_text()
     async with grpc.aio.insecure_channel("127.0.0.1:1", options=[("grpc.service_config", config)]) as channel:
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
         call = channel.unary_unary("/commerce.order.v1.OrderService/GetOrder")
         with pytest.raises(grpc.aio.AioRpcError) as failure:
             await call(b"", timeout=5)

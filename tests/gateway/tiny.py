@@ -4,9 +4,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.contract import Contract
+from gateway.contract.model import Contract
+from gateway.contract.protoc import PROTOS
 from gateway.generate import read_contract
-from gateway.protoc import PROTOS
 
 _WHOLE = """\
 syntax = "proto3";

@@ -15,9 +15,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.conftest import free_port
-
-PATIENCE_SECONDS = 20.0
+from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def running_sandbox(folder: Path) -> Iterator[Sandbox]:
         yield Sandbox(f"http://127.0.0.1:{port}", api_key_file)
     finally:
         process.terminate()
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=PATIENCE_SECONDS) == 0
     assert "a-secret-of-this-test" not in (folder / "log").read_text()
 
 

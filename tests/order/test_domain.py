@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.order import event_data
-from services.order.domain import (
+from services.order.orders import event_data
+from services.order.orders.domain import (
     ORDER_SETTLED,
     PAYMENT_SETTLED,
     CurrencyMixed,
@@ -33,7 +33,7 @@ from services.order.domain import (
     order_id_of,
     place,
 )
-from services.order.domain_events import (
+from services.order.orders.events import (
     CancelReason,
     Event,
     OrderCancelled,

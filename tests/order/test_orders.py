@@ -7,8 +7,12 @@ import pytest
 from commerce.event.v1 import event_pb2
 from commerce.order.v1 import events_pb2, order_pb2
 from google.protobuf import message_factory
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from tests.order.conftest import Mesh, Person, customer, describe, error_of, refusal, support, token, working
+from services.order.orders import store
+from tests.order.conftest import Mesh, customer, describe, support, working
+from tests.support.people import Person, person
+from tests.support.refusals import error_of, refusal
 
 MISSING = ("NOT_FOUND", "ORDER_NOT_FOUND")
 
@@ -80,7 +84,7 @@ async def test_a_list_is_filtered_by_state_and_person(running_mesh: Mesh) -> Non
     declined = await mesh.place(anna, product, 1, "tok_declined")
     for order in (paid, declined):
         await mesh.settled(anna, order.order_id)
-    for who, fields in ((anna, {}), (helper, {"user_id": str(anna.user_id)})):
+    for who, fields in ((anna, {}), (helper, {"user_id": anna.user_id})):
         page = await list_orders(mesh, who, state=order_pb2.ORDER_STATE_CONFIRMED, **fields)
         assert [order.order_id for order in page.orders] == [paid.order_id]
     everyones = await list_orders(mesh, helper, state=order_pb2.ORDER_STATE_CANCELLED, page_size=1)
@@ -89,10 +93,40 @@ async def test_a_list_is_filtered_by_state_and_person(running_mesh: Mesh) -> Non
     assert [order.order_id for order in newest.orders] == [declined.order_id, paid.order_id]
 
 
+async def test_a_list_is_filtered_by_the_time_of_placing(mesh: Mesh) -> None:
+    """From a moment, and before another one: of an order's own, which has microseconds, also between two."""
+    anna, helper, product = customer(), support(), await mesh.new_product()
+    first, second, third = [await mesh.place(anna, product) for _ in range(3)]
+    for who, of in ((anna, {}), (helper, {"user_id": str(anna.user_id)})):
+        listed = await list_orders(
+            mesh, who, create_time_from=second.create_time, create_time_before=third.create_time, **of
+        )
+        assert list(listed.orders) == [second]
+        later = Timestamp(seconds=second.create_time.seconds, nanos=second.create_time.nanos + 1)
+        listed = await list_orders(mesh, who, create_time_from=later, **of)
+        assert list(listed.orders) == [third]
+        listed = await list_orders(mesh, who, create_time_before=later, page_size=1, **of)
+        assert list(listed.orders) == [second]
+        token = listed.next_page_token
+        listed = await list_orders(mesh, who, create_time_before=later, page_token=token, page_size=2, **of)
+        assert list(listed.orders) == [first]
+        assert not listed.next_page_token
+    both = {"create_time_from": first.create_time, "create_time_before": second.create_time}
+    assert list((await list_orders(mesh, helper, state="ORDER_STATE_PENDING", **both)).orders) == [first]
+    assert list((await list_orders(mesh, helper, **both)).orders) == [first]
+
+
+async def test_a_time_that_cannot_be_is_refused(mesh: Mesh) -> None:
+    for seconds in (-1, 253_402_300_800):
+        failed = await error_of(list_orders(mesh, customer(), create_time_from=Timestamp(seconds=seconds)))
+        assert (str(failed.code), failed.reason) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
+        assert [each.field for each in failed.violations] == ["create_time_from"]
+
+
 async def test_anothers_list_is_empty_as_an_unknown_persons_is(mesh: Mesh) -> None:
     anna, boris = customer(), customer()
     await mesh.place(anna, await mesh.new_product())
-    for user_id in (anna.user_id, uuid4()):
+    for user_id in (anna.user_id, str(uuid4())):
         assert list((await list_orders(mesh, boris, user_id=str(user_id))).orders) == []
 
 
@@ -122,7 +156,7 @@ async def test_events_tell_what_happened_as_messages_of_the_contract(running_mes
     data = {event.type: unpack(event) for event in events}
     placed, captured = data["OrderPlaced"], data["PaymentCaptured"]
     assert (placed.user_id, list(placed.lines), placed.total) == (
-        str(anna.user_id),
+        anna.user_id,
         list(order.lines),
         order.total,
     )
@@ -195,12 +229,12 @@ async def test_the_etag_is_sent_as_metadata_too(mesh: Mesh) -> None:
     anna = customer()
     order = await mesh.place(anna, await mesh.new_product())
     call = mesh.orders.GetOrder(order_pb2.GetOrderRequest(order_id=order.order_id), metadata=anna.metadata)
-    assert dict(await call.initial_metadata())["etag"] == f'"{order.etag}"'
+    assert dict(await call.trailing_metadata())["etag"] == f'"{order.etag}"'
 
 
 @pytest.mark.parametrize("scope", ["orders.read", "orders.write"])
 async def test_each_method_needs_its_scope(mesh: Mesh, scope: str) -> None:
-    who = Person(uuid4(), token(scope, uuid4()))
+    who = person(scope)
     request = order_pb2.CancelOrderRequest(order_id=str(uuid4()))
     cancel = await refusal(mesh.orders.CancelOrder(request, metadata=who.metadata))
     read = await refusal(mesh.get(who, str(uuid4())))
@@ -208,3 +242,18 @@ async def test_each_method_needs_its_scope(mesh: Mesh, scope: str) -> None:
     assert (read, cancel) == (
         (MISSING, missing_scope) if scope == "orders.read" else (missing_scope, MISSING)
     )
+
+
+async def test_a_page_of_long_orders_ends_early_and_the_next_goes_on(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_LISTED_LINES", 3)
+    anna, product = customer(), await mesh.new_product()
+    placed = [(await mesh.place(anna, product)).order_id for _ in range(7)]
+    seen, token, pages = [], "", 0
+    while token or not pages:
+        page = await list_orders(mesh, anna, page_token=token, page_size=100)
+        seen += [order.order_id for order in page.orders]
+        token, pages = page.next_page_token, pages + 1
+    assert seen == placed[::-1]
+    assert pages == 3

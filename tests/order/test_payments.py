@@ -1,5 +1,6 @@
 """The provider's client against the real sandbox: what is unknown is asked for."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -8,12 +9,18 @@ from uuid import uuid4
 import aiohttp
 import pytest
 
-from services.order.domain import Order, ReservedLine, decide_place, place
-from services.order.domain_events import PaymentState
-from services.order.payments import NoPayment, Outcome, Payment, PaymentProvider, PaymentProviderUnavailable
-from tests.conftest import free_port
+from services.order.orders.domain import Order, ReservedLine, decide_place, place
+from services.order.orders.events import PaymentState
+from services.order.payments.provider import (
+    NoPayment,
+    Outcome,
+    Payment,
+    PaymentProvider,
+    PaymentProviderUnavailable,
+)
 from tests.order.conftest import OK
 from tests.order.sandbox import Sandbox
+from tests.support.ports import free_port
 
 
 def an_order(price: str = "12.50", currency: str = "USD") -> Order:
@@ -167,3 +174,19 @@ async def test_a_wrong_api_key_is_unavailable_not_declined(sandbox: Sandbox, tmp
         provider = PaymentProvider(session, sandbox.url, wrong)
         with pytest.raises(PaymentProviderUnavailable):
             await provider.authorize(an_order(), "tok_ok")
+
+
+@pytest.mark.parametrize("amount", ["1e999999", "1e30"])
+async def test_an_amount_that_no_ledger_takes_is_refused_and_harms_no_call_beside_it(
+    provider: PaymentProvider, sandbox: Sandbox, amount: str
+) -> None:
+    headers = {"Authorization": f"Bearer {sandbox.api_key_file.read_text()}", "Idempotency-Key": str(uuid4())}
+    payment_id = await authorized(provider, an_order())
+    patience = aiohttp.ClientTimeout(total=10)
+    async with aiohttp.ClientSession(sandbox.url, headers=headers, timeout=patience) as session:
+        refused, beside = await asyncio.gather(
+            session.post(f"/v1/payments/{payment_id}/capture", json={"amount": amount}),
+            provider.authorize(an_order(), OK),
+        )
+    assert refused.status == 400
+    assert state(beside) is PaymentState.AUTHORIZED

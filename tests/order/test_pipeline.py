@@ -1,16 +1,23 @@
 """Every order comes to an end: paid and in stock, or nothing held and nothing charged."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
+import grpc
 import pytest
 
-from services.order.domain import Order
-from services.order.payments import NoPayment, Outcome, PaymentProvider
-from tests.conftest import free_port
-from tests.order.conftest import Mesh, customer, describe, until, working
+from services.order.orders import store
+from services.order.orders.domain import Order
+from services.order.payments.provider import NoPayment, Outcome, PaymentProvider
+from services.order.pipeline.workers import LEASE
+from services.rpc.deadline import remaining_seconds
+from services.storage.postgres import Connection
+from tests.order.conftest import Mesh, customer, describe, new_request, working
+from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 CONFIRMED = ("CONFIRMED", "CAPTURED", "UNSPECIFIED")
 
@@ -171,9 +178,125 @@ async def test_stopping_ends_what_is_in_work_first(mesh: Mesh) -> None:
 async def test_more_orders_than_places_are_all_worked_on_without_looking(
     running_mesh: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.order.pipeline._POLL_SECONDS", 60.0)
-    mesh, anna, product = running_mesh, customer(), await running_mesh.new_product(units=200)
-    orders = await asyncio.gather(*(mesh.place(anna, product) for _ in range(100)))
-    for order in orders:
+    monkeypatch.setattr("services.order.pipeline.workers._POLL_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr("services.order.pipeline.workers._MAX_CONCURRENT", 4)
+    mesh, product = running_mesh, await running_mesh.new_product(units=200)
+    people, orders, may_pay = [customer() for _ in range(20)], [], asyncio.Event()
+    authorize = mesh.provider.authorize
+
+    async def authorize_late(order: Order, token: str) -> Outcome:
+        await may_pay.wait()
+        return await authorize(order, token)
+
+    monkeypatch.setattr(mesh.provider, "authorize", authorize_late)
+    # One after the other: how many at once a machine can take is not asked here.
+    for who in people:
+        orders.append(await mesh.place(who, product))  # noqa: PERF401  placed before anybody pays
+    may_pay.set()
+    for who, order in zip(people, orders, strict=True):
+        assert describe(await mesh.settled(who, order.order_id)) == CONFIRMED
+    assert await mesh.levels(product) == (180, 0, 20)
+
+
+async def test_payments_that_the_provider_is_slow_at_keep_no_other_order_waiting(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.order.pipeline.workers._MAX_CONCURRENT", 4)
+    monkeypatch.setattr("services.order.pipeline.workers._DRAIN_SECONDS", 0.1)
+    # As long as the test needs: they would have their places for all of it.
+    monkeypatch.setattr(
+        "services.order.payments.provider._CALL_TIMEOUT", aiohttp.ClientTimeout(PATIENCE_SECONDS)
+    )
+    product, slow = await mesh.new_product(), [customer() for _ in range(12)]
+    waiting = [await mesh.place(who, product, 1, "tok_timeout_after_effect") for who in slow]
+    anna = customer()
+    order = await mesh.place(anna, product)
+    async with working(mesh.pipeline):
         assert describe(await mesh.settled(anna, order.order_id)) == CONFIRMED
-    assert await mesh.levels(product) == (100, 0, 100)
+        assert mesh.provider.slow_calls >= 8
+        for who, each in zip(slow, waiting, strict=True):
+            assert describe(await mesh.get(who, each.order_id))[0] == "PENDING"
+    assert mesh.provider.slow_calls == 0
+
+
+async def test_a_worker_has_no_deadline_of_the_call_that_placed_its_order(
+    running_mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mesh, anna = running_mesh, customer()
+    authorize, remaining = mesh.provider.authorize, []
+
+    async def see(order: Order, token: str) -> Outcome:
+        remaining.append(remaining_seconds())
+        return await authorize(order, token)
+
+    monkeypatch.setattr(mesh.provider, "authorize", see)
+    request = new_request([(await mesh.new_product(), 1)])
+    order = await mesh.orders.PlaceOrder(request, metadata=anna.metadata, timeout=PATIENCE_SECONDS)
+    await mesh.settled(anna, order.order_id)
+    assert remaining == [None]
+
+
+async def test_an_order_that_is_written_while_its_connection_is_lost_is_worked_on_at_once(
+    running_mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mesh, anna, append = running_mesh, customer(), store.append_placed
+
+    async def lose(conn: Connection, placements: Sequence[store.Placement], *rest: Any) -> Any:
+        monkeypatch.setattr("services.order.orders.store.append_placed", append)
+        await append(conn, placements, *rest)
+        raise OSError("the connection was lost")
+
+    monkeypatch.setattr("services.order.orders.store.append_placed", lose)
+    order = await mesh.place(anna, await mesh.new_product())
+    assert await attempts(mesh) == 1
+    began = asyncio.get_running_loop().time()
+    await mesh.settled(anna, order.order_id)
+    assert asyncio.get_running_loop().time() - began < LEASE.total_seconds() / 2
+
+
+async def test_an_order_of_which_nobody_knows_whether_it_was_written_waits_for_no_lease(
+    running_mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mesh, anna, append = running_mesh, customer(), store.append_placed
+
+    async def lose(conn: Connection, placements: Sequence[store.Placement], *rest: Any) -> Any:
+        await append(conn, placements, *rest)
+        raise OSError("the connection was lost")
+
+    async def lost(*_: Any) -> Any:
+        raise OSError("the connection was lost")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("services.order.orders.store.append_placed", lose)
+        patched.setattr("services.order.orders.placements.find_responses", lost)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await mesh.place(anna, await mesh.new_product())
+    began = asyncio.get_running_loop().time()
+
+    async def has_ended() -> bool:
+        return await mesh.count_tasks() == 0
+
+    await until(has_ended)
+    assert asyncio.get_running_loop().time() - began < LEASE.total_seconds() / 2
+
+
+async def test_a_cancelled_order_keeps_no_place_for_its_slow_payment(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its person has it again for another order: without this they could have any number of them."""
+    monkeypatch.setattr("services.order.pipeline.workers._DRAIN_SECONDS", 0.1)
+    patience = aiohttp.ClientTimeout(PATIENCE_SECONDS)
+    monkeypatch.setattr("services.order.payments.provider._CALL_TIMEOUT", patience)
+    anna, product = customer(), await mesh.new_product()
+
+    async def is_slow() -> bool:
+        return mesh.provider.slow_calls == 1
+
+    async with working(mesh.pipeline):
+        for _ in range(3):
+            order = await mesh.place(anna, product, 1, "tok_timeout_after_effect")
+            await until(is_slow)
+            await mesh.cancel(anna, order.order_id)
+            assert describe(await mesh.settled(anna, order.order_id)) == ("CANCELLED", "VOIDED", "REQUESTED")
+            assert mesh.provider.slow_calls == 0
+    assert await mesh.levels(product) == (100, 0, 0)

@@ -12,10 +12,12 @@ from commerce.product.v1 import inventory_pb2
 from google.type.money_pb2 import Money
 
 from services.errors import Code, UpstreamError
-from services.money import to_decimal, to_money
-from services.order.domain import order_id_of
-from services.status import from_rpc_error
-from tests.order.conftest import Mesh, Person, customer, describe, error_of, new_request, refusal
+from services.order.orders.domain import order_id_of
+from services.rpc.fields import to_decimal, to_money
+from services.rpc.status import from_rpc_error
+from tests.order.conftest import Mesh, customer, describe, new_request
+from tests.support.people import Person
+from tests.support.refusals import error_of, refusal
 
 
 async def count_orders(mesh: Mesh, who: Person) -> int:
@@ -33,7 +35,7 @@ async def test_an_order_is_priced_from_its_reservation(mesh: Mesh) -> None:
     assert order.total == Money(currency_code="USD", units=37, nanos=80_000_000)
     assert describe(order) == ("PENDING", "PENDING", "UNSPECIFIED")
     assert order.user_id == str(anna.user_id)
-    assert order.order_id == str(order_id_of(anna.user_id, UUID(request.request_id)))
+    assert order.order_id == str(order_id_of(UUID(anna.user_id), UUID(request.request_id)))
     assert await mesh.levels(lamp) == (97, 3, 0)
 
 
@@ -115,7 +117,7 @@ async def test_240_callers_on_12_keys_place_12_orders_and_pay_12_times(running_m
     answers = await asyncio.gather(*(call(number) for number in range(240)))
     assert len(set(answers)) == 12
     orders = [order_pb2.Order.FromString(answer) for answer in set(answers)]
-    owners = {str(who.user_id): who for who in people}
+    owners = {who.user_id: who for who in people}
     for order in orders:
         final = await running_mesh.settled(owners[order.user_id], order.order_id)
         assert describe(final)[0] == "CONFIRMED"
@@ -219,7 +221,7 @@ async def test_a_crash_between_hold_and_order_is_healed_by_the_retry(
         raise OSError("the process was killed")
 
     with monkeypatch.context() as patched:
-        patched.setattr("services.order.store.append_placed", crash)
+        patched.setattr("services.order.orders.store.append_placed", crash)
         await error_of(mesh.orders.PlaceOrder(request, metadata=anna.metadata))
     assert await count_orders(mesh, anna) == 0
     assert await mesh.levels(product) == (97, 3, 0)
@@ -228,18 +230,28 @@ async def test_a_crash_between_hold_and_order_is_healed_by_the_retry(
     assert await mesh.levels(product) == (97, 3, 0)
 
 
-@pytest.mark.parametrize("code", ["UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL"])
-async def test_what_is_no_answer_is_not_kept(mesh: Mesh, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("UNAVAILABLE", "SERVICE_UNAVAILABLE"),
+        ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED"),
+        ("RESOURCE_EXHAUSTED", "OVERLOADED"),
+        ("INTERNAL", "INTERNAL"),
+    ],
+)
+async def test_what_is_no_answer_is_not_kept(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch, code: str, reason: str
+) -> None:
     anna, product = customer(), await mesh.new_product()
     request = new_request([(product, 1)])
 
-    async def fail(*_: object) -> None:
-        raise UpstreamError(Code(code), "SOME_REASON", "not now")
+    async def fail(*_: object, **__: object) -> None:
+        raise UpstreamError(Code(code), reason, "not now")
 
     with monkeypatch.context() as patched:
-        patched.setattr(mesh.inventory, "ReserveStock", fail)
+        patched.setattr(mesh.inventory, "BatchReserveStock", fail)
         call = mesh.orders.PlaceOrder(request, metadata=anna.metadata)
-        assert await refusal(call) == (code, "SOME_REASON")
+        assert await refusal(call) == (code, reason)
     order = await mesh.orders.PlaceOrder(request, metadata=anna.metadata)
     assert describe(order)[0] == "PENDING"
 
@@ -248,14 +260,14 @@ async def test_no_database_connection_is_held_while_the_stock_is_held(
     mesh: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     anna, product = customer(), await mesh.new_product()
-    reserve = mesh.inventory.ReserveStock
+    reserve = mesh.inventory.BatchReserveStock
     idle = []
 
-    async def look(request: object) -> object:
+    async def look(request: object, **options: object) -> object:
         idle.append(mesh.pool.get_idle_size() == mesh.pool.get_size())
-        return await reserve(request)
+        return await reserve(request, **options)
 
-    monkeypatch.setattr(mesh.inventory, "ReserveStock", look)
+    monkeypatch.setattr(mesh.inventory, "BatchReserveStock", look)
     await mesh.place(anna, product)
     assert idle == [True]
 

@@ -1,80 +1,41 @@
 """The order service and the payment sandbox as processes: settings, migrations, start, stop, kill."""
 
 import asyncio
-import os
 import signal
-import socket
-import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
+import asyncpg
 import grpc
 from commerce.event.v1 import event_pb2, event_pb2_grpc
 from commerce.order.v1 import events_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from deploy.local.certificates import Authority
-from services.channel import open_channel
-from services.postgres import transaction
-from tests.conftest import DatabaseHandle, free_port
-from tests.order.conftest import AUDIENCE, ISSUER, new_placed_order
-
-START_SECONDS = 15.0
-_OURS = ("COMMERCE_", "OTEL_", "SANDBOX_", "NOTIFY_")
-
-
-@asynccontextmanager
-async def process_of(
-    module: str, settings: Mapping[str, object], *arguments: str, stderr: int | None = None
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run one of our programs inside the block, with these settings and no others."""
-    others = {name: text for name, text in os.environ.items() if not name.startswith(_OURS)}
-    environment = others | {name: str(value) for name, value in settings.items()}
-    program = (sys.executable, "-m", module, *arguments)
-    process = await asyncio.create_subprocess_exec(*program, env=environment, stderr=stderr)
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
-class Supervisor:
-    """Hears what processes say of themselves (sd_notify)."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "notify"
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(self.path))
-        self._socket.setblocking(False)
-
-    async def heard(self) -> str:
-        async with asyncio.timeout(START_SECONDS):
-            return (await asyncio.get_running_loop().sock_recv(self._socket, 100)).decode()
+from deploy.local.files import ensure_secret
+from deploy.local.parts.certificates import Authority
+from services.rpc.channel import open_channel
+from services.storage.forgetting import ANSWERS_KEPT
+from services.storage.idempotency import RequestKey, store_response
+from services.storage.postgres import transaction
+from tests.conftest import DatabaseHandle
+from tests.order.conftest import new_placed_order
+from tests.support.ports import free_port
+from tests.support.programs import Supervisor, process_of, service_settings
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 def order_settings(
     handle: DatabaseHandle, certificates: Authority, key: Path, port: int
 ) -> dict[str, object]:
-    tls = certificates.files("order")
-    return {
-        "COMMERCE_LISTEN_ADDRESS": f"127.0.0.1:{port}",
-        "COMMERCE_DATABASE_URL": handle.settings.url,
-        "COMMERCE_DATABASE_PASSWORD_FILE": handle.password_file,
-        "COMMERCE_TLS_CERT_FILE": tls.cert,
-        "COMMERCE_TLS_KEY_FILE": tls.key,
-        "COMMERCE_TLS_CA_FILE": tls.ca,
-        "COMMERCE_TOKEN_ISSUER": ISSUER,
-        "COMMERCE_TOKEN_AUDIENCE": AUDIENCE,
+    return service_settings(handle, certificates.files("order"), port) | {
         "COMMERCE_USER_ADDRESS": f"127.0.0.1:{free_port()}",
         "COMMERCE_PRODUCT_ADDRESS": f"127.0.0.1:{free_port()}",
         "COMMERCE_PAYMENT_URL": f"http://127.0.0.1:{free_port()}",
         "COMMERCE_PAYMENT_API_KEY_FILE": key,
-        "COMMERCE_DRAIN_SECONDS": 0,
     }
 
 
@@ -88,12 +49,15 @@ async def test_every_missing_setting_is_named_at_once() -> None:
     assert "COMMERCE_PAYMENT_URL is not a URL of http or https" in said.decode()
 
 
-async def test_a_process_serves_its_feed_and_stops_when_asked(
+async def test_a_process_serves_its_feed_forgets_no_answer_and_stops_when_asked(
     database: Callable[[str], DatabaseHandle], certificates: Authority, tmp_path: Path
 ) -> None:
     handle, port, supervisor = database("order"), free_port(), Supervisor(tmp_path)
+    await keep_old_answer(handle)
     (tmp_path / "api_key").write_text("secret")
     settings = order_settings(handle, certificates, tmp_path / "api_key", port)
+    settings["COMMERCE_PAGE_TOKEN_KEY_FILE"] = tmp_path / "page_token"
+    ensure_secret(tmp_path / "page_token")
     settings["NOTIFY_SOCKET"] = supervisor.path
     async with process_of("services.order", settings, "serve") as process:
         assert await supervisor.heard() == "READY=1"
@@ -103,7 +67,26 @@ async def test_a_process_serves_its_feed_and_stops_when_asked(
             await check_feed(channel, order_id)
         process.send_signal(signal.SIGTERM)
         assert await supervisor.heard() == "STOPPING=1"
-        assert await asyncio.wait_for(process.wait(), START_SECONDS) == 0
+        assert await asyncio.wait_for(process.wait(), PATIENCE_SECONDS) == 0
+    assert await count_old_answers(handle) == 1
+
+
+async def keep_old_answer(handle: DatabaseHandle) -> None:
+    """Keep one that is older than any service but this one keeps its own."""
+    pool = await handle.pool()
+    async with transaction(pool) as conn:
+        await store_response(conn, RequestKey("p", uuid4(), "m", b"hash"), b"answer")
+    await pool.close()
+    owner = await asyncpg.connect(handle.owner_dsn)
+    await owner.execute("UPDATE idempotency_keys SET create_time = now() - $1::interval", 2 * ANSWERS_KEPT)
+    await owner.close()
+
+
+async def count_old_answers(handle: DatabaseHandle) -> int:
+    owner = await asyncpg.connect(handle.owner_dsn)
+    count: int = await owner.fetchval("SELECT count(*) FROM idempotency_keys WHERE principal = 'p'")
+    await owner.close()
+    return count
 
 
 async def write_order(handle: DatabaseHandle) -> str:
@@ -165,7 +148,7 @@ async def test_the_sandbox_remembers_over_a_kill_and_stops_when_asked(tmp_path: 
             async with session.get(f"{url}/v1/effects") as response:
                 assert len((await response.json())["effects"]) == 1
             process.send_signal(number)
-            code = await asyncio.wait_for(process.wait(), START_SECONDS)
+            code = await asyncio.wait_for(process.wait(), PATIENCE_SECONDS)
     assert code == 0
     assert answers[0] == answers[1]
 

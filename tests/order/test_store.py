@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from services.errors import VersionConflict
-from services.order import store, store_tasks
-from services.order.domain import (
+from services.order.orders import store
+from services.order.orders.domain import (
     Order,
     OrderNotFound,
     ReservedLine,
@@ -23,18 +23,22 @@ from services.order.domain import (
     decide_released,
     place,
 )
-from services.order.domain_events import (
+from services.order.orders.events import (
     CancelReason,
     OrderState,
     PaymentAuthorized,
     PaymentCaptured,
     PaymentState,
 )
-from services.postgres import Pool, connection, constraint_name, transaction
+from services.order.orders.recording import Change, change_of, stream_of
+from services.order.pipeline import store as task_store
+from services.order.pipeline.holds import KEEP_AFTER
+from services.storage.postgres import Pool, connection, constraint_name, transaction
 from tests.conftest import DatabaseHandle
-from tests.order.conftest import new_placed_order
+from tests.order.conftest import new_placed_order, placement
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+ALL = store.Span.between(None, None, None)
 LEASE = timedelta(seconds=10)
 
 
@@ -58,12 +62,16 @@ async def write_order(pool: Pool, *, user_id: UUID | None = None, at: datetime =
 
 async def append(pool: Pool, order: Order, *events: object, at: datetime = NOW) -> Order:
     async with transaction(pool) as conn:
-        return await store.append(conn, order, events, at)  # type: ignore[arg-type]
+        return await store.append(conn, change_of(order, events, at))  # type: ignore[arg-type]
 
 
-async def claim(pool: Pool, limit: int = 100) -> list[store_tasks.Task]:
+def cancellation(order: Order) -> Change:
+    return change_of(order, decide_cancel(order, CancelReason.REQUESTED), NOW)
+
+
+async def claim(pool: Pool, limit: int = 100) -> list[task_store.Task]:
     async with connection(pool) as conn:
-        return await store_tasks.claim_tasks(conn, limit, LEASE)
+        return await task_store.claim_tasks(conn, limit, LEASE)
 
 
 async def read(pool: Pool, order_id: UUID) -> Order:
@@ -124,8 +132,8 @@ async def test_of_two_writers_of_one_version_the_second_loses_everything(pool: P
 
     async def cancel() -> Order:
         async with transaction(pool) as conn:
-            after = await store.append(conn, order, decide_cancel(order, CancelReason.REQUESTED), NOW)
-            await store_tasks.append_cancel_task(conn, order.order_id)
+            after = await store.append(conn, cancellation(order))
+            await task_store.append_cancel_task(conn, order.order_id)
             return after
 
     outcomes = await asyncio.gather(pay(), cancel(), return_exceptions=True)
@@ -139,13 +147,13 @@ async def test_an_order_is_placed_once(pool: Pool) -> None:
     lines = [ReservedLine(uuid4(), "SKU-1", "A lamp", 2, Decimal("12.5"), "EUR")]
     placed = decide_place(uuid4(), uuid4(), lines, None)
 
-    async def write() -> None:
-        async with transaction(pool) as conn:
-            await store.append_placed(conn, place(placed, NOW), placed, "tok_ok")
+    async def write() -> bool:
+        async with connection(pool) as conn:
+            return bool(
+                await store.append_placed(conn, [placement(place(placed, NOW), placed)], KEEP_AFTER, LEASE)
+            )
 
-    outcomes = await asyncio.gather(*(write() for _ in range(5)), return_exceptions=True)
-    assert outcomes.count(None) == 1
-    assert sum(isinstance(each, VersionConflict) for each in outcomes) == 4
+    assert sorted(await asyncio.gather(*(write() for _ in range(5)))) == [False] * 4 + [True]
 
 
 async def test_the_schema_lets_an_order_be_charged_once(pool: Pool) -> None:
@@ -156,7 +164,7 @@ async def test_the_schema_lets_an_order_be_charged_once(pool: Pool) -> None:
             INSERT INTO events (stream, version, type, data, occur_time)
             VALUES ($1, 99, $2, '{}', now())
             """,
-            store.stream_of(order.order_id),
+            stream_of(order.order_id),
             PaymentCaptured.__name__,
         )
     assert constraint_name(violation.value) == "events_one_capture_key"
@@ -234,7 +242,7 @@ async def test_a_postponed_task_comes_back_after_its_delay(pool: Pool) -> None:
     order = await write_order(pool)
     (task,) = await claim(pool)
     async with connection(pool) as conn:
-        await store_tasks.postpone_task(conn, task, timedelta(seconds=5), 1)
+        await task_store.postpone_task(conn, task, timedelta(seconds=5), 1)
     assert 4 < await seconds_until_due(pool, order) <= 5
     assert await pool.fetchval("SELECT failure_count FROM order_tasks") == 1
 
@@ -245,7 +253,7 @@ async def test_a_lost_claim_cannot_put_the_task_off(pool: Pool) -> None:
     await pool.execute("UPDATE order_tasks SET due_time = now()")
     await claim(pool)
     async with connection(pool) as conn:
-        await store_tasks.postpone_task(conn, lost, timedelta(hours=1), 1)
+        await task_store.postpone_task(conn, lost, timedelta(hours=1), 1)
     assert await seconds_until_due(pool, order) <= 10
     assert await pool.fetchval("SELECT failure_count FROM order_tasks") == 0
 
@@ -254,10 +262,10 @@ async def test_cancelling_takes_the_task_over_and_forgets_the_payment_token(pool
     order = await write_order(pool)
     (lost,) = await claim(pool)
     async with transaction(pool) as conn:
-        await store.append(conn, order, decide_cancel(order, CancelReason.REQUESTED), NOW)
-        await store_tasks.append_cancel_task(conn, order.order_id)
+        await store.append(conn, cancellation(order))
+        await task_store.append_cancel_task(conn, order.order_id)
     async with connection(pool) as conn:
-        await store_tasks.postpone_task(conn, lost, timedelta(hours=1), 1)
+        await task_store.postpone_task(conn, lost, timedelta(hours=1), 1)
     (task,) = await claim(pool)
     assert task.payment_token is None
     assert task.order.state is OrderState.CANCELLING
@@ -276,7 +284,7 @@ async def test_the_payment_token_is_in_no_event(pool: Pool) -> None:
     order = await write_order(pool)
     found = await pool.fetchval(
         "SELECT count(*) FROM events WHERE stream = $1 AND data::text LIKE '%tok_ok%'",
-        store.stream_of(order.order_id),
+        stream_of(order.order_id),
     )
     assert found == 0
 
@@ -288,20 +296,51 @@ async def test_lists_are_newest_first_and_continue_where_they_ended(pool: Pool) 
     orders = [await write_order(pool, user_id=user_id, at=at) for at in moments]
     expected = sorted(orders, key=lambda order: (order.create_time, order.order_id), reverse=True)
     async with connection(pool) as conn:
-        first = await store.list_orders_of_user(conn, user_id, None, None, 2)
+        first, _ = await store.list_orders_of_user(conn, user_id, None, ALL, 2)
         after = (first[-1].create_time, first[-1].order_id)
-        rest = await store.list_orders_of_user(conn, user_id, None, after, 10)
+        rest, is_whole = await store.list_orders_of_user(
+            conn, user_id, None, store.Span.between(None, None, after), 10
+        )
     assert first + rest == expected
+    assert is_whole
 
 
 async def test_a_list_in_one_state_holds_that_state_alone(pool: Pool) -> None:
     pending = await write_order(pool, at=datetime.now(UTC))
     confirmed = await paid(pool)
     async with connection(pool) as conn:
-        listed = await store.list_orders_in_state(conn, OrderState.PENDING, None, 100)
-        own = await store.list_orders_of_user(conn, confirmed.user_id, OrderState.PENDING, None, 100)
-        everything = await store.list_orders(conn, None, 1)
-    assert pending in listed
-    assert {order.state for order in listed} == {OrderState.PENDING}
-    assert own == []
-    assert everything == [pending]
+        listed = await store.list_orders_in_state(conn, OrderState.PENDING, ALL, 100)
+        own = await store.list_orders_of_user(conn, confirmed.user_id, OrderState.PENDING, ALL, 100)
+        everything = await store.list_orders(conn, ALL, 1)
+    assert pending in listed.orders
+    assert {order.state for order in listed.orders} == {OrderState.PENDING}
+    assert own == ([], True)
+    assert everything.orders == [pending]
+
+
+async def test_a_list_reads_no_more_orders_than_so_many_lines_and_one_order_at_least(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_id = uuid4()
+    # Of two lines each.
+    orders = [
+        await write_order(pool, user_id=user_id, at=NOW + timedelta(seconds=number)) for number in range(5)
+    ]
+    orders.reverse()
+    async with connection(pool) as conn:
+
+        async def listed(lines: int, limit: int = 10) -> tuple[int, bool]:
+            monkeypatch.setattr(store, "_LISTED_LINES", lines)
+            found = await store.list_orders_of_user(conn, user_id, None, ALL, limit)
+            assert found.orders == orders[: len(found.orders)]
+            return len(found.orders), found.is_whole
+
+        assert [await listed(lines) for lines in (1, 2, 3, 4, 8)] == [
+            (1, False),
+            (1, False),
+            (2, False),
+            (2, False),
+            (4, False),
+        ]
+        assert await listed(9) == (5, True)
+        assert await listed(100, limit=3) == (3, True)

@@ -2,15 +2,13 @@
 
 import itertools
 import json
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from decimal import Decimal
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import grpc
-import jwt
 import pytest
 from commerce.product.v1 import (
     category_pb2,
@@ -20,58 +18,44 @@ from commerce.product.v1 import (
     product_pb2,
     product_pb2_grpc,
 )
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from deploy.local.certificates import Authority
-from services.errors import ServiceError
-from services.identity import Keys, TokenVerifier
-from services.interceptors import Chain
-from services.money import to_money
-from services.postgres import Pool
-from services.product.catalogue import ProductServicer
-from services.product.categories import CategoryServicer
-from services.product.expiry import HoldExpiry
-from services.product.inventory import InventoryServicer
+from deploy.local.parts.certificates import Authority
+from services.product.catalogue.servicer import ProductServicer
+from services.product.categories.servicer import CategoryServicer
+from services.product.inventory.servicer import InventoryServicer
+from services.product.reservations.expiry import HoldExpiry
+from services.rpc.fields import to_money
+from services.rpc.interceptors import Chain
+from services.rpc.status import from_rpc_error
+from services.rpc.tls import ServerCertificates, client_credentials, read_pem
 from services.settings import TlsFiles
-from services.status import from_rpc_error
-from services.tls import ServerCertificates, client_credentials, read_pem
+from services.storage.paging import Pages
+from services.storage.postgres import Pool
 from tests.conftest import DatabaseHandle
+from tests.support.tokens import TOKENS, Metadata, token
 
-ISSUER, AUDIENCE, KEY_ID = "https://commerce.local", "commerce", "test"
-SIGNING_KEY = Ed25519PrivateKey.generate()
 WRITER = "products.write inventory.read inventory.write"
-
-Metadata = tuple[tuple[str, str], ...]
-
-
-def token(scope: str, subject: UUID | None = None) -> Metadata:
-    """Metadata of somebody who carries these scopes."""
-    now = int(time.time())
-    claims = {
-        "iss": ISSUER,
-        "aud": AUDIENCE,
-        "sub": str(subject or uuid4()),
-        "sid": str(uuid4()),
-        "jti": str(uuid4()),
-        "scope": scope,
-        "iat": now,
-        "exp": now + 900,
-    }
-    headers = {"kid": KEY_ID, "typ": "at+jwt"}
-    signed = jwt.encode(claims, SIGNING_KEY, algorithm="EdDSA", headers=headers)
-    return (("authorization", f"Bearer {signed}"),)
+PAGES = Pages([b"page tokens of these tests"])
 
 
-async def error_of(call: Awaitable[Any]) -> ServiceError:
-    """What a call was refused with, as its caller sees it."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
+async def reason_of(call: Awaitable[Any]) -> str:
+    """ "" or the reason of the refusal."""
+    try:
         await call
-    return from_rpc_error(caught.value)
+    except grpc.aio.AioRpcError as error:
+        return from_rpc_error(error).reason
+    return ""
 
 
-async def refusal(call: Awaitable[Any]) -> tuple[str, str]:
-    error = await error_of(call)
-    return str(error.code), error.reason
+# What the contract says to repeat: it is not known what came of the call, or nothing did.
+_NOT_DONE = frozenset({"DEADLINE_EXCEEDED", "REQUEST_LATE", "RESERVATION_CHANGED"})
+
+
+async def until_known(make: Callable[[], Awaitable[Any]]) -> str:
+    """Repeat a call that was not done, or whose outcome is unknown; return its reason, or ""."""
+    while (reason := await reason_of(make())) in _NOT_DONE:
+        pass
+    return reason
 
 
 _numbers = itertools.count(1)
@@ -96,8 +80,25 @@ def lines(*quantities: tuple[product_pb2.Product, int]) -> list[inventory_pb2.Re
     ]
 
 
+def hold(
+    order_id: str, *quantities: tuple[product_pb2.Product, int], **fields: Any
+) -> inventory_pb2.ReserveStockRequest:
+    return inventory_pb2.ReserveStockRequest(order_id=order_id, lines=lines(*quantities), **fields)
+
+
+def but_its_end(reservation: inventory_pb2.Reservation) -> inventory_pb2.Reservation:
+    """A reservation without its expire_time: each repetition prolongs it."""
+    rest = inventory_pb2.Reservation()
+    rest.CopyFrom(reservation)
+    rest.ClearField("expire_time")
+    return rest
+
+
 class Shop:
-    """A running product service, and the calls that tests make of it again and again."""
+    """A running product service, and the calls that tests make of it again and again.
+
+    Not tests/crash/shop.py's, which needs a whole mesh: one service in the test's own process.
+    """
 
     def __init__(self, pool: Pool, edge: grpc.aio.Channel, order: grpc.aio.Channel) -> None:
         self.pool = pool
@@ -148,7 +149,7 @@ class Shop:
     async def reserve(
         self, order_id: str, *quantities: tuple[product_pb2.Product, int], **fields: Any
     ) -> inventory_pb2.Reservation:
-        request = inventory_pb2.ReserveStockRequest(order_id=order_id, lines=lines(*quantities), **fields)
+        request = hold(order_id, *quantities, **fields)
         reservation: inventory_pb2.Reservation = await self.holds.ReserveStock(request)
         return reservation
 
@@ -161,6 +162,26 @@ class Shop:
         request = inventory_pb2.ReleaseReservationRequest(order_id=order_id)
         reservation: inventory_pb2.Reservation = await self.holds.ReleaseReservation(request)
         return reservation
+
+    async def reserve_all(
+        self, *requests: inventory_pb2.ReserveStockRequest
+    ) -> list[inventory_pb2.ReservationResult]:
+        answer = await self.holds.BatchReserveStock(inventory_pb2.BatchReserveStockRequest(requests=requests))
+        return list(answer.results)
+
+    async def commit_all(self, order_ids: Iterable[str]) -> list[inventory_pb2.ReservationResult]:
+        requests = [inventory_pb2.CommitReservationRequest(order_id=order_id) for order_id in order_ids]
+        answer = await self.holds.BatchCommitReservations(
+            inventory_pb2.BatchCommitReservationsRequest(requests=requests)
+        )
+        return list(answer.results)
+
+    async def release_all(self, order_ids: Iterable[str]) -> list[inventory_pb2.ReservationResult]:
+        requests = [inventory_pb2.ReleaseReservationRequest(order_id=order_id) for order_id in order_ids]
+        answer = await self.holds.BatchReleaseReservations(
+            inventory_pb2.BatchReleaseReservationsRequest(requests=requests)
+        )
+        return list(answer.results)
 
     async def lapse(self, order_id: str) -> None:
         """Let the time of a hold be over."""
@@ -225,15 +246,20 @@ async def shop(pool: Pool, certificates: Authority) -> AsyncIterator[Shop]:
         yield await _open_shop(pool, certificates, at_end)
 
 
-async def _fetch_keys() -> Keys:
-    return {KEY_ID: SIGNING_KEY.public_key()}
+@pytest.fixture
+async def second(product_database: DatabaseHandle, certificates: Authority) -> AsyncIterator[Shop]:
+    """The same shop's second process: connections and groups of its own."""
+    pool = await product_database.pool()
+    async with AsyncExitStack() as at_end:
+        at_end.push_async_callback(pool.close)
+        yield await _open_shop(pool, certificates, at_end)
 
 
 async def _open_shop(pool: Pool, certificates: Authority, at_end: AsyncExitStack) -> Shop:
-    server = grpc.aio.server(interceptors=[Chain(TokenVerifier(ISSUER, AUDIENCE, _fetch_keys), 200)])
-    product_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(pool), server)
-    category_pb2_grpc.add_CategoryServiceServicer_to_server(CategoryServicer(pool), server)
-    inventory_pb2_grpc.add_InventoryServiceServicer_to_server(InventoryServicer(pool), server)
+    server = grpc.aio.server(interceptors=[Chain(TOKENS.verifier(), 200)])
+    product_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(pool, PAGES), server)
+    category_pb2_grpc.add_CategoryServiceServicer_to_server(CategoryServicer(pool, PAGES), server)
+    inventory_pb2_grpc.add_InventoryServiceServicer_to_server(InventoryServicer(pool, PAGES), server)
     credentials = ServerCertificates(certificates.files("product")).credentials()
     port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()

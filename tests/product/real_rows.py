@@ -9,7 +9,7 @@ from pathlib import Path
 
 from commerce.product.v1 import product_pb2
 
-from services.money import to_money
+from services.rpc.fields import to_money
 
 Row = product_pb2.ImportProductsRequest
 

@@ -10,8 +10,10 @@ from commerce.product.v1 import inventory_pb2, product_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.money import to_decimal, to_money
-from tests.product.conftest import Shop, error_of, refusal, some_product, token
+from services.rpc.fields import to_decimal, to_money
+from tests.product.conftest import Shop, some_product
+from tests.support.refusals import error_of, refusal
+from tests.support.tokens import token
 
 
 def update(
@@ -234,7 +236,9 @@ async def test_a_product_that_is_not_active_is_hidden_from_customers(shop: Shop)
     assert not (await shop.search(product.name)).products
     listed.show_inactive = True
     assert list((await shop.products.ListProducts(listed, metadata=shop.writer)).products) == [product]
-    assert await refusal(shop.products.ListProducts(listed)) == ("PERMISSION_DENIED", "SCOPE_MISSING")
+    assert await refusal(shop.products.ListProducts(listed)) == ("UNAUTHENTICATED", "TOKEN_MISSING")
+    theirs = shop.products.ListProducts(listed, metadata=token("orders.read"))
+    assert await refusal(theirs) == ("PERMISSION_DENIED", "SCOPE_MISSING")
 
 
 async def test_a_batch_comes_in_the_order_asked(shop: Shop) -> None:

@@ -2,15 +2,19 @@
 
 import asyncio
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from commerce.product.v1 import category_pb2, product_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from services.errors import ServiceError
-from services.status import from_rpc_error
-from tests.product.conftest import Shop, error_of, refusal
+from services.product.categories import store
+from services.rpc.status import from_rpc_error
+from services.storage.postgres import Pool, transaction
+from tests.product.conftest import Shop
+from tests.support.refusals import error_of, refusal
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 def name() -> str:
@@ -208,3 +212,32 @@ async def test_children_and_roots_are_listed_page_by_page(shop: Shop) -> None:
     error = await error_of(shop.categories.ListCategories(other))
     assert isinstance(error, ServiceError)
     assert error.reason == "PAGE_TOKEN_INVALID"
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_a_move_and_an_import_below_it_do_not_wait_for_each_other(shop: Shop, first: int) -> None:
+    top, target = [await shop.create_category(name()) for _ in range(2)]
+    middle = [await shop.create_category(name(), top.category_id) for _ in range(2)]
+    low = [UUID((await shop.create_category(name(), each.category_id)).category_id) for each in middle]
+    # The move reaches one of the two lowest before the other: an import that has the latter and wants the
+    # former made a ring, in one of both cases.
+    async with transaction(shop.pool) as conn:
+        await store.ensure_children(conn, [(low[first], "new")])
+        move = asyncio.create_task(update(shop, top.category_id, parent_id=target.category_id))
+        await waiting(shop.pool)
+        await store.ensure_children(conn, [(low[1 - first], "new")])
+    await move
+    rows = await shop.pool.fetch("SELECT depth FROM categories WHERE parent_id = ANY($1)", low)
+    assert [row["depth"] for row in rows] == [5, 5]
+
+
+async def waiting(pool: Pool) -> None:
+    """Wait until somebody waits for a lock in this database."""
+    query = """
+        SELECT count(*)
+          FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Lock'
+        """
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not await pool.fetchval(query):  # noqa: ASYNC110  PostgreSQL cannot tell
+            await asyncio.sleep(0.001)

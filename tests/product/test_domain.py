@@ -1,7 +1,7 @@
 """The rules of the catalogue and of stock, without I/O."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -9,39 +9,49 @@ from uuid import UUID
 import pytest
 
 from services.errors import EtagMismatch, InvalidArgument
-from services.product.domain import (
+from services.etags import check_etag
+from services.product.catalogue.domain import (
+    Price,
+    Product,
+    ProductDetails,
+    ProductNotFound,
+    change,
+    changed_fields,
+    check_details,
+)
+from services.product.categories.domain import (
     CategoryCycle,
     CategoryPathInvalid,
+    check_move,
+    check_name,
+    check_path,
+)
+from services.product.inventory.domain import Kind, Movement, OutOfStock
+from services.product.reservations.domain import (
     CurrencyMixed,
-    OutOfStock,
-    ProductNotFound,
+    Holding,
+    HoldRequest,
+    HoldTooLarge,
+    Line,
+    Offer,
+    PriceChanged,
+    Prospect,
+    Reservation,
     ReservationChanged,
     ReservationMismatch,
     ReservationNotFound,
     ReservationReleased,
-)
-from services.product.domain_categories import check_move, check_name, check_path
-from services.product.domain_inventory import (
-    Kind,
-    Line,
-    Movement,
-    Reservation,
     State,
+    TooManyHolds,
     check_committed,
     check_lines,
+    check_prospect,
     check_repeat,
+    check_room,
+    check_size,
+    decide_holds,
     movements,
-    out_of_stock,
-    sum_lines,
-)
-from services.product.domain_products import (
-    Price,
-    Product,
-    ProductDetails,
-    change,
-    changed_fields,
-    check_details,
-    check_etag,
+    sum_quantities,
 )
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -143,7 +153,7 @@ def test_a_category_cannot_move_below_itself() -> None:
 
 
 def test_lines_of_one_product_are_summed_and_ordered_by_product() -> None:
-    assert list(sum_lines([(C, 1), (A, 2), (C, 3)]).items()) == [(A, 2), (C, 4)]
+    assert list(sum_quantities([(C, 1), (A, 2), (C, 3)]).items()) == [(A, 2), (C, 4)]
 
 
 @pytest.mark.parametrize(
@@ -172,28 +182,122 @@ def test_units_that_stay_in_their_place_make_no_movement(former: State | None, s
     assert movements(reservation(state, line(A)), former) == []
 
 
+def asked(wanted: dict[UUID, int], **fields: Any) -> HoldRequest:
+    defaults: dict[str, Any] = {"holder_id": A, "ttl": timedelta(seconds=30), "expected": None}
+    return HoldRequest(C, wanted=wanted, **(defaults | fields))
+
+
+def prospect(**free: int) -> Prospect:
+    """Products A and B at 12.345 dollars, so much of each free."""
+    ids = {"a": A, "b": B}
+    price = Price(Decimal("12.345"), "USD")
+    offers = {ids[name]: Offer(name, f"Product {name}", price, units) for name, units in free.items()}
+    return Prospect(is_reserved=False, held=Holding(0, 0), offers=offers)
+
+
 def test_a_reservation_lacks_no_product() -> None:
     with pytest.raises(ProductNotFound) as refused:
-        check_lines(reservation(State.HELD, line(A)), {A: 1, C: 1, B: 1})
+        check_lines(asked({A: 1, C: 1, B: 1}), reservation(State.HELD, line(A)))
     assert refused.value.metadata == {"product_id": str(B)}
 
 
 def test_a_reservation_has_one_currency() -> None:
     with pytest.raises(CurrencyMixed):
-        check_lines(reservation(State.HELD, line(A), line(B, currency="EUR")), {A: 1, B: 1})
+        check_lines(asked({A: 1, B: 1}), reservation(State.HELD, line(A), line(B, currency="EUR")))
+
+
+def test_what_would_be_refused_is_refused_before_it_is_written() -> None:
+    check_prospect(asked({A: 2, B: 1}), prospect(a=2, b=1), {})
+    with pytest.raises(ProductNotFound):
+        check_prospect(asked({A: 2, B: 1}), prospect(a=2), {})
+    with pytest.raises(OutOfStock) as refused:
+        check_prospect(asked({A: 2, B: 1}), prospect(a=2, b=0), {})
+    assert refused.value.metadata == {"product_id": str(B), "requested": "1"}
+
+
+@pytest.mark.parametrize(("expected", "agreed"), [("37.04", True), ("37.035", False), ("37.03", False)])
+def test_the_total_that_was_agreed_to_is_that_of_the_rounded_lines(expected: str, *, agreed: bool) -> None:
+    request = asked({A: 3}, expected=Price(Decimal(expected), "USD"))
+    if agreed:
+        check_prospect(request, prospect(a=3), {})
+        return
+    with pytest.raises(PriceChanged) as refused:
+        check_prospect(request, prospect(a=3), {})
+    assert refused.value.metadata == {"total": "37.04", "currency_code": "USD"}
+
+
+def test_another_currency_is_another_total() -> None:
+    with pytest.raises(PriceChanged):
+        check_prospect(asked({A: 3}, expected=Price(Decimal("37.04"), "EUR")), prospect(a=3), {})
+
+
+MOST = Holding(reservations=2, units=10)
+
+
+@pytest.mark.parametrize(
+    ("held", "units", "fits"),
+    [((0, 0), 10, True), ((1, 4), 6, True), ((1, 4), 7, False), ((2, 2), 1, False)],
+)
+def test_a_person_holds_so_much_and_no_more(held: tuple[int, int], units: int, *, fits: bool) -> None:
+    request = asked({A: units - 1, B: 1} if units > 1 else {A: units})
+    if fits:
+        check_room(request, Holding(*held), MOST)
+        return
+    with pytest.raises(TooManyHolds) as refused:
+        check_room(request, Holding(*held), MOST)
+    assert refused.value.metadata == {"max_reservations": "2", "max_units": "10"}
+    check_room(asked(dict(request.wanted), holder_id=None), Holding(*held), MOST)
+
+
+def test_an_order_larger_than_a_person_may_hold_is_a_wrong_request() -> None:
+    check_size(asked({A: 9, B: 1}), MOST)
+    with pytest.raises(HoldTooLarge) as refused:
+        check_size(asked({A: 9, B: 2}), MOST)
+    assert [each.field for each in refused.value.violations] == ["lines"]
+
+
+def test_of_orders_decided_together_the_first_come_gets_the_last_units() -> None:
+    wanted = ({A: 2}, {A: 2, B: 1}, {A: 1, B: 1})
+    requests = [replace(asked(each), order_id=UUID(int=place)) for place, each in enumerate(wanted)]
+    prospects = {each.order_id: prospect(a=3, b=1) for each in requests}
+    first, second, third = decide_holds(requests, prospects, Holding(20, 100)).values()
+    assert first == (Line(A, 2, "a", "Product a", Price(Decimal("12.345"), "USD")),)
+    assert isinstance(second, OutOfStock)
+    assert second.metadata == {"product_id": str(A), "requested": "2"}
+    # What was refused took nothing.
+    assert isinstance(third, tuple)
+    assert [(line.product_id, line.quantity) for line in third] == [(A, 1), (B, 1)]
+
+
+def test_of_orders_decided_together_those_of_one_person_count_for_one_another() -> None:
+    anna, boris = UUID(int=7), UUID(int=8)
+    people = (anna, anna, boris, anna, None, None)
+    requests = [
+        replace(asked({A: 40}), order_id=UUID(int=place), holder_id=holder)
+        for place, holder in enumerate(people)
+    ]
+    held = replace(prospect(a=1000), held=Holding(1, 20))
+    prospects = {each.order_id: held for each in requests}
+    for most, fitting in ((Holding(20, 100), (0, 1, 2, 4, 5)), (Holding(2, 100), (0, 2, 4, 5))):
+        decided = decide_holds(requests, prospects, most)
+        refused = [each for each in decided.values() if isinstance(each, TooManyHolds)]
+        assert len(refused) == len(requests) - len(fitting)
+        assert [place for place, each in enumerate(decided.values()) if isinstance(each, tuple)] == list(
+            fitting
+        )
 
 
 def test_only_the_same_lines_may_be_reserved_again() -> None:
     held = reservation(State.HELD, line(A, 2))
-    check_repeat(held, {A: 2})
+    check_repeat(asked({A: 2}), held)
     for other in ({A: 3}, {B: 2}, {A: 2, B: 1}):
         with pytest.raises(ReservationMismatch):
-            check_repeat(held, other)
+            check_repeat(asked(other), held)
 
 
 def test_nothing_is_reserved_again_after_its_release() -> None:
     with pytest.raises(ReservationReleased):
-        check_repeat(reservation(State.RELEASED), {A: 2})
+        check_repeat(asked({A: 2}), reservation(State.RELEASED))
 
 
 def test_only_a_committed_reservation_needs_no_commit() -> None:
@@ -206,10 +310,3 @@ def test_only_a_committed_reservation_needs_no_commit() -> None:
     ):
         with pytest.raises(error):
             check_committed(C, reservation(state) if state else None)
-
-
-def test_out_of_stock_names_the_product_and_what_was_wanted_of_it() -> None:
-    taken = movements(reservation(State.HELD, line(A, 2), line(B, 5)), None)
-    error = out_of_stock(taken, {B})
-    assert isinstance(error, OutOfStock)
-    assert error.metadata == {"product_id": str(B), "requested": "5"}

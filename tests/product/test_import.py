@@ -4,16 +4,23 @@ import asyncio
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from commerce.product.v1 import category_pb2, product_pb2
 
-from services.money import to_decimal, to_money
-from tests.product.conftest import Shop, refusal, some_product
+from services.product.categories.store import insert_category, lock_tree
+from services.rpc.fields import to_decimal, to_money
+from services.storage.postgres import Connection, transaction
+from tests.product.conftest import Shop, some_product
 from tests.product.real_rows import Row, bestbuy_rows, icecat_rows, jlcparts_rows
+from tests.support.refusals import refusal
+from tests.support.waiting import PATIENCE_SECONDS
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
+WAITS_FOR_US = """
+    SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid)))
+"""
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs the shared catalogues")
 
 
@@ -120,7 +127,7 @@ async def test_a_bad_row_fails_alone(shop: Shop, bad: Row, reason: str) -> None:
     report = await shop.load([good[0], bad, good[1]])
     assert counts(report) == (2, 0, 0, 1)
     [issue] = report.issues
-    assert (issue.row_number, issue.sku, issue.reason) == (2, bad.product.sku, reason)
+    assert (issue.row_number, issue.sku, issue.reason) == (2, bad.product.sku[:64], reason)
     assert issue.message
     assert (await by_sku(shop, good[1].product.sku)).name == good[1].product.name
 
@@ -196,9 +203,59 @@ async def test_a_category_removed_between_two_batches_is_made_again(shop: Shop) 
     assert (await by_sku(shop, second.product.sku)).category_id
 
 
+async def category_with_child(shop: Shop) -> tuple[str, category_pb2.Category]:
+    """A root's name, and its child "kid"."""
+    root = await shop.create_category(f"Moving {uuid4()}")
+    return root.display_name, await shop.create_category("kid", root.category_id)
+
+
+async def waits_for_a_lock(conn: Connection) -> None:
+    """Wait until somebody waits for what this connection holds."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not await conn.fetchval(WAITS_FOR_US):  # noqa: ASYNC110  PostgreSQL cannot tell
+            await asyncio.sleep(0.01)
+
+
+async def test_a_category_renamed_while_an_import_waits_for_the_tree_is_made_again(shop: Shop) -> None:
+    root, kid = await category_with_child(shop)
+    rows = [row(1, (root, "kid")), row(2, (root, "new"))]
+    async with transaction(shop.pool) as conn:
+        await lock_tree(conn)
+        importing = asyncio.create_task(shop.load(rows))
+        await waits_for_a_lock(conn)
+        await conn.execute(
+            "UPDATE categories SET display_name = 'renamed' WHERE category_id = $1", UUID(kid.category_id)
+        )
+    assert counts(await importing) == (2, 0, 0, 0)
+    product = await by_sku(shop, rows[0].product.sku)
+    assert await path_of(shop, product) == [root, "kid"]
+    assert product.category_id != kid.category_id
+
+
+async def test_a_category_removed_while_an_import_adds_its_sibling_is_made_again(shop: Shop) -> None:
+    root, kid = await category_with_child(shop)
+    rows = [row(1, (root, "kid")), row(2, (root, "new"))]
+    async with transaction(shop.pool) as conn:
+        # The import waits for this name; removing a category takes no lock on the tree.
+        await insert_category(conn, UUID(kid.parent_id), "new")
+        importing = asyncio.create_task(shop.load(rows))
+        await waits_for_a_lock(conn)
+        await conn.execute("DELETE FROM categories WHERE category_id = $1", UUID(kid.category_id))
+    assert counts(await importing) == (2, 0, 0, 0)
+    product = await by_sku(shop, rows[0].product.sku)
+    assert await path_of(shop, product) == [root, "kid"]
+    assert product.category_id != kid.category_id
+
+
+async def path_of(shop: Shop, product: product_pb2.Product) -> list[str]:
+    request = category_pb2.GetCategoryRequest(category_id=product.category_id)
+    return list((await shop.categories.GetCategory(request)).path)
+
+
 @needs_data
-async def test_real_catalogues_get_a_result_for_every_row(shop: Shop) -> None:
-    for rows in (list(jlcparts_rows(DATA, 3000)), list(icecat_rows(DATA, 2000))):
+@pytest.mark.parametrize("count", [700, pytest.param(3000, marks=pytest.mark.long)])
+async def test_real_catalogues_get_a_result_for_every_row(shop: Shop, count: int) -> None:
+    for rows in (list(jlcparts_rows(DATA, count)), list(icecat_rows(DATA, count))):
         created = counts(await shop.load(rows))
         assert created[0] + created[3] == len(rows)
         assert created[3] <= len(rows) // 20

@@ -1,12 +1,8 @@
 """The product service as a process: migrations, start, feed, sweep, stop."""
 
 import asyncio
-import os
 import signal
-import socket
-import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,55 +12,18 @@ from commerce.event.v1 import event_pb2, event_pb2_grpc
 from commerce.product.v1 import category_pb2, events_pb2, inventory_pb2, product_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from deploy.local.certificates import Authority
-from services.channel import open_channel
-from tests.conftest import DatabaseHandle, free_port
-from tests.product.conftest import AUDIENCE, ISSUER, Shop, some_product
-
-START_SECONDS = 15.0
-_OURS = ("COMMERCE_", "OTEL_", "NOTIFY_")
-
-
-@asynccontextmanager
-async def process_of(
-    command: str, settings: dict[str, object], stderr: int | None = None
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run the service inside the block, with these settings and no others."""
-    others = {name: text for name, text in os.environ.items() if not name.startswith(_OURS)}
-    environment = others | {name: str(value) for name, value in settings.items()}
-    program = (sys.executable, "-m", "services.product", command)
-    process = await asyncio.create_subprocess_exec(*program, env=environment, stderr=stderr)
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
-async def say_of(listener: socket.socket) -> str:
-    async with asyncio.timeout(START_SECONDS):
-        return (await asyncio.get_running_loop().sock_recv(listener, 100)).decode()
-
-
-def serve_settings(handle: DatabaseHandle, certificates: Authority, port: int) -> dict[str, object]:
-    tls = certificates.files("product")
-    return {
-        "COMMERCE_LISTEN_ADDRESS": f"127.0.0.1:{port}",
-        "COMMERCE_DATABASE_URL": handle.settings.url,
-        "COMMERCE_DATABASE_PASSWORD_FILE": handle.password_file,
-        "COMMERCE_TLS_CERT_FILE": tls.cert,
-        "COMMERCE_TLS_KEY_FILE": tls.key,
-        "COMMERCE_TLS_CA_FILE": tls.ca,
-        "COMMERCE_TOKEN_ISSUER": ISSUER,
-        "COMMERCE_TOKEN_AUDIENCE": AUDIENCE,
-        "COMMERCE_USER_ADDRESS": f"127.0.0.1:{free_port()}",
-        "COMMERCE_DRAIN_SECONDS": 0,
-    }
+from deploy.local.files import ensure_secret
+from deploy.local.parts.certificates import Authority
+from services.rpc.channel import open_channel
+from tests.conftest import DatabaseHandle
+from tests.product.conftest import Shop, some_product
+from tests.support.ports import free_port
+from tests.support.programs import Supervisor, process_of, service_settings
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 async def test_every_missing_setting_is_named_at_once() -> None:
-    async with process_of("serve", {}, stderr=asyncio.subprocess.PIPE) as process:
+    async with process_of("services.product", {}, "serve", stderr=asyncio.subprocess.PIPE) as process:
         _, said = await process.communicate()
     assert process.returncode == 2
     for name in ("LISTEN_ADDRESS", "DATABASE_URL", "USER_ADDRESS", "TLS_KEY_FILE", "TOKEN_ISSUER"):
@@ -80,28 +39,28 @@ async def test_migrate_may_be_run_again(database: Callable[[str], DatabaseHandle
         ).geturl(),
         "COMMERCE_MIGRATION_DATABASE_PASSWORD_FILE": tmp_path / "password",
     }
-    async with process_of("migrate", settings) as process:
-        assert await asyncio.wait_for(process.wait(), START_SECONDS) == 0
+    async with process_of("services.product", settings, "migrate") as process:
+        assert await asyncio.wait_for(process.wait(), PATIENCE_SECONDS) == 0
 
 
 async def test_a_process_serves_its_feed_ends_holds_and_stops_when_asked(
     shop: Shop, product_database: DatabaseHandle, certificates: Authority, tmp_path: Path
 ) -> None:
-    port = free_port()
-    settings = serve_settings(product_database, certificates, port)
-    settings["NOTIFY_SOCKET"] = tmp_path / "notify"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind(str(tmp_path / "notify"))
-        listener.setblocking(False)
-        async with process_of("serve", settings) as process:
-            assert await say_of(listener) == "READY=1"
-            streams = await let_everything_happen(shop)
-            async with open_channel("product", f"127.0.0.1:{port}", certificates.files("gateway")) as channel:
-                await check_health(channel)
-                await check_feed(channel, streams)
-            process.send_signal(signal.SIGTERM)
-            assert await say_of(listener) == "STOPPING=1"
-            assert await asyncio.wait_for(process.wait(), START_SECONDS) == 0
+    port, supervisor, tls = free_port(), Supervisor(tmp_path), certificates.files("product")
+    settings = service_settings(product_database, tls, port)
+    settings["COMMERCE_USER_ADDRESS"] = f"127.0.0.1:{free_port()}"
+    settings["COMMERCE_PAGE_TOKEN_KEY_FILE"] = tmp_path / "page_token"
+    ensure_secret(tmp_path / "page_token")
+    settings["NOTIFY_SOCKET"] = supervisor.path
+    async with process_of("services.product", settings, "serve") as process:
+        assert await supervisor.heard() == "READY=1"
+        streams = await let_everything_happen(shop)
+        async with open_channel("product", f"127.0.0.1:{port}", certificates.files("gateway")) as channel:
+            await check_health(channel)
+            await check_feed(channel, streams)
+        process.send_signal(signal.SIGTERM)
+        assert await supervisor.heard() == "STOPPING=1"
+        assert await asyncio.wait_for(process.wait(), PATIENCE_SECONDS) == 0
 
 
 async def let_everything_happen(shop: Shop) -> set[str]:
@@ -149,8 +108,13 @@ async def check_health(channel: Any) -> None:
 async def check_feed(channel: Any, streams: set[str]) -> None:
     """Every event comes with its message, each stream's versions without a gap."""
     feed: Any = event_pb2_grpc.EventFeedStub(channel)
-    request = event_pb2.FollowRequest(until_caught_up=True)
-    told = [event async for response in feed.Follow(request) for event in response.events]
+    told: list[event_pb2.Event] = []
+    # To the last thing that happened: it is numbered a moment after its commit.
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        async for response in feed.Follow(event_pb2.FollowRequest()):
+            told += response.events
+            if any(event.stream in streams and event.type == "ProductDeleted" for event in told):
+                break
     ours = [event for event in told if event.stream in streams]
     for stream in streams:
         versions = [event.version for event in ours if event.stream == stream]

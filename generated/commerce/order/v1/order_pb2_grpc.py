@@ -69,6 +69,8 @@ class OrderServiceServicer:
     def PlaceOrder(self, request, context):
         """Places an order: stock is held and prices are fixed at once; payment
         follows. Repeating it with the same request_id returns the first answer.
+        How much a person may have ordered and not paid yet is bounded: more is
+        TOO_MANY_HOLDS, until the orders before are paid or cancelled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,6 +36,8 @@ class OrderServiceStub:
     PlaceOrder: _grpc.UnaryUnaryMultiCallable[_order_pb2.PlaceOrderRequest, _order_pb2.Order]
     """Places an order: stock is held and prices are fixed at once; payment
     follows. Repeating it with the same request_id returns the first answer.
+    How much a person may have ordered and not paid yet is bounded: more is
+    TOO_MANY_HOLDS, until the orders before are paid or cancelled.
     """
     GetOrder: _grpc.UnaryUnaryMultiCallable[_order_pb2.GetOrderRequest, _order_pb2.Order]
     """Reads an order."""
@@ -57,6 +59,8 @@ class OrderServiceAsyncStub(OrderServiceStub):
     PlaceOrder: _aio.UnaryUnaryMultiCallable[_order_pb2.PlaceOrderRequest, _order_pb2.Order]  # type: ignore[assignment]
     """Places an order: stock is held and prices are fixed at once; payment
     follows. Repeating it with the same request_id returns the first answer.
+    How much a person may have ordered and not paid yet is bounded: more is
+    TOO_MANY_HOLDS, until the orders before are paid or cancelled.
     """
     GetOrder: _aio.UnaryUnaryMultiCallable[_order_pb2.GetOrderRequest, _order_pb2.Order]  # type: ignore[assignment]
     """Reads an order."""
@@ -81,6 +85,8 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_order_pb2.Order, _abc.Awaitable[_order_pb2.Order]]:
         """Places an order: stock is held and prices are fixed at once; payment
         follows. Repeating it with the same request_id returns the first answer.
+        How much a person may have ordered and not paid yet is bounded: more is
+        TOO_MANY_HOLDS, until the orders before are paid or cancelled.
         """
 
     @_abc_1.abstractmethod

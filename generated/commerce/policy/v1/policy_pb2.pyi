@@ -1,5 +1,6 @@
 import datetime
 
+from commerce.policy.v1 import reason_pb2 as _reason_pb2
 from google.protobuf import descriptor_pb2 as _descriptor_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf.internal import containers as _containers
@@ -25,7 +26,7 @@ GRANT_FIELD_NUMBER: _ClassVar[int]
 grant: _descriptor.FieldDescriptor
 
 class Policy(_message.Message):
-    __slots__ = ("public", "scoped", "internal", "deadline", "rate_limit", "cache", "max_request_bytes", "edge", "max_attempts")
+    __slots__ = ("public", "scoped", "internal", "deadline", "rate_limit", "cache", "max_request_bytes", "edge", "max_attempts", "holds", "streams", "reasons")
     PUBLIC_FIELD_NUMBER: _ClassVar[int]
     SCOPED_FIELD_NUMBER: _ClassVar[int]
     INTERNAL_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +36,9 @@ class Policy(_message.Message):
     MAX_REQUEST_BYTES_FIELD_NUMBER: _ClassVar[int]
     EDGE_FIELD_NUMBER: _ClassVar[int]
     MAX_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    HOLDS_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
     public: PublicAccess
     scoped: ScopedAccess
     internal: InternalAccess
@@ -44,7 +48,10 @@ class Policy(_message.Message):
     max_request_bytes: int
     edge: EdgeExposure
     max_attempts: int
-    def __init__(self, public: _Optional[_Union[PublicAccess, _Mapping]] = ..., scoped: _Optional[_Union[ScopedAccess, _Mapping]] = ..., internal: _Optional[_Union[InternalAccess, _Mapping]] = ..., deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rate_limit: _Optional[_Union[RateLimit, _Mapping]] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ..., max_request_bytes: _Optional[int] = ..., edge: _Optional[_Union[EdgeExposure, str]] = ..., max_attempts: _Optional[int] = ...) -> None: ...
+    holds: HoldLimit
+    streams: StreamLimit
+    reasons: _containers.RepeatedScalarFieldContainer[_reason_pb2.Reason]
+    def __init__(self, public: _Optional[_Union[PublicAccess, _Mapping]] = ..., scoped: _Optional[_Union[ScopedAccess, _Mapping]] = ..., internal: _Optional[_Union[InternalAccess, _Mapping]] = ..., deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rate_limit: _Optional[_Union[RateLimit, _Mapping]] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ..., max_request_bytes: _Optional[int] = ..., edge: _Optional[_Union[EdgeExposure, str]] = ..., max_attempts: _Optional[int] = ..., holds: _Optional[_Union[HoldLimit, _Mapping]] = ..., streams: _Optional[_Union[StreamLimit, _Mapping]] = ..., reasons: _Optional[_Iterable[_Union[_reason_pb2.Reason, str]]] = ...) -> None: ...
 
 class PublicAccess(_message.Message):
     __slots__ = ()
@@ -72,6 +79,16 @@ class RateLimit(_message.Message):
     per: _duration_pb2.Duration
     def __init__(self, requests: _Optional[int] = ..., per: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
+class StreamLimit(_message.Message):
+    __slots__ = ("per_caller", "total", "idle")
+    PER_CALLER_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    IDLE_FIELD_NUMBER: _ClassVar[int]
+    per_caller: int
+    total: int
+    idle: _duration_pb2.Duration
+    def __init__(self, per_caller: _Optional[int] = ..., total: _Optional[int] = ..., idle: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
 class CachePolicy(_message.Message):
     __slots__ = ("max_age", "etag", "private")
     MAX_AGE_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +98,14 @@ class CachePolicy(_message.Message):
     etag: bool
     private: bool
     def __init__(self, max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., etag: _Optional[bool] = ..., private: _Optional[bool] = ...) -> None: ...
+
+class HoldLimit(_message.Message):
+    __slots__ = ("reservations", "units")
+    RESERVATIONS_FIELD_NUMBER: _ClassVar[int]
+    UNITS_FIELD_NUMBER: _ClassVar[int]
+    reservations: int
+    units: int
+    def __init__(self, reservations: _Optional[int] = ..., units: _Optional[int] = ...) -> None: ...
 
 class RoleGrant(_message.Message):
     __slots__ = ("scopes",)

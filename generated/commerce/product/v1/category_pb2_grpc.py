@@ -82,15 +82,15 @@ class CategoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateCategory(self, request, context):
-        """Adds a category.
+        """Adds a category. One deeper than 20 levels fails with FAILED_PRECONDITION.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateCategory(self, request, context):
-        """Renames or moves a category. A move that would make a circle fails with
-        FAILED_PRECONDITION.
+        """Renames or moves a category. A move that would make a circle, or take it or
+        anything below it deeper than 20 levels, fails with FAILED_PRECONDITION.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

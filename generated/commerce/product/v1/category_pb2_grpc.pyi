@@ -39,10 +39,10 @@ class CategoryServiceStub:
     ListCategories: _grpc.UnaryUnaryMultiCallable[_category_pb2.ListCategoriesRequest, _category_pb2.ListCategoriesResponse]
     """Lists categories by category_id."""
     CreateCategory: _grpc.UnaryUnaryMultiCallable[_category_pb2.CreateCategoryRequest, _category_pb2.Category]
-    """Adds a category."""
+    """Adds a category. One deeper than 20 levels fails with FAILED_PRECONDITION."""
     UpdateCategory: _grpc.UnaryUnaryMultiCallable[_category_pb2.UpdateCategoryRequest, _category_pb2.Category]
-    """Renames or moves a category. A move that would make a circle fails with
-    FAILED_PRECONDITION.
+    """Renames or moves a category. A move that would make a circle, or take it or
+    anything below it deeper than 20 levels, fails with FAILED_PRECONDITION.
     """
     DeleteCategory: _grpc.UnaryUnaryMultiCallable[_category_pb2.DeleteCategoryRequest, _empty_pb2.Empty]
     """Removes an empty category; one with products or categories in it fails
@@ -59,10 +59,10 @@ class CategoryServiceAsyncStub(CategoryServiceStub):
     ListCategories: _aio.UnaryUnaryMultiCallable[_category_pb2.ListCategoriesRequest, _category_pb2.ListCategoriesResponse]  # type: ignore[assignment]
     """Lists categories by category_id."""
     CreateCategory: _aio.UnaryUnaryMultiCallable[_category_pb2.CreateCategoryRequest, _category_pb2.Category]  # type: ignore[assignment]
-    """Adds a category."""
+    """Adds a category. One deeper than 20 levels fails with FAILED_PRECONDITION."""
     UpdateCategory: _aio.UnaryUnaryMultiCallable[_category_pb2.UpdateCategoryRequest, _category_pb2.Category]  # type: ignore[assignment]
-    """Renames or moves a category. A move that would make a circle fails with
-    FAILED_PRECONDITION.
+    """Renames or moves a category. A move that would make a circle, or take it or
+    anything below it deeper than 20 levels, fails with FAILED_PRECONDITION.
     """
     DeleteCategory: _aio.UnaryUnaryMultiCallable[_category_pb2.DeleteCategoryRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Removes an empty category; one with products or categories in it fails
@@ -94,7 +94,7 @@ class CategoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _category_pb2.CreateCategoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_category_pb2.Category, _abc.Awaitable[_category_pb2.Category]]:
-        """Adds a category."""
+        """Adds a category. One deeper than 20 levels fails with FAILED_PRECONDITION."""
 
     @_abc_1.abstractmethod
     def UpdateCategory(
@@ -102,8 +102,8 @@ class CategoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _category_pb2.UpdateCategoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_category_pb2.Category, _abc.Awaitable[_category_pb2.Category]]:
-        """Renames or moves a category. A move that would make a circle fails with
-        FAILED_PRECONDITION.
+        """Renames or moves a category. A move that would make a circle, or take it or
+        anything below it deeper than 20 levels, fails with FAILED_PRECONDITION.
         """
 
     @_abc_1.abstractmethod

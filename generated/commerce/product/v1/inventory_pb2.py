@@ -28,10 +28,11 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#commerce/product/v1/inventory.proto\x12\x13\x63ommerce.product.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1f\x63ommerce/policy/v1/policy.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\"\xb0\x01\n\x05Stock\x12\x18\n\nproduct_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04\x66ree\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x12\n\x04held\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x17\n\tcommitted\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07on_hand\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"3\n\x0fGetStockRequest\x12 \n\nproduct_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"\x9e\x01\n\x12\x41\x64justStockRequest\x12 \n\nproduct_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12+\n\x05\x64\x65lta\x18\x02 \x01(\x03\x42\x1c\xe2\x41\x01\x02\xbaH\x15\"\x13\x18\x80\x94\xeb\xdc\x03(\x80\xec\x94\xa3\xfc\xff\xff\xff\xff\x01\x38\x00\x12\x18\n\x06reason\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"y\n\x19ListStockMovementsRequest\x12 \n\nproduct_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\tpage_size\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"l\n\x1aListStockMovementsResponse\x12\x35\n\tmovements\x18\x01 \x03(\x0b\x32\".commerce.product.v1.StockMovement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb8\x02\n\rStockMovement\x12\x19\n\x0bmovement_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nproduct_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12:\n\x04kind\x18\x03 \x01(\x0e\x32&.commerce.product.v1.StockMovementKindB\x04\xe2\x41\x01\x03\x12\x18\n\nfree_delta\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\nheld_delta\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1d\n\x0f\x63ommitted_delta\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x16\n\x08order_id\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"\x14\n\x12VerifyStockRequest\"j\n\x13VerifyStockResponse\x12\x15\n\rchecked_count\x18\x01 \x01(\x03\x12\x1d\n\x15\x64ivergent_product_ids\x18\x02 \x03(\t\x12\x1d\n\x15unclaimed_product_ids\x18\x03 \x03(\t\"\xd3\x01\n\x0bReservation\x12\x16\n\x08order_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12:\n\x05state\x18\x02 \x01(\x0e\x32%.commerce.product.v1.ReservationStateB\x04\xe2\x41\x01\x03\x12\x39\n\x05lines\x18\x03 \x03(\x0b\x32$.commerce.product.v1.ReservationLineB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"z\n\x0fReservationLine\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x05\x12\x0b\n\x03sku\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12&\n\nunit_price\x18\x05 \x01(\x0b\x32\x12.google.type.Money\"\xb5\x01\n\x13ReserveStockRequest\x12\x1e\n\x08order_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x44\n\x05lines\x18\x02 \x03(\x0b\x32%.commerce.product.v1.ReserveStockLineB\x0e\xe2\x41\x01\x02\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\x12\x38\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xa3\x05\x32\x02\x08\x01\"W\n\x10ReserveStockLine\x12 \n\nproduct_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12!\n\x08quantity\x18\x02 \x01(\x05\x42\x0f\xe2\x41\x01\x02\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01\":\n\x18\x43ommitReservationRequest\x12\x1e\n\x08order_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\";\n\x19ReleaseReservationRequest\x12\x1e\n\x08order_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01*\xe2\x01\n\x11StockMovementKind\x12#\n\x1fSTOCK_MOVEMENT_KIND_UNSPECIFIED\x10\x00\x12 \n\x1cSTOCK_MOVEMENT_KIND_ADJUSTED\x10\x01\x12 \n\x1cSTOCK_MOVEMENT_KIND_RESERVED\x10\x02\x12!\n\x1dSTOCK_MOVEMENT_KIND_COMMITTED\x10\x03\x12 \n\x1cSTOCK_MOVEMENT_KIND_RELEASED\x10\x04\x12\x1f\n\x1bSTOCK_MOVEMENT_KIND_EXPIRED\x10\x05*\xb1\x01\n\x10ReservationState\x12!\n\x1dRESERVATION_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16RESERVATION_STATE_HELD\x10\x01\x12\x1f\n\x1bRESERVATION_STATE_COMMITTED\x10\x02\x12\x1e\n\x1aRESERVATION_STATE_RELEASED\x10\x03\x12\x1d\n\x19RESERVATION_STATE_EXPIRED\x10\x04\x32\xe8\x08\n\x10InventoryService\x12\xa1\x01\n\x08GetStock\x12$.commerce.product.v1.GetStockRequest\x1a\x1a.commerce.product.v1.Stock\"S\x90\x02\x01\xaa\xd4\x18%\x12\x10\n\x0einventory.read\"\x02\x08\x02*\x06\x08\x64\x12\x02\x08\x01\x38\x80\x08@\x01H\x03\x82\xd3\xe4\x93\x02!\x12\x1f/v1/products/{product_id}/stock\x12\xad\x01\n\x0b\x41\x64justStock\x12\'.commerce.product.v1.AdjustStockRequest\x1a\x1a.commerce.product.v1.Stock\"Y\xaa\xd4\x18$\x12\x11\n\x0finventory.write\"\x02\x08\x05*\x06\x08\x32\x12\x02\x08\x01\x38\x80 @\x01\x82\xd3\xe4\x93\x02+\"&/v1/products/{product_id}/stock:adjust:\x01*\x12\xd4\x01\n\x12ListStockMovements\x12..commerce.product.v1.ListStockMovementsRequest\x1a/.commerce.product.v1.ListStockMovementsResponse\"]\x90\x02\x01\xaa\xd4\x18%\x12\x10\n\x0einventory.read\"\x02\x08\x05*\x06\x08\x32\x12\x02\x08\x01\x38\x80 @\x01H\x03\x82\xd3\xe4\x93\x02+\x12)/v1/products/{product_id}/stock/movements\x12\xa4\x01\n\x0bVerifyStock\x12\'.commerce.product.v1.VerifyStockRequest\x1a(.commerce.product.v1.VerifyStockResponse\"B\x90\x02\x01\xaa\xd4\x18#\x12\x10\n\x0einventory.read\"\x02\x08\n*\x06\x08\x05\x12\x02\x08\x01\x38\x80\x08@\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/stock:verify\x12x\n\x0cReserveStock\x12(.commerce.product.v1.ReserveStockRequest\x1a .commerce.product.v1.Reservation\"\x1c\x90\x02\x02\xaa\xd4\x18\x15\x1a\x07\n\x05order\"\x02\x08\x03\x38\x80\x80\x04@\x02H\x04\x12\x81\x01\n\x11\x43ommitReservation\x12-.commerce.product.v1.CommitReservationRequest\x1a .commerce.product.v1.Reservation\"\x1b\x90\x02\x02\xaa\xd4\x18\x14\x1a\x07\n\x05order\"\x02\x08\x03\x38\x80\x08@\x02H\x04\x12\x83\x01\n\x12ReleaseReservation\x12..commerce.product.v1.ReleaseReservationRequest\x1a .commerce.product.v1.Reservation\"\x1b\x90\x02\x02\xaa\xd4\x18\x14\x1a\x07\n\x05order\"\x02\x08\x03\x38\x80\x08@\x02H\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#commerce/product/v1/inventory.proto\x12\x13\x63ommerce.product.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1f\x63ommerce/policy/v1/policy.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x17google/type/money.proto\"\xb0\x01\n\x05Stock\x12\x18\n\nproduct_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04\x66ree\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x12\n\x04held\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x17\n\tcommitted\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07on_hand\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"3\n\x0fGetStockRequest\x12 \n\nproduct_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"\x9e\x01\n\x12\x41\x64justStockRequest\x12 \n\nproduct_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12+\n\x05\x64\x65lta\x18\x02 \x01(\x03\x42\x1c\xe2\x41\x01\x02\xbaH\x15\"\x13\x18\x80\x94\xeb\xdc\x03(\x80\xec\x94\xa3\xfc\xff\xff\xff\xff\x01\x38\x00\x12\x18\n\x06reason\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"y\n\x19ListStockMovementsRequest\x12 \n\nproduct_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\tpage_size\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"l\n\x1aListStockMovementsResponse\x12\x35\n\tmovements\x18\x01 \x03(\x0b\x32\".commerce.product.v1.StockMovement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc3\x02\n\rStockMovement\x12\x19\n\x0bmovement_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nproduct_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12:\n\x04kind\x18\x03 \x01(\x0e\x32&.commerce.product.v1.StockMovementKindB\x04\xe2\x41\x01\x03\x12\x18\n\nfree_delta\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\nheld_delta\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1d\n\x0f\x63ommitted_delta\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12!\n\x08order_id\x18\x07 \x01(\tB\x0f\xe2\x41\x01\x03\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x14\n\x06reason\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"\x14\n\x12VerifyStockRequest\"j\n\x13VerifyStockResponse\x12\x15\n\rchecked_count\x18\x01 \x01(\x03\x12\x1d\n\x15\x64ivergent_product_ids\x18\x02 \x03(\t\x12\x1d\n\x15unclaimed_product_ids\x18\x03 \x03(\t\"\xd3\x01\n\x0bReservation\x12\x16\n\x08order_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12:\n\x05state\x18\x02 \x01(\x0e\x32%.commerce.product.v1.ReservationStateB\x04\xe2\x41\x01\x03\x12\x39\n\x05lines\x18\x03 \x03(\x0b\x32$.commerce.product.v1.ReservationLineB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"z\n\x0fReservationLine\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x05\x12\x0b\n\x03sku\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12&\n\nunit_price\x18\x05 \x01(\x0b\x32\x12.google.type.Money\"\xda\x03\n\x13ReserveStockRequest\x12\x1e\n\x08order_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x44\n\x05lines\x18\x02 \x03(\x0b\x32%.commerce.product.v1.ReserveStockLineB\x0e\xe2\x41\x01\x02\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\x12\x38\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xa3\x05\x32\x02\x08\x01\x12\x1e\n\tholder_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x82\x02\n\x0e\x65xpected_total\x18\x05 \x01(\x0b\x32\x12.google.type.MoneyB\xd5\x01\xbaH\xd1\x01\xba\x01\xcd\x01\n\x0e\x65xpected_total\x12Pexpected_total must have a currency of three capital letters and not be negative\x1aithis.currency_code.matches(\'^[A-Z]{3}$\') && this.units >= 0 && this.nanos >= 0 && this.nanos <= 999999999\"W\n\x10ReserveStockLine\x12 \n\nproduct_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12!\n\x08quantity\x18\x02 \x01(\x05\x42\x0f\xe2\x41\x01\x02\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01\":\n\x18\x43ommitReservationRequest\x12\x1e\n\x08order_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\";\n\x19ReleaseReservationRequest\x12\x1e\n\x08order_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"|\n\x11ReservationResult\x12\x37\n\x0breservation\x18\x01 \x01(\x0b\x32 .commerce.product.v1.ReservationH\x00\x12$\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"f\n\x18\x42\x61tchReserveStockRequest\x12J\n\x08requests\x18\x01 \x03(\x0b\x32(.commerce.product.v1.ReserveStockRequestB\x0e\xe2\x41\x01\x02\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\"T\n\x19\x42\x61tchReserveStockResponse\x12\x37\n\x07results\x18\x01 \x03(\x0b\x32&.commerce.product.v1.ReservationResult\"q\n\x1e\x42\x61tchCommitReservationsRequest\x12O\n\x08requests\x18\x01 \x03(\x0b\x32-.commerce.product.v1.CommitReservationRequestB\x0e\xe2\x41\x01\x02\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\"Z\n\x1f\x42\x61tchCommitReservationsResponse\x12\x37\n\x07results\x18\x01 \x03(\x0b\x32&.commerce.product.v1.ReservationResult\"s\n\x1f\x42\x61tchReleaseReservationsRequest\x12P\n\x08requests\x18\x01 \x03(\x0b\x32..commerce.product.v1.ReleaseReservationRequestB\x0e\xe2\x41\x01\x02\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\"[\n BatchReleaseReservationsResponse\x12\x37\n\x07results\x18\x01 \x03(\x0b\x32&.commerce.product.v1.ReservationResult*\xe2\x01\n\x11StockMovementKind\x12#\n\x1fSTOCK_MOVEMENT_KIND_UNSPECIFIED\x10\x00\x12 \n\x1cSTOCK_MOVEMENT_KIND_ADJUSTED\x10\x01\x12 \n\x1cSTOCK_MOVEMENT_KIND_RESERVED\x10\x02\x12!\n\x1dSTOCK_MOVEMENT_KIND_COMMITTED\x10\x03\x12 \n\x1cSTOCK_MOVEMENT_KIND_RELEASED\x10\x04\x12\x1f\n\x1bSTOCK_MOVEMENT_KIND_EXPIRED\x10\x05*\xb1\x01\n\x10ReservationState\x12!\n\x1dRESERVATION_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16RESERVATION_STATE_HELD\x10\x01\x12\x1f\n\x1bRESERVATION_STATE_COMMITTED\x10\x02\x12\x1e\n\x1aRESERVATION_STATE_RELEASED\x10\x03\x12\x1d\n\x19RESERVATION_STATE_EXPIRED\x10\x04\x32\x97\r\n\x10InventoryService\x12\xa4\x01\n\x08GetStock\x12$.commerce.product.v1.GetStockRequest\x1a\x1a.commerce.product.v1.Stock\"V\x90\x02\x01\xaa\xd4\x18(\x12\x10\n\x0einventory.read\"\x02\x08\x02*\x06\x08\x64\x12\x02\x08\x01\x38\x80\x08@\x01H\x03\x62\x01y\x82\xd3\xe4\x93\x02!\x12\x1f/v1/products/{product_id}/stock\x12\xb2\x01\n\x0b\x41\x64justStock\x12\'.commerce.product.v1.AdjustStockRequest\x1a\x1a.commerce.product.v1.Stock\"^\xaa\xd4\x18)\x12\x11\n\x0finventory.write\"\x02\x08\x05*\x06\x08\x32\x12\x02\x08\x01\x38\x80 @\x01\x62\x03y\x8d\x01\x82\xd3\xe4\x93\x02+\"&/v1/products/{product_id}/stock:adjust:\x01*\x12\xd7\x01\n\x12ListStockMovements\x12..commerce.product.v1.ListStockMovementsRequest\x1a/.commerce.product.v1.ListStockMovementsResponse\"`\x90\x02\x01\xaa\xd4\x18(\x12\x10\n\x0einventory.read\"\x02\x08\x05*\x06\x08\x32\x12\x02\x08\x01\x38\x80 @\x01H\x03\x62\x01y\x82\xd3\xe4\x93\x02+\x12)/v1/products/{product_id}/stock/movements\x12\xa4\x01\n\x0bVerifyStock\x12\'.commerce.product.v1.VerifyStockRequest\x1a(.commerce.product.v1.VerifyStockResponse\"B\x90\x02\x01\xaa\xd4\x18#\x12\x10\n\x0einventory.read\"\x02\x08\n*\x06\x08\x05\x12\x02\x08\n8\x80\x08@\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/stock:verify\x12\x90\x01\n\x0cReserveStock\x12(.commerce.product.v1.ReserveStockRequest\x1a .commerce.product.v1.Reservation\"4\x90\x02\x02\xaa\xd4\x18-\x1a\x07\n\x05order\"\x02\x08\x03\x38\x80\x80\x04@\x02H\x04Z\x05\x08\x14\x10\x90Nb\x0fy\x8e\x01\x8f\x01\x90\x01\x91\x01\x92\x01\x94\x01\x95\x01\x12\x8b\x01\n\x11\x43ommitReservation\x12-.commerce.product.v1.CommitReservationRequest\x1a .commerce.product.v1.Reservation\"%\x90\x02\x02\xaa\xd4\x18\x1e\x1a\x07\n\x05order\"\x02\x08\x03\x38\x80\x08@\x02H\x04\x62\x08\x93\x01\x95\x01\x96\x01\x8e\x01\x12\x83\x01\n\x12ReleaseReservation\x12..commerce.product.v1.ReleaseReservationRequest\x1a .commerce.product.v1.Reservation\"\x1b\x90\x02\x02\xaa\xd4\x18\x14\x1a\x07\n\x05order\"\x02\x08\x03\x38\x80\x08@\x02H\x04\x12\xa3\x01\n\x11\x42\x61tchReserveStock\x12-.commerce.product.v1.BatchReserveStockRequest\x1a..commerce.product.v1.BatchReserveStockResponse\"/\x90\x02\x02\xaa\xd4\x18(\x1a\x07\n\x05order\"\x02\x08\x04\x38\x80\x80 @\x02H\x04\x62\x11y\x8e\x01\x8f\x01\x90\x01\x91\x01\x92\x01\x94\x01\x95\x01\x97\x01\x12\xad\x01\n\x17\x42\x61tchCommitReservations\x12\x33.commerce.product.v1.BatchCommitReservationsRequest\x1a\x34.commerce.product.v1.BatchCommitReservationsResponse\"\'\x90\x02\x02\xaa\xd4\x18 \x1a\x07\n\x05order\"\x02\x08\x04\x38\x80@@\x02H\x04\x62\n\x93\x01\x95\x01\x96\x01\x8e\x01\x97\x01\x12\xa8\x01\n\x18\x42\x61tchReleaseReservations\x12\x34.commerce.product.v1.BatchReleaseReservationsRequest\x1a\x35.commerce.product.v1.BatchReleaseReservationsResponse\"\x1f\x90\x02\x02\xaa\xd4\x18\x18\x1a\x07\n\x05order\"\x02\x08\x04\x38\x80@@\x02H\x04\x62\x02\x97\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -79,7 +80,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STOCKMOVEMENT'].fields_by_name['committed_delta']._loaded_options = None
   _globals['_STOCKMOVEMENT'].fields_by_name['committed_delta']._serialized_options = b'\342A\001\003'
   _globals['_STOCKMOVEMENT'].fields_by_name['order_id']._loaded_options = None
-  _globals['_STOCKMOVEMENT'].fields_by_name['order_id']._serialized_options = b'\342A\001\003'
+  _globals['_STOCKMOVEMENT'].fields_by_name['order_id']._serialized_options = b'\342A\001\003\272H\010r\003\260\001\001\330\001\001'
   _globals['_STOCKMOVEMENT'].fields_by_name['reason']._loaded_options = None
   _globals['_STOCKMOVEMENT'].fields_by_name['reason']._serialized_options = b'\342A\001\003'
   _globals['_STOCKMOVEMENT'].fields_by_name['create_time']._loaded_options = None
@@ -98,6 +99,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESERVESTOCKREQUEST'].fields_by_name['lines']._serialized_options = b'\342A\001\002\272H\007\222\001\004\010\001\020d'
   _globals['_RESERVESTOCKREQUEST'].fields_by_name['ttl']._loaded_options = None
   _globals['_RESERVESTOCKREQUEST'].fields_by_name['ttl']._serialized_options = b'\272H\r\252\001\n\"\004\010\200\243\0052\002\010\001'
+  _globals['_RESERVESTOCKREQUEST'].fields_by_name['holder_id']._loaded_options = None
+  _globals['_RESERVESTOCKREQUEST'].fields_by_name['holder_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_RESERVESTOCKREQUEST'].fields_by_name['expected_total']._loaded_options = None
+  _globals['_RESERVESTOCKREQUEST'].fields_by_name['expected_total']._serialized_options = b'\272H\321\001\272\001\315\001\n\016expected_total\022Pexpected_total must have a currency of three capital letters and not be negative\032ithis.currency_code.matches(\'^[A-Z]{3}$\') && this.units >= 0 && this.nanos >= 0 && this.nanos <= 999999999'
   _globals['_RESERVESTOCKLINE'].fields_by_name['product_id']._loaded_options = None
   _globals['_RESERVESTOCKLINE'].fields_by_name['product_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_RESERVESTOCKLINE'].fields_by_name['quantity']._loaded_options = None
@@ -106,52 +111,78 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMMITRESERVATIONREQUEST'].fields_by_name['order_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_RELEASERESERVATIONREQUEST'].fields_by_name['order_id']._loaded_options = None
   _globals['_RELEASERESERVATIONREQUEST'].fields_by_name['order_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
+  _globals['_BATCHRESERVESTOCKREQUEST'].fields_by_name['requests']._loaded_options = None
+  _globals['_BATCHRESERVESTOCKREQUEST'].fields_by_name['requests']._serialized_options = b'\342A\001\002\272H\007\222\001\004\010\001\020d'
+  _globals['_BATCHCOMMITRESERVATIONSREQUEST'].fields_by_name['requests']._loaded_options = None
+  _globals['_BATCHCOMMITRESERVATIONSREQUEST'].fields_by_name['requests']._serialized_options = b'\342A\001\002\272H\007\222\001\004\010\001\020d'
+  _globals['_BATCHRELEASERESERVATIONSREQUEST'].fields_by_name['requests']._loaded_options = None
+  _globals['_BATCHRELEASERESERVATIONSREQUEST'].fields_by_name['requests']._serialized_options = b'\342A\001\002\272H\007\222\001\004\010\001\020d'
   _globals['_INVENTORYSERVICE'].methods_by_name['GetStock']._loaded_options = None
-  _globals['_INVENTORYSERVICE'].methods_by_name['GetStock']._serialized_options = b'\220\002\001\252\324\030%\022\020\n\016inventory.read\"\002\010\002*\006\010d\022\002\010\0018\200\010@\001H\003\202\323\344\223\002!\022\037/v1/products/{product_id}/stock'
+  _globals['_INVENTORYSERVICE'].methods_by_name['GetStock']._serialized_options = b'\220\002\001\252\324\030(\022\020\n\016inventory.read\"\002\010\002*\006\010d\022\002\010\0018\200\010@\001H\003b\001y\202\323\344\223\002!\022\037/v1/products/{product_id}/stock'
   _globals['_INVENTORYSERVICE'].methods_by_name['AdjustStock']._loaded_options = None
-  _globals['_INVENTORYSERVICE'].methods_by_name['AdjustStock']._serialized_options = b'\252\324\030$\022\021\n\017inventory.write\"\002\010\005*\006\0102\022\002\010\0018\200 @\001\202\323\344\223\002+\"&/v1/products/{product_id}/stock:adjust:\001*'
+  _globals['_INVENTORYSERVICE'].methods_by_name['AdjustStock']._serialized_options = b'\252\324\030)\022\021\n\017inventory.write\"\002\010\005*\006\0102\022\002\010\0018\200 @\001b\003y\215\001\202\323\344\223\002+\"&/v1/products/{product_id}/stock:adjust:\001*'
   _globals['_INVENTORYSERVICE'].methods_by_name['ListStockMovements']._loaded_options = None
-  _globals['_INVENTORYSERVICE'].methods_by_name['ListStockMovements']._serialized_options = b'\220\002\001\252\324\030%\022\020\n\016inventory.read\"\002\010\005*\006\0102\022\002\010\0018\200 @\001H\003\202\323\344\223\002+\022)/v1/products/{product_id}/stock/movements'
+  _globals['_INVENTORYSERVICE'].methods_by_name['ListStockMovements']._serialized_options = b'\220\002\001\252\324\030(\022\020\n\016inventory.read\"\002\010\005*\006\0102\022\002\010\0018\200 @\001H\003b\001y\202\323\344\223\002+\022)/v1/products/{product_id}/stock/movements'
   _globals['_INVENTORYSERVICE'].methods_by_name['VerifyStock']._loaded_options = None
-  _globals['_INVENTORYSERVICE'].methods_by_name['VerifyStock']._serialized_options = b'\220\002\001\252\324\030#\022\020\n\016inventory.read\"\002\010\n*\006\010\005\022\002\010\0018\200\010@\001\202\323\344\223\002\022\022\020/v1/stock:verify'
+  _globals['_INVENTORYSERVICE'].methods_by_name['VerifyStock']._serialized_options = b'\220\002\001\252\324\030#\022\020\n\016inventory.read\"\002\010\n*\006\010\005\022\002\010\n8\200\010@\001\202\323\344\223\002\022\022\020/v1/stock:verify'
   _globals['_INVENTORYSERVICE'].methods_by_name['ReserveStock']._loaded_options = None
-  _globals['_INVENTORYSERVICE'].methods_by_name['ReserveStock']._serialized_options = b'\220\002\002\252\324\030\025\032\007\n\005order\"\002\010\0038\200\200\004@\002H\004'
+  _globals['_INVENTORYSERVICE'].methods_by_name['ReserveStock']._serialized_options = b'\220\002\002\252\324\030-\032\007\n\005order\"\002\010\0038\200\200\004@\002H\004Z\005\010\024\020\220Nb\017y\216\001\217\001\220\001\221\001\222\001\224\001\225\001'
   _globals['_INVENTORYSERVICE'].methods_by_name['CommitReservation']._loaded_options = None
-  _globals['_INVENTORYSERVICE'].methods_by_name['CommitReservation']._serialized_options = b'\220\002\002\252\324\030\024\032\007\n\005order\"\002\010\0038\200\010@\002H\004'
+  _globals['_INVENTORYSERVICE'].methods_by_name['CommitReservation']._serialized_options = b'\220\002\002\252\324\030\036\032\007\n\005order\"\002\010\0038\200\010@\002H\004b\010\223\001\225\001\226\001\216\001'
   _globals['_INVENTORYSERVICE'].methods_by_name['ReleaseReservation']._loaded_options = None
   _globals['_INVENTORYSERVICE'].methods_by_name['ReleaseReservation']._serialized_options = b'\220\002\002\252\324\030\024\032\007\n\005order\"\002\010\0038\200\010@\002H\004'
-  _globals['_STOCKMOVEMENTKIND']._serialized_start=2079
-  _globals['_STOCKMOVEMENTKIND']._serialized_end=2305
-  _globals['_RESERVATIONSTATE']._serialized_start=2308
-  _globals['_RESERVATIONSTATE']._serialized_end=2485
-  _globals['_STOCK']._serialized_start=276
-  _globals['_STOCK']._serialized_end=452
-  _globals['_GETSTOCKREQUEST']._serialized_start=454
-  _globals['_GETSTOCKREQUEST']._serialized_end=505
-  _globals['_ADJUSTSTOCKREQUEST']._serialized_start=508
-  _globals['_ADJUSTSTOCKREQUEST']._serialized_end=666
-  _globals['_LISTSTOCKMOVEMENTSREQUEST']._serialized_start=668
-  _globals['_LISTSTOCKMOVEMENTSREQUEST']._serialized_end=789
-  _globals['_LISTSTOCKMOVEMENTSRESPONSE']._serialized_start=791
-  _globals['_LISTSTOCKMOVEMENTSRESPONSE']._serialized_end=899
-  _globals['_STOCKMOVEMENT']._serialized_start=902
-  _globals['_STOCKMOVEMENT']._serialized_end=1214
-  _globals['_VERIFYSTOCKREQUEST']._serialized_start=1216
-  _globals['_VERIFYSTOCKREQUEST']._serialized_end=1236
-  _globals['_VERIFYSTOCKRESPONSE']._serialized_start=1238
-  _globals['_VERIFYSTOCKRESPONSE']._serialized_end=1344
-  _globals['_RESERVATION']._serialized_start=1347
-  _globals['_RESERVATION']._serialized_end=1558
-  _globals['_RESERVATIONLINE']._serialized_start=1560
-  _globals['_RESERVATIONLINE']._serialized_end=1682
-  _globals['_RESERVESTOCKREQUEST']._serialized_start=1685
-  _globals['_RESERVESTOCKREQUEST']._serialized_end=1866
-  _globals['_RESERVESTOCKLINE']._serialized_start=1868
-  _globals['_RESERVESTOCKLINE']._serialized_end=1955
-  _globals['_COMMITRESERVATIONREQUEST']._serialized_start=1957
-  _globals['_COMMITRESERVATIONREQUEST']._serialized_end=2015
-  _globals['_RELEASERESERVATIONREQUEST']._serialized_start=2017
-  _globals['_RELEASERESERVATIONREQUEST']._serialized_end=2076
-  _globals['_INVENTORYSERVICE']._serialized_start=2488
-  _globals['_INVENTORYSERVICE']._serialized_end=3616
+  _globals['_INVENTORYSERVICE'].methods_by_name['BatchReserveStock']._loaded_options = None
+  _globals['_INVENTORYSERVICE'].methods_by_name['BatchReserveStock']._serialized_options = b'\220\002\002\252\324\030(\032\007\n\005order\"\002\010\0048\200\200 @\002H\004b\021y\216\001\217\001\220\001\221\001\222\001\224\001\225\001\227\001'
+  _globals['_INVENTORYSERVICE'].methods_by_name['BatchCommitReservations']._loaded_options = None
+  _globals['_INVENTORYSERVICE'].methods_by_name['BatchCommitReservations']._serialized_options = b'\220\002\002\252\324\030 \032\007\n\005order\"\002\010\0048\200@@\002H\004b\n\223\001\225\001\226\001\216\001\227\001'
+  _globals['_INVENTORYSERVICE'].methods_by_name['BatchReleaseReservations']._loaded_options = None
+  _globals['_INVENTORYSERVICE'].methods_by_name['BatchReleaseReservations']._serialized_options = b'\220\002\002\252\324\030\030\032\007\n\005order\"\002\010\0048\200@@\002H\004b\002\227\001'
+  _globals['_STOCKMOVEMENTKIND']._serialized_start=3141
+  _globals['_STOCKMOVEMENTKIND']._serialized_end=3367
+  _globals['_RESERVATIONSTATE']._serialized_start=3370
+  _globals['_RESERVATIONSTATE']._serialized_end=3547
+  _globals['_STOCK']._serialized_start=301
+  _globals['_STOCK']._serialized_end=477
+  _globals['_GETSTOCKREQUEST']._serialized_start=479
+  _globals['_GETSTOCKREQUEST']._serialized_end=530
+  _globals['_ADJUSTSTOCKREQUEST']._serialized_start=533
+  _globals['_ADJUSTSTOCKREQUEST']._serialized_end=691
+  _globals['_LISTSTOCKMOVEMENTSREQUEST']._serialized_start=693
+  _globals['_LISTSTOCKMOVEMENTSREQUEST']._serialized_end=814
+  _globals['_LISTSTOCKMOVEMENTSRESPONSE']._serialized_start=816
+  _globals['_LISTSTOCKMOVEMENTSRESPONSE']._serialized_end=924
+  _globals['_STOCKMOVEMENT']._serialized_start=927
+  _globals['_STOCKMOVEMENT']._serialized_end=1250
+  _globals['_VERIFYSTOCKREQUEST']._serialized_start=1252
+  _globals['_VERIFYSTOCKREQUEST']._serialized_end=1272
+  _globals['_VERIFYSTOCKRESPONSE']._serialized_start=1274
+  _globals['_VERIFYSTOCKRESPONSE']._serialized_end=1380
+  _globals['_RESERVATION']._serialized_start=1383
+  _globals['_RESERVATION']._serialized_end=1594
+  _globals['_RESERVATIONLINE']._serialized_start=1596
+  _globals['_RESERVATIONLINE']._serialized_end=1718
+  _globals['_RESERVESTOCKREQUEST']._serialized_start=1721
+  _globals['_RESERVESTOCKREQUEST']._serialized_end=2195
+  _globals['_RESERVESTOCKLINE']._serialized_start=2197
+  _globals['_RESERVESTOCKLINE']._serialized_end=2284
+  _globals['_COMMITRESERVATIONREQUEST']._serialized_start=2286
+  _globals['_COMMITRESERVATIONREQUEST']._serialized_end=2344
+  _globals['_RELEASERESERVATIONREQUEST']._serialized_start=2346
+  _globals['_RELEASERESERVATIONREQUEST']._serialized_end=2405
+  _globals['_RESERVATIONRESULT']._serialized_start=2407
+  _globals['_RESERVATIONRESULT']._serialized_end=2531
+  _globals['_BATCHRESERVESTOCKREQUEST']._serialized_start=2533
+  _globals['_BATCHRESERVESTOCKREQUEST']._serialized_end=2635
+  _globals['_BATCHRESERVESTOCKRESPONSE']._serialized_start=2637
+  _globals['_BATCHRESERVESTOCKRESPONSE']._serialized_end=2721
+  _globals['_BATCHCOMMITRESERVATIONSREQUEST']._serialized_start=2723
+  _globals['_BATCHCOMMITRESERVATIONSREQUEST']._serialized_end=2836
+  _globals['_BATCHCOMMITRESERVATIONSRESPONSE']._serialized_start=2838
+  _globals['_BATCHCOMMITRESERVATIONSRESPONSE']._serialized_end=2928
+  _globals['_BATCHRELEASERESERVATIONSREQUEST']._serialized_start=2930
+  _globals['_BATCHRELEASERESERVATIONSREQUEST']._serialized_end=3045
+  _globals['_BATCHRELEASERESERVATIONSRESPONSE']._serialized_start=3047
+  _globals['_BATCHRELEASERESERVATIONSRESPONSE']._serialized_end=3138
+  _globals['_INVENTORYSERVICE']._serialized_start=3550
+  _globals['_INVENTORYSERVICE']._serialized_end=5237
 # @@protoc_insertion_point(module_scope)

@@ -70,6 +70,21 @@ class InventoryServiceStub:
                 request_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.ReleaseReservationRequest.SerializeToString,
                 response_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.Reservation.FromString,
                 _registered_method=True)
+        self.BatchReserveStock = channel.unary_unary(
+                '/commerce.product.v1.InventoryService/BatchReserveStock',
+                request_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.BatchReserveStockRequest.SerializeToString,
+                response_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.BatchReserveStockResponse.FromString,
+                _registered_method=True)
+        self.BatchCommitReservations = channel.unary_unary(
+                '/commerce.product.v1.InventoryService/BatchCommitReservations',
+                request_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.BatchCommitReservationsRequest.SerializeToString,
+                response_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.BatchCommitReservationsResponse.FromString,
+                _registered_method=True)
+        self.BatchReleaseReservations = channel.unary_unary(
+                '/commerce.product.v1.InventoryService/BatchReleaseReservations',
+                request_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.BatchReleaseReservationsRequest.SerializeToString,
+                response_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.BatchReleaseReservationsResponse.FromString,
+                _registered_method=True)
 
 
 class InventoryServiceServicer:
@@ -107,7 +122,8 @@ class InventoryServiceServicer:
 
     def ReserveStock(self, request, context):
         """Holds stock for an order, all lines or none, and answers the prices that
-        hold. Keyed by the order: a repetition returns the same reservation.
+        hold. Keyed by the order: a repetition returns the same reservation, held
+        for as long again. A refusal writes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,6 +140,31 @@ class InventoryServiceServicer:
     def ReleaseReservation(self, request, context):
         """Gives an order's stock back, held or committed. An order without a
         reservation can never have one afterwards.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchReserveStock(self, request, context):
+        """ReserveStock for many orders at once. Each is decided for itself, in the
+        order of the request, and has its own result: the call fails only where
+        none was decided. The answer waits two seconds at most: what then still
+        waits for a row that somebody has is ABORTED with the reason NOT_YET, and
+        may be asked again at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchCommitReservations(self, request, context):
+        """CommitReservation for many orders at once; each has its own result.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchReleaseReservations(self, request, context):
+        """ReleaseReservation for many orders at once; each has its own result.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,6 +207,21 @@ def add_InventoryServiceServicer_to_server(servicer, server):
                     servicer.ReleaseReservation,
                     request_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.ReleaseReservationRequest.FromString,
                     response_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.Reservation.SerializeToString,
+            ),
+            'BatchReserveStock': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchReserveStock,
+                    request_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.BatchReserveStockRequest.FromString,
+                    response_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.BatchReserveStockResponse.SerializeToString,
+            ),
+            'BatchCommitReservations': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCommitReservations,
+                    request_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.BatchCommitReservationsRequest.FromString,
+                    response_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.BatchCommitReservationsResponse.SerializeToString,
+            ),
+            'BatchReleaseReservations': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchReleaseReservations,
+                    request_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.BatchReleaseReservationsRequest.FromString,
+                    response_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.BatchReleaseReservationsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -358,6 +414,87 @@ class InventoryService:
             '/commerce.product.v1.InventoryService/ReleaseReservation',
             commerce_dot_product_dot_v1_dot_inventory__pb2.ReleaseReservationRequest.SerializeToString,
             commerce_dot_product_dot_v1_dot_inventory__pb2.Reservation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchReserveStock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/commerce.product.v1.InventoryService/BatchReserveStock',
+            commerce_dot_product_dot_v1_dot_inventory__pb2.BatchReserveStockRequest.SerializeToString,
+            commerce_dot_product_dot_v1_dot_inventory__pb2.BatchReserveStockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchCommitReservations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/commerce.product.v1.InventoryService/BatchCommitReservations',
+            commerce_dot_product_dot_v1_dot_inventory__pb2.BatchCommitReservationsRequest.SerializeToString,
+            commerce_dot_product_dot_v1_dot_inventory__pb2.BatchCommitReservationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchReleaseReservations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/commerce.product.v1.InventoryService/BatchReleaseReservations',
+            commerce_dot_product_dot_v1_dot_inventory__pb2.BatchReleaseReservationsRequest.SerializeToString,
+            commerce_dot_product_dot_v1_dot_inventory__pb2.BatchReleaseReservationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

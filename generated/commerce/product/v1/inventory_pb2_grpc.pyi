@@ -45,7 +45,8 @@ class InventoryServiceStub:
     """
     ReserveStock: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ReserveStockRequest, _inventory_pb2.Reservation]
     """Holds stock for an order, all lines or none, and answers the prices that
-    hold. Keyed by the order: a repetition returns the same reservation.
+    hold. Keyed by the order: a repetition returns the same reservation, held
+    for as long again. A refusal writes nothing.
     """
     CommitReservation: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.CommitReservationRequest, _inventory_pb2.Reservation]
     """Turns an order's hold into a sale. If the hold has expired, the stock is
@@ -55,6 +56,17 @@ class InventoryServiceStub:
     """Gives an order's stock back, held or committed. An order without a
     reservation can never have one afterwards.
     """
+    BatchReserveStock: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.BatchReserveStockRequest, _inventory_pb2.BatchReserveStockResponse]
+    """ReserveStock for many orders at once. Each is decided for itself, in the
+    order of the request, and has its own result: the call fails only where
+    none was decided. The answer waits two seconds at most: what then still
+    waits for a row that somebody has is ABORTED with the reason NOT_YET, and
+    may be asked again at once.
+    """
+    BatchCommitReservations: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.BatchCommitReservationsRequest, _inventory_pb2.BatchCommitReservationsResponse]
+    """CommitReservation for many orders at once; each has its own result."""
+    BatchReleaseReservations: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.BatchReleaseReservationsRequest, _inventory_pb2.BatchReleaseReservationsResponse]
+    """ReleaseReservation for many orders at once; each has its own result."""
 
 @_typing.type_check_only
 class InventoryServiceAsyncStub(InventoryServiceStub):
@@ -73,7 +85,8 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     """
     ReserveStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ReserveStockRequest, _inventory_pb2.Reservation]  # type: ignore[assignment]
     """Holds stock for an order, all lines or none, and answers the prices that
-    hold. Keyed by the order: a repetition returns the same reservation.
+    hold. Keyed by the order: a repetition returns the same reservation, held
+    for as long again. A refusal writes nothing.
     """
     CommitReservation: _aio.UnaryUnaryMultiCallable[_inventory_pb2.CommitReservationRequest, _inventory_pb2.Reservation]  # type: ignore[assignment]
     """Turns an order's hold into a sale. If the hold has expired, the stock is
@@ -83,6 +96,17 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     """Gives an order's stock back, held or committed. An order without a
     reservation can never have one afterwards.
     """
+    BatchReserveStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.BatchReserveStockRequest, _inventory_pb2.BatchReserveStockResponse]  # type: ignore[assignment]
+    """ReserveStock for many orders at once. Each is decided for itself, in the
+    order of the request, and has its own result: the call fails only where
+    none was decided. The answer waits two seconds at most: what then still
+    waits for a row that somebody has is ABORTED with the reason NOT_YET, and
+    may be asked again at once.
+    """
+    BatchCommitReservations: _aio.UnaryUnaryMultiCallable[_inventory_pb2.BatchCommitReservationsRequest, _inventory_pb2.BatchCommitReservationsResponse]  # type: ignore[assignment]
+    """CommitReservation for many orders at once; each has its own result."""
+    BatchReleaseReservations: _aio.UnaryUnaryMultiCallable[_inventory_pb2.BatchReleaseReservationsRequest, _inventory_pb2.BatchReleaseReservationsResponse]  # type: ignore[assignment]
+    """ReleaseReservation for many orders at once; each has its own result."""
 
 class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Stock, as movements; holds that cannot oversell."""
@@ -128,7 +152,8 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_pb2.Reservation, _abc.Awaitable[_inventory_pb2.Reservation]]:
         """Holds stock for an order, all lines or none, and answers the prices that
-        hold. Keyed by the order: a repetition returns the same reservation.
+        hold. Keyed by the order: a repetition returns the same reservation, held
+        for as long again. A refusal writes nothing.
         """
 
     @_abc_1.abstractmethod
@@ -150,5 +175,34 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Gives an order's stock back, held or committed. An order without a
         reservation can never have one afterwards.
         """
+
+    @_abc_1.abstractmethod
+    def BatchReserveStock(
+        self,
+        request: _inventory_pb2.BatchReserveStockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inventory_pb2.BatchReserveStockResponse, _abc.Awaitable[_inventory_pb2.BatchReserveStockResponse]]:
+        """ReserveStock for many orders at once. Each is decided for itself, in the
+        order of the request, and has its own result: the call fails only where
+        none was decided. The answer waits two seconds at most: what then still
+        waits for a row that somebody has is ABORTED with the reason NOT_YET, and
+        may be asked again at once.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchCommitReservations(
+        self,
+        request: _inventory_pb2.BatchCommitReservationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inventory_pb2.BatchCommitReservationsResponse, _abc.Awaitable[_inventory_pb2.BatchCommitReservationsResponse]]:
+        """CommitReservation for many orders at once; each has its own result."""
+
+    @_abc_1.abstractmethod
+    def BatchReleaseReservations(
+        self,
+        request: _inventory_pb2.BatchReleaseReservationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inventory_pb2.BatchReleaseReservationsResponse, _abc.Awaitable[_inventory_pb2.BatchReleaseReservationsResponse]]:
+        """ReleaseReservation for many orders at once; each has its own result."""
 
 def add_InventoryServiceServicer_to_server(servicer: InventoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -92,21 +92,26 @@ class ProductServiceServicer:
 
     def BatchGetProducts(self, request, context):
         """Reads up to 100 products at once, in the order asked. One that does not
-        exist fails the call with NOT_FOUND (AIP-231).
+        exist fails the call with NOT_FOUND (AIP-231); products of more than 256 KiB
+        in all fail it with RESOURCE_EXHAUSTED: ask for fewer at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListProducts(self, request, context):
-        """Lists products by product_id.
+        """Lists products by product_id. A page of 100 costs about as much as fifteen
+        reads, so fewer of them are let through.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SearchProducts(self, request, context):
-        """Finds active products by their text, best match first.
+        """Finds active products by their text, best match first. Only the first 16
+        distinct words count, and at most 1,000 products are ranked: a query with
+        more hits needs rarer words. RESOURCE_EXHAUSTED where too many searches run
+        at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,7 +140,8 @@ class ProductServiceServicer:
 
     def ImportProducts(self, request_iterator, context):
         """Creates or updates products by sku, and their categories by path. Each row
-        succeeds or fails by itself; running the same rows again changes nothing.
+        succeeds or fails by itself; running the same rows again changes nothing,
+        which is what to do when the stream breaks.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,12 +40,19 @@ class ProductServiceStub:
     """
     BatchGetProducts: _grpc.UnaryUnaryMultiCallable[_product_pb2.BatchGetProductsRequest, _product_pb2.BatchGetProductsResponse]
     """Reads up to 100 products at once, in the order asked. One that does not
-    exist fails the call with NOT_FOUND (AIP-231).
+    exist fails the call with NOT_FOUND (AIP-231); products of more than 256 KiB
+    in all fail it with RESOURCE_EXHAUSTED: ask for fewer at once.
     """
     ListProducts: _grpc.UnaryUnaryMultiCallable[_product_pb2.ListProductsRequest, _product_pb2.ListProductsResponse]
-    """Lists products by product_id."""
+    """Lists products by product_id. A page of 100 costs about as much as fifteen
+    reads, so fewer of them are let through.
+    """
     SearchProducts: _grpc.UnaryUnaryMultiCallable[_product_pb2.SearchProductsRequest, _product_pb2.SearchProductsResponse]
-    """Finds active products by their text, best match first."""
+    """Finds active products by their text, best match first. Only the first 16
+    distinct words count, and at most 1,000 products are ranked: a query with
+    more hits needs rarer words. RESOURCE_EXHAUSTED where too many searches run
+    at once.
+    """
     CreateProduct: _grpc.UnaryUnaryMultiCallable[_product_pb2.CreateProductRequest, _product_pb2.Product]
     """Adds a product."""
     UpdateProduct: _grpc.UnaryUnaryMultiCallable[_product_pb2.UpdateProductRequest, _product_pb2.Product]
@@ -54,7 +61,8 @@ class ProductServiceStub:
     """Takes a product out of the catalogue. Orders that hold it keep it."""
     ImportProducts: _grpc.StreamUnaryMultiCallable[_product_pb2.ImportProductsRequest, _product_pb2.ImportProductsResponse]
     """Creates or updates products by sku, and their categories by path. Each row
-    succeeds or fails by itself; running the same rows again changes nothing.
+    succeeds or fails by itself; running the same rows again changes nothing,
+    which is what to do when the stream breaks.
     """
 
 @_typing.type_check_only
@@ -68,12 +76,19 @@ class ProductServiceAsyncStub(ProductServiceStub):
     """
     BatchGetProducts: _aio.UnaryUnaryMultiCallable[_product_pb2.BatchGetProductsRequest, _product_pb2.BatchGetProductsResponse]  # type: ignore[assignment]
     """Reads up to 100 products at once, in the order asked. One that does not
-    exist fails the call with NOT_FOUND (AIP-231).
+    exist fails the call with NOT_FOUND (AIP-231); products of more than 256 KiB
+    in all fail it with RESOURCE_EXHAUSTED: ask for fewer at once.
     """
     ListProducts: _aio.UnaryUnaryMultiCallable[_product_pb2.ListProductsRequest, _product_pb2.ListProductsResponse]  # type: ignore[assignment]
-    """Lists products by product_id."""
+    """Lists products by product_id. A page of 100 costs about as much as fifteen
+    reads, so fewer of them are let through.
+    """
     SearchProducts: _aio.UnaryUnaryMultiCallable[_product_pb2.SearchProductsRequest, _product_pb2.SearchProductsResponse]  # type: ignore[assignment]
-    """Finds active products by their text, best match first."""
+    """Finds active products by their text, best match first. Only the first 16
+    distinct words count, and at most 1,000 products are ranked: a query with
+    more hits needs rarer words. RESOURCE_EXHAUSTED where too many searches run
+    at once.
+    """
     CreateProduct: _aio.UnaryUnaryMultiCallable[_product_pb2.CreateProductRequest, _product_pb2.Product]  # type: ignore[assignment]
     """Adds a product."""
     UpdateProduct: _aio.UnaryUnaryMultiCallable[_product_pb2.UpdateProductRequest, _product_pb2.Product]  # type: ignore[assignment]
@@ -82,7 +97,8 @@ class ProductServiceAsyncStub(ProductServiceStub):
     """Takes a product out of the catalogue. Orders that hold it keep it."""
     ImportProducts: _aio.StreamUnaryMultiCallable[_product_pb2.ImportProductsRequest, _product_pb2.ImportProductsResponse]  # type: ignore[assignment]
     """Creates or updates products by sku, and their categories by path. Each row
-    succeeds or fails by itself; running the same rows again changes nothing.
+    succeeds or fails by itself; running the same rows again changes nothing,
+    which is what to do when the stream breaks.
     """
 
 class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -105,7 +121,8 @@ class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_product_pb2.BatchGetProductsResponse, _abc.Awaitable[_product_pb2.BatchGetProductsResponse]]:
         """Reads up to 100 products at once, in the order asked. One that does not
-        exist fails the call with NOT_FOUND (AIP-231).
+        exist fails the call with NOT_FOUND (AIP-231); products of more than 256 KiB
+        in all fail it with RESOURCE_EXHAUSTED: ask for fewer at once.
         """
 
     @_abc_1.abstractmethod
@@ -114,7 +131,9 @@ class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _product_pb2.ListProductsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_product_pb2.ListProductsResponse, _abc.Awaitable[_product_pb2.ListProductsResponse]]:
-        """Lists products by product_id."""
+        """Lists products by product_id. A page of 100 costs about as much as fifteen
+        reads, so fewer of them are let through.
+        """
 
     @_abc_1.abstractmethod
     def SearchProducts(
@@ -122,7 +141,11 @@ class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _product_pb2.SearchProductsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_product_pb2.SearchProductsResponse, _abc.Awaitable[_product_pb2.SearchProductsResponse]]:
-        """Finds active products by their text, best match first."""
+        """Finds active products by their text, best match first. Only the first 16
+        distinct words count, and at most 1,000 products are ranked: a query with
+        more hits needs rarer words. RESOURCE_EXHAUSTED where too many searches run
+        at once.
+        """
 
     @_abc_1.abstractmethod
     def CreateProduct(
@@ -155,7 +178,8 @@ class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_product_pb2.ImportProductsResponse, _abc.Awaitable[_product_pb2.ImportProductsResponse]]:
         """Creates or updates products by sku, and their categories by path. Each row
-        succeeds or fails by itself; running the same rows again changes nothing.
+        succeeds or fails by itself; running the same rows again changes nothing,
+        which is what to do when the stream breaks.
         """
 
 def add_ProductServiceServicer_to_server(servicer: ProductServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

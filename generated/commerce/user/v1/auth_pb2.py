@@ -31,7 +31,7 @@ from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63ommerce/user/v1/auth.proto\x12\x10\x63ommerce.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1f\x63ommerce/policy/v1/policy.proto\x1a\x1b\x63ommerce/user/v1/role.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe1\x01\n\x07Session\x12\x18\n\nsession_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x37\n\rlast_use_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"r\n\tTokenPair\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x12\n\ntoken_type\x18\x02 \x01(\t\x12\x1a\n\x12\x65xpires_in_seconds\x18\x03 \x01(\x05\x12\x1a\n\rrefresh_token\x18\x04 \x01(\tB\x03\x80\x01\x01\"s\n\x14\x43reateSessionRequest\x12\x35\n\x05\x65mail\x18\x01 \x01(\tB&\x80\x01\x01\xe2\x41\x01\x02\xbaH\x1cr\x1a\x10\x01\x18\xfe\x01\x32\x13^[^\\x00-\\x1F\\x7F]*$\x12$\n\x08password\x18\x02 \x01(\tB\x12\x80\x01\x01\xe2\x41\x02\x02\x04\xbaH\x07r\x05\x10\x01\x18\x80\x01\"p\n\x15\x43reateSessionResponse\x12*\n\x07session\x18\x01 \x01(\x0b\x32\x19.commerce.user.v1.Session\x12+\n\x06tokens\x18\x02 \x01(\x0b\x32\x1b.commerce.user.v1.TokenPair\"A\n\x15RefreshSessionRequest\x12(\n\rrefresh_token\x18\x01 \x01(\tB\x11\x80\x01\x01\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\x80\x02\"q\n\x16RefreshSessionResponse\x12*\n\x07session\x18\x01 \x01(\x0b\x32\x19.commerce.user.v1.Session\x12+\n\x06tokens\x18\x02 \x01(\x0b\x32\x1b.commerce.user.v1.TokenPair\"\xfc\x01\n\x13ListSessionsRequest\x12\xa8\x01\n\x07user_id\x18\x01 \x01(\tB\x96\x01\xbaH\x92\x01\xba\x01\x8e\x01\n\x07user_id\x12\x1euser_id must be a UUID or \"me\"\x1a\x63this.matches(\'^(|me|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})$\')\x12\x1c\n\tpage_size\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\\\n\x14ListSessionsResponse\x12+\n\x08sessions\x18\x01 \x03(\x0b\x32\x19.commerce.user.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"8\n\x14\x44\x65leteSessionRequest\x12 \n\nsession_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"\x10\n\x0eGetJwksRequest\"+\n\x04Jwks\x12#\n\x04keys\x18\x01 \x03(\x0b\x32\x15.commerce.user.v1.Jwk\"Q\n\x03Jwk\x12\x0b\n\x03kty\x18\x01 \x01(\t\x12\x0b\n\x03\x63rv\x18\x02 \x01(\t\x12\t\n\x01x\x18\x03 \x01(\t\x12\x0b\n\x03kid\x18\x04 \x01(\t\x12\x0b\n\x03\x61lg\x18\x05 \x01(\t\x12\x0b\n\x03use\x18\x06 \x01(\t\"Q\n\x19IssueOperatorTokenRequest\x12\x34\n\x04role\x18\x01 \x01(\x0e\x32\x16.commerce.user.v1.RoleB\x0e\xe2\x41\x01\x02\xbaH\x07\x82\x01\x04\x10\x01 \x00\"d\n\x1aIssueOperatorTokenResponse\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x1a\n\x12\x65xpires_in_seconds\x18\x02 \x01(\x05\x12\x0f\n\x07user_id\x18\x03 \x01(\t2\xb0\x07\n\x0b\x41uthService\x12\x90\x01\n\rCreateSession\x12&.commerce.user.v1.CreateSessionRequest\x1a\'.commerce.user.v1.CreateSessionResponse\".\xaa\xd4\x18\x13\n\x00\"\x02\x08\x05*\x06\x08\x14\x12\x02\x08<8\x80 @\x01\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/sessions:\x01*\x12\x9b\x01\n\x0eRefreshSession\x12\'.commerce.user.v1.RefreshSessionRequest\x1a(.commerce.user.v1.RefreshSessionResponse\"6\xaa\xd4\x18\x13\n\x00\"\x02\x08\x05*\x06\x08<\x12\x02\x08<8\x80 @\x01\x82\xd3\xe4\x93\x02\x19\"\x14/v1/sessions:refresh:\x01*\x12\xab\x01\n\x0cListSessions\x12%.commerce.user.v1.ListSessionsRequest\x1a&.commerce.user.v1.ListSessionsResponse\"L\x90\x02\x01\xaa\xd4\x18\x31\x12\x1c\n\nusers.read\x12\x0eusers.read_any\"\x02\x08\x02*\x06\x08\x14\x12\x02\x08\x01\x38\x80 @\x01H\x03\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/sessions\x12\xac\x01\n\rDeleteSession\x12&.commerce.user.v1.DeleteSessionRequest\x1a\x16.google.protobuf.Empty\"[\x90\x02\x02\xaa\xd4\x18\x33\x12\x1e\n\x0busers.write\x12\x0fusers.write_any\"\x02\x08\x02*\x06\x08\x14\x12\x02\x08\x01\x38\x80\x08@\x01H\x03\x82\xd3\xe4\x93\x02\x1b*\x19/v1/sessions/{session_id}\x12\x85\x01\n\x07GetJwks\x12 .commerce.user.v1.GetJwksRequest\x1a\x16.commerce.user.v1.Jwks\"@\x90\x02\x01\xaa\xd4\x18\x1b\n\x00\"\x02\x08\x02*\x06\x08\x32\x12\x02\x08\x01\x32\x04\n\x02\x08<8\x80\x08@\x01H\x03\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json\x12\x8a\x01\n\x12IssueOperatorToken\x12+.commerce.user.v1.IssueOperatorTokenRequest\x1a,.commerce.user.v1.IssueOperatorTokenResponse\"\x19\xaa\xd4\x18\x15\x1a\n\n\x08operator\"\x02\x08\x05\x38\x80\x08@\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63ommerce/user/v1/auth.proto\x12\x10\x63ommerce.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1f\x63ommerce/policy/v1/policy.proto\x1a\x1b\x63ommerce/user/v1/role.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe1\x01\n\x07Session\x12\x18\n\nsession_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x37\n\rlast_use_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"r\n\tTokenPair\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x12\n\ntoken_type\x18\x02 \x01(\t\x12\x1a\n\x12\x65xpires_in_seconds\x18\x03 \x01(\x05\x12\x1a\n\rrefresh_token\x18\x04 \x01(\tB\x03\x80\x01\x01\"^\n\x14\x43reateSessionRequest\x12 \n\x05\x65mail\x18\x01 \x01(\tB\x11\x80\x01\x01\xe2\x41\x01\x02\xbaH\x07r\x05\x18\xfe\x01`\x01\x12$\n\x08password\x18\x02 \x01(\tB\x12\x80\x01\x01\xe2\x41\x02\x02\x04\xbaH\x07r\x05\x10\x01\x18\x80\x01\"|\n\x15\x43reateSessionResponse\x12\x30\n\x07session\x18\x01 \x01(\x0b\x32\x19.commerce.user.v1.SessionB\x04\xe2\x41\x01\x03\x12\x31\n\x06tokens\x18\x02 \x01(\x0b\x32\x1b.commerce.user.v1.TokenPairB\x04\xe2\x41\x01\x03\"A\n\x15RefreshSessionRequest\x12(\n\rrefresh_token\x18\x01 \x01(\tB\x11\x80\x01\x01\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\x80\x02\"}\n\x16RefreshSessionResponse\x12\x30\n\x07session\x18\x01 \x01(\x0b\x32\x19.commerce.user.v1.SessionB\x04\xe2\x41\x01\x03\x12\x31\n\x06tokens\x18\x02 \x01(\x0b\x32\x1b.commerce.user.v1.TokenPairB\x04\xe2\x41\x01\x03\"\xbe\x01\n\x13ListSessionsRequest\x12k\n\x07user_id\x18\x01 \x01(\tBZ\xbaHWrU2S^(|me|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})$\x12\x1c\n\tpage_size\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\\\n\x14ListSessionsResponse\x12+\n\x08sessions\x18\x01 \x03(\x0b\x32\x19.commerce.user.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"8\n\x14\x44\x65leteSessionRequest\x12 \n\nsession_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"\x10\n\x0eGetJwksRequest\"+\n\x04Jwks\x12#\n\x04keys\x18\x01 \x03(\x0b\x32\x15.commerce.user.v1.Jwk\"Q\n\x03Jwk\x12\x0b\n\x03kty\x18\x01 \x01(\t\x12\x0b\n\x03\x63rv\x18\x02 \x01(\t\x12\t\n\x01x\x18\x03 \x01(\t\x12\x0b\n\x03kid\x18\x04 \x01(\t\x12\x0b\n\x03\x61lg\x18\x05 \x01(\t\x12\x0b\n\x03use\x18\x06 \x01(\t\"Q\n\x19IssueOperatorTokenRequest\x12\x34\n\x04role\x18\x01 \x01(\x0e\x32\x16.commerce.user.v1.RoleB\x0e\xe2\x41\x01\x02\xbaH\x07\x82\x01\x04\x10\x01 \x00\"d\n\x1aIssueOperatorTokenResponse\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x1a\n\x12\x65xpires_in_seconds\x18\x02 \x01(\x05\x12\x0f\n\x07user_id\x18\x03 \x01(\t2\xbe\x07\n\x0b\x41uthService\x12\x94\x01\n\rCreateSession\x12&.commerce.user.v1.CreateSessionRequest\x1a\'.commerce.user.v1.CreateSessionResponse\"2\xaa\xd4\x18\x17\n\x00\"\x02\x08\x05*\x06\x08\x14\x12\x02\x08<8\x80 @\x01\x62\x02ij\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/sessions:\x01*\x12\x9f\x01\n\x0eRefreshSession\x12\'.commerce.user.v1.RefreshSessionRequest\x1a(.commerce.user.v1.RefreshSessionResponse\":\xaa\xd4\x18\x17\n\x00\"\x02\x08\x05*\x06\x08<\x12\x02\x08<8\x80 @\x01\x62\x02lm\x82\xd3\xe4\x93\x02\x19\"\x14/v1/sessions:refresh:\x01*\x12\xae\x01\n\x0cListSessions\x12%.commerce.user.v1.ListSessionsRequest\x1a&.commerce.user.v1.ListSessionsResponse\"O\x90\x02\x01\xaa\xd4\x18\x34\x12\x1c\n\nusers.read\x12\x0eusers.read_any\"\x02\x08\x02*\x06\x08\x14\x12\x02\x08\x01\x38\x80 @\x01H\x03\x62\x01\x65\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/sessions\x12\xaf\x01\n\rDeleteSession\x12&.commerce.user.v1.DeleteSessionRequest\x1a\x16.google.protobuf.Empty\"^\x90\x02\x02\xaa\xd4\x18\x36\x12\x1e\n\x0busers.write\x12\x0fusers.write_any\"\x02\x08\x02*\x06\x08\x14\x12\x02\x08\x01\x38\x80\x08@\x01H\x03\x62\x01k\x82\xd3\xe4\x93\x02\x1b*\x19/v1/sessions/{session_id}\x12\x85\x01\n\x07GetJwks\x12 .commerce.user.v1.GetJwksRequest\x1a\x16.commerce.user.v1.Jwks\"@\x90\x02\x01\xaa\xd4\x18\x1b\n\x00\"\x02\x08\x02*\x06\x08\x32\x12\x02\x08\x01\x32\x04\n\x02\x08<8\x80\x08@\x01H\x03\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json\x12\x8a\x01\n\x12IssueOperatorToken\x12+.commerce.user.v1.IssueOperatorTokenRequest\x1a,.commerce.user.v1.IssueOperatorTokenResponse\"\x19\xaa\xd4\x18\x15\x1a\n\n\x08operator\"\x02\x08\x05\x38\x80\x08@\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,13 +53,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOKENPAIR'].fields_by_name['refresh_token']._loaded_options = None
   _globals['_TOKENPAIR'].fields_by_name['refresh_token']._serialized_options = b'\200\001\001'
   _globals['_CREATESESSIONREQUEST'].fields_by_name['email']._loaded_options = None
-  _globals['_CREATESESSIONREQUEST'].fields_by_name['email']._serialized_options = b'\200\001\001\342A\001\002\272H\034r\032\020\001\030\376\0012\023^[^\\x00-\\x1F\\x7F]*$'
+  _globals['_CREATESESSIONREQUEST'].fields_by_name['email']._serialized_options = b'\200\001\001\342A\001\002\272H\007r\005\030\376\001`\001'
   _globals['_CREATESESSIONREQUEST'].fields_by_name['password']._loaded_options = None
   _globals['_CREATESESSIONREQUEST'].fields_by_name['password']._serialized_options = b'\200\001\001\342A\002\002\004\272H\007r\005\020\001\030\200\001'
+  _globals['_CREATESESSIONRESPONSE'].fields_by_name['session']._loaded_options = None
+  _globals['_CREATESESSIONRESPONSE'].fields_by_name['session']._serialized_options = b'\342A\001\003'
+  _globals['_CREATESESSIONRESPONSE'].fields_by_name['tokens']._loaded_options = None
+  _globals['_CREATESESSIONRESPONSE'].fields_by_name['tokens']._serialized_options = b'\342A\001\003'
   _globals['_REFRESHSESSIONREQUEST'].fields_by_name['refresh_token']._loaded_options = None
   _globals['_REFRESHSESSIONREQUEST'].fields_by_name['refresh_token']._serialized_options = b'\200\001\001\342A\001\002\272H\007r\005\020\001\030\200\002'
+  _globals['_REFRESHSESSIONRESPONSE'].fields_by_name['session']._loaded_options = None
+  _globals['_REFRESHSESSIONRESPONSE'].fields_by_name['session']._serialized_options = b'\342A\001\003'
+  _globals['_REFRESHSESSIONRESPONSE'].fields_by_name['tokens']._loaded_options = None
+  _globals['_REFRESHSESSIONRESPONSE'].fields_by_name['tokens']._serialized_options = b'\342A\001\003'
   _globals['_LISTSESSIONSREQUEST'].fields_by_name['user_id']._loaded_options = None
-  _globals['_LISTSESSIONSREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H\222\001\272\001\216\001\n\007user_id\022\036user_id must be a UUID or \"me\"\032cthis.matches(\'^(|me|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})$\')'
+  _globals['_LISTSESSIONSREQUEST'].fields_by_name['user_id']._serialized_options = b'\272HWrU2S^(|me|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})$'
   _globals['_LISTSESSIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTSESSIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\006\032\004\030d(\000'
   _globals['_LISTSESSIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
@@ -71,13 +79,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ISSUEOPERATORTOKENRESPONSE'].fields_by_name['access_token']._loaded_options = None
   _globals['_ISSUEOPERATORTOKENRESPONSE'].fields_by_name['access_token']._serialized_options = b'\200\001\001'
   _globals['_AUTHSERVICE'].methods_by_name['CreateSession']._loaded_options = None
-  _globals['_AUTHSERVICE'].methods_by_name['CreateSession']._serialized_options = b'\252\324\030\023\n\000\"\002\010\005*\006\010\024\022\002\010<8\200 @\001\202\323\344\223\002\021\"\014/v1/sessions:\001*'
+  _globals['_AUTHSERVICE'].methods_by_name['CreateSession']._serialized_options = b'\252\324\030\027\n\000\"\002\010\005*\006\010\024\022\002\010<8\200 @\001b\002ij\202\323\344\223\002\021\"\014/v1/sessions:\001*'
   _globals['_AUTHSERVICE'].methods_by_name['RefreshSession']._loaded_options = None
-  _globals['_AUTHSERVICE'].methods_by_name['RefreshSession']._serialized_options = b'\252\324\030\023\n\000\"\002\010\005*\006\010<\022\002\010<8\200 @\001\202\323\344\223\002\031\"\024/v1/sessions:refresh:\001*'
+  _globals['_AUTHSERVICE'].methods_by_name['RefreshSession']._serialized_options = b'\252\324\030\027\n\000\"\002\010\005*\006\010<\022\002\010<8\200 @\001b\002lm\202\323\344\223\002\031\"\024/v1/sessions:refresh:\001*'
   _globals['_AUTHSERVICE'].methods_by_name['ListSessions']._loaded_options = None
-  _globals['_AUTHSERVICE'].methods_by_name['ListSessions']._serialized_options = b'\220\002\001\252\324\0301\022\034\n\nusers.read\022\016users.read_any\"\002\010\002*\006\010\024\022\002\010\0018\200 @\001H\003\202\323\344\223\002\016\022\014/v1/sessions'
+  _globals['_AUTHSERVICE'].methods_by_name['ListSessions']._serialized_options = b'\220\002\001\252\324\0304\022\034\n\nusers.read\022\016users.read_any\"\002\010\002*\006\010\024\022\002\010\0018\200 @\001H\003b\001e\202\323\344\223\002\016\022\014/v1/sessions'
   _globals['_AUTHSERVICE'].methods_by_name['DeleteSession']._loaded_options = None
-  _globals['_AUTHSERVICE'].methods_by_name['DeleteSession']._serialized_options = b'\220\002\002\252\324\0303\022\036\n\013users.write\022\017users.write_any\"\002\010\002*\006\010\024\022\002\010\0018\200\010@\001H\003\202\323\344\223\002\033*\031/v1/sessions/{session_id}'
+  _globals['_AUTHSERVICE'].methods_by_name['DeleteSession']._serialized_options = b'\220\002\002\252\324\0306\022\036\n\013users.write\022\017users.write_any\"\002\010\002*\006\010\024\022\002\010\0018\200\010@\001H\003b\001k\202\323\344\223\002\033*\031/v1/sessions/{session_id}'
   _globals['_AUTHSERVICE'].methods_by_name['GetJwks']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['GetJwks']._serialized_options = b'\220\002\001\252\324\030\033\n\000\"\002\010\002*\006\0102\022\002\010\0012\004\n\002\010<8\200\010@\001H\003\202\323\344\223\002\030\022\026/.well-known/jwks.json'
   _globals['_AUTHSERVICE'].methods_by_name['IssueOperatorToken']._loaded_options = None
@@ -87,29 +95,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOKENPAIR']._serialized_start=493
   _globals['_TOKENPAIR']._serialized_end=607
   _globals['_CREATESESSIONREQUEST']._serialized_start=609
-  _globals['_CREATESESSIONREQUEST']._serialized_end=724
-  _globals['_CREATESESSIONRESPONSE']._serialized_start=726
-  _globals['_CREATESESSIONRESPONSE']._serialized_end=838
-  _globals['_REFRESHSESSIONREQUEST']._serialized_start=840
-  _globals['_REFRESHSESSIONREQUEST']._serialized_end=905
-  _globals['_REFRESHSESSIONRESPONSE']._serialized_start=907
-  _globals['_REFRESHSESSIONRESPONSE']._serialized_end=1020
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=1023
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=1275
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1277
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1369
-  _globals['_DELETESESSIONREQUEST']._serialized_start=1371
-  _globals['_DELETESESSIONREQUEST']._serialized_end=1427
-  _globals['_GETJWKSREQUEST']._serialized_start=1429
-  _globals['_GETJWKSREQUEST']._serialized_end=1445
-  _globals['_JWKS']._serialized_start=1447
-  _globals['_JWKS']._serialized_end=1490
-  _globals['_JWK']._serialized_start=1492
-  _globals['_JWK']._serialized_end=1573
-  _globals['_ISSUEOPERATORTOKENREQUEST']._serialized_start=1575
-  _globals['_ISSUEOPERATORTOKENREQUEST']._serialized_end=1656
-  _globals['_ISSUEOPERATORTOKENRESPONSE']._serialized_start=1658
-  _globals['_ISSUEOPERATORTOKENRESPONSE']._serialized_end=1758
-  _globals['_AUTHSERVICE']._serialized_start=1761
-  _globals['_AUTHSERVICE']._serialized_end=2705
+  _globals['_CREATESESSIONREQUEST']._serialized_end=703
+  _globals['_CREATESESSIONRESPONSE']._serialized_start=705
+  _globals['_CREATESESSIONRESPONSE']._serialized_end=829
+  _globals['_REFRESHSESSIONREQUEST']._serialized_start=831
+  _globals['_REFRESHSESSIONREQUEST']._serialized_end=896
+  _globals['_REFRESHSESSIONRESPONSE']._serialized_start=898
+  _globals['_REFRESHSESSIONRESPONSE']._serialized_end=1023
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=1026
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=1216
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1218
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1310
+  _globals['_DELETESESSIONREQUEST']._serialized_start=1312
+  _globals['_DELETESESSIONREQUEST']._serialized_end=1368
+  _globals['_GETJWKSREQUEST']._serialized_start=1370
+  _globals['_GETJWKSREQUEST']._serialized_end=1386
+  _globals['_JWKS']._serialized_start=1388
+  _globals['_JWKS']._serialized_end=1431
+  _globals['_JWK']._serialized_start=1433
+  _globals['_JWK']._serialized_end=1514
+  _globals['_ISSUEOPERATORTOKENREQUEST']._serialized_start=1516
+  _globals['_ISSUEOPERATORTOKENREQUEST']._serialized_end=1597
+  _globals['_ISSUEOPERATORTOKENRESPONSE']._serialized_start=1599
+  _globals['_ISSUEOPERATORTOKENRESPONSE']._serialized_end=1699
+  _globals['_AUTHSERVICE']._serialized_start=1702
+  _globals['_AUTHSERVICE']._serialized_end=2660
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,372 @@
+"""The `mesh` command: what a person types. Each command does its work in a module of its own."""
+# ruff: noqa: PLC0415  each command loads what it needs and no more: `mesh --help` stays quick
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from deploy.local.cli.terminal import harmless
+from deploy.local.errors import MeshError
+from deploy.local.layout import MAX_PORT_OFFSET, Options
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+certs_app = typer.Typer(
+    help="Show the local certificates, rotate them, or issue one.", invoke_without_command=True
+)
+app.add_typer(certs_app, name="certs")
+
+# Lines are as long as they are: other programs read them too.
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _methods(incomplete: str) -> list[str]:
+    from deploy.local.cli import methods
+
+    return methods.complete(incomplete)
+
+
+MethodName = Annotated[
+    str, typer.Argument(help="Such as OrderService/PlaceOrder or PlaceOrder.", autocompletion=_methods)
+]
+Data = Annotated[Path, typer.Option("--data", envvar="MESH_DATA", help="The data folder of the mesh.")]
+_DATA = Path(".mesh")
+Origins = Annotated[
+    list[str] | None,
+    typer.Option(metavar="ORIGIN", help="Whose pages may read answers, such as http://localhost:3000."),
+]
+Proxies = Annotated[int, typer.Option(min=0, max=10, help="Hops of X-Forwarded-For that are believed.")]
+PostgresUrl = Annotated[
+    str | None, typer.Option(envvar="MESH_POSTGRES_URL", help="Use this server; a role that makes roles.")
+]
+RedisUrl = Annotated[str | None, typer.Option(envvar="MESH_REDIS_URL", help="Use this Valkey or Redis.")]
+PaymentUrl = Annotated[str | None, typer.Option(envvar="MESH_PAYMENT_URL", help="Use this payment provider.")]
+# Of a command whose arguments are another program's.
+_PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+# Where an option comes from that somebody wrote, and did not leave to its default.
+_GIVEN = ("COMMANDLINE", "ENVIRONMENT")
+
+
+def _print_version(asked: bool) -> None:
+    from importlib.metadata import version
+
+    if asked:
+        typer.echo(f"mesh {version('commerce-mesh')}")
+        raise typer.Exit
+
+
+@app.callback()
+def mesh(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say which it is.")
+    ] = False,
+) -> None:
+    """Run a whole commerce mesh on this machine: PostgreSQL, Valkey, Envoy, the services."""
+
+
+@app.command()
+def up(
+    context: typer.Context,
+    data: Data = _DATA,
+    *,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when it is ready.")] = False,
+    port_offset: Annotated[int, typer.Option(min=0, max=MAX_PORT_OFFSET, help="Added to every port.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, max=16, help="Processes of each service.")] = 1,
+    replica: Annotated[bool, typer.Option("--replica", help="Run a streaming replica too.")] = False,
+    rate_limit_scale: Annotated[float, typer.Option(min=0.01, help="Multiplies every rate limit.")] = 1.0,
+    keep_answers: Annotated[
+        bool, typer.Option(help="Let the edge keep what the contract says it may.")
+    ] = True,
+    cors_origin: Origins = None,
+    trusted_proxies: Proxies = 0,
+    postgres_url: PostgresUrl = None,
+    redis_url: RedisUrl = None,
+    payment_url: PaymentUrl = None,
+    payment_api_key_file: Annotated[Path | None, typer.Option(help="The key it knows us by.")] = None,
+) -> None:
+    """Start everything. In the foreground Ctrl-C stops it; a second `up` says that it runs."""
+    from deploy.local.cli import up as commands_up
+
+    options = Options(
+        data=data.absolute(),
+        port_offset=port_offset,
+        workers=workers,
+        replica=replica,
+        rate_limit_scale=rate_limit_scale,
+        keep_answers=keep_answers,
+        cors_origin=tuple(cors_origin or ()),
+        trusted_proxies=trusted_proxies,
+        postgres_url=postgres_url,
+        redis_url=redis_url,
+        payment_url=payment_url,
+        payment_api_key_file=payment_api_key_file.absolute() if payment_api_key_file else None,
+    )
+    commands_up.up(options, console, detach=detach, asked=_given(context))
+
+
+def _given(context: typer.Context) -> set[str]:
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source and source.name in _GIVEN}
+
+
+@app.command()
+def down(data: Data = _DATA) -> None:
+    """Stop everything that `up` started, and nothing else."""
+    from deploy.local.cli import up as commands_up
+
+    commands_up.down(data.absolute(), console)
+
+
+@app.command()
+def reset(
+    data: Data = _DATA, *, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
+) -> None:
+    """Stop this mesh and delete its data: databases, keys, certificates, logs."""
+    from deploy.local.cli import up as commands_up
+
+    if not yes:
+        typer.confirm(f"Stop the mesh in {data.absolute()} and delete all of its data?", abort=True)
+    commands_up.reset(data.absolute(), console)
+
+
+@app.command()
+def status(
+    data: Data = _DATA, *, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
+) -> None:
+    """Show every part and whether it answers now; exit with 1 if one does not."""
+    from deploy.local.cli import status as commands_status
+
+    commands_status.status(data.absolute(), console, as_json=as_json)
+
+
+@app.command()
+def logs(
+    part: Annotated[str | None, typer.Argument(help="A part, or `mesh` for the supervisor.")] = None,
+    data: Data = _DATA,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last, of each.")] = 50,
+    request: Annotated[
+        str | None, typer.Option(help="The x-request-id of a call: its lines of all parts, and no others.")
+    ] = None,
+) -> None:
+    """Show what the parts print, in the order of time."""
+    from deploy.local.cli import logs as commands_logs
+
+    if request is not None:
+        commands_logs.show_call(data.absolute(), console, request)
+    else:
+        commands_logs.show(data.absolute(), console, part, lines=lines, follow=follow)
+
+
+@app.command()
+def restart(
+    part: Annotated[str | None, typer.Argument(help="A part; without one, all of our services.")] = None,
+    data: Data = _DATA,
+) -> None:
+    """Replace processes: services without losing a call, stores with a gap; the edge is reloaded."""
+    from deploy.local.cli import up as commands_up
+
+    commands_up.restart(data.absolute(), console, part)
+
+
+@certs_app.callback()
+def certs(context: typer.Context, data: Data = _DATA) -> None:
+    """Show the local certificates."""
+    from deploy.local.cli import certificates
+
+    if context.invoked_subcommand is None:
+        certificates.show(data.absolute(), console)
+
+
+@certs_app.command("issue")
+def issue(
+    name: Annotated[str, typer.Argument(help="What the contract calls it among a method's callers.")],
+    out: Annotated[Path | None, typer.Option(help="A folder for its files, not the mesh's own.")] = None,
+    data: Data = _DATA,
+) -> None:
+    """Issue a client certificate to a service of yours, to call the mesh's services with."""
+    from deploy.local.cli import certificates
+
+    certificates.issue(data.absolute(), name, out.absolute() if out else None, console)
+
+
+@certs_app.command("rotate")
+def rotate(data: Data = _DATA) -> None:
+    """Issue every certificate anew while everything runs."""
+    from deploy.local.cli import certificates
+
+    certificates.rotate(data.absolute(), console)
+
+
+@app.command()
+def token(
+    role: Annotated[str, typer.Option(help="customer, support, merchant or admin.")], data: Data = _DATA
+) -> None:
+    """Print an access token of a role, issued to this operator's certificate."""
+    from deploy.local.cli import shop as commands_shop
+
+    commands_shop.token(data.absolute(), role)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="JSON, JSON lines or CSV, also with .gz.")],
+    data: Data = _DATA,
+    *,
+    currency: Annotated[str, typer.Option(help="Of prices that say none.")] = "USD",
+    stock: Annotated[int, typer.Option(min=0, help="Units of new products whose row says nothing.")] = 0,
+    report: Annotated[Path | None, typer.Option(help="Write every failed row to this CSV file.")] = None,
+) -> None:
+    """Import products: created or updated by sku. Importing a file again changes nothing.
+
+    A row is a JSON object, or a line of CSV or TSV under a line of names; UTF-8. Its fields:
+
+    \b
+    name          needed; also title
+    price         needed: 12.50, or {"currencyCode", "units", "nanos"} as the API
+    sku           also id; else made from brand and name
+    currency      of the price; also currency_code, currencyCode
+    description   also short_description
+    brand         also manufacturer, supplier
+    category_path ["Home", "Kitchen"] or "Home > Kitchen";
+                  also categoryPath, categories, category
+    image_urls    a list, or URLs and blanks; also imageUrls, image_url, image
+    stock         units of a new product; also initialQuantity, quantity
+    attributes    an object of texts, in JSON alone
+    active        false hides it
+
+    Files of Best Buy, Icecat and JLCPCB are known by their fields.
+    """  # noqa: D301  typer wants the character: it keeps the lines of a paragraph apart
+    from deploy.local.cli import shop as commands_shop
+    from deploy.local.shop.catalogue import Defaults
+
+    defaults = Defaults(currency=currency, stock=stock)
+    commands_shop.import_file(data.absolute(), file, console, defaults=defaults, report=report)
+
+
+@app.command()
+def seed(
+    data: Data = _DATA,
+    *,
+    again: Annotated[bool, typer.Option("--again", help="Also what was changed or deleted since.")] = False,
+) -> None:
+    """Fill the shop with the demo catalogue, once: what somebody has changed since stays as it is."""
+    from deploy.local.cli import shop as commands_shop
+
+    commands_shop.seed(data.absolute(), console, again=again)
+
+
+@app.command()
+def smoke(data: Data = _DATA) -> None:
+    """Register a customer, log in, search, order over REST, read it CONFIRMED over gRPC."""
+    from deploy.local.cli import shop as commands_shop
+
+    commands_shop.smoke_test(data.absolute(), console)
+
+
+@app.command()
+def call(
+    method: MethodName,
+    message: Annotated[
+        str, typer.Argument(help="JSON; `-` reads it from stdin, `@FILE` from a file.")
+    ] = "{}",
+    data: Data = _DATA,
+    *,
+    role: Annotated[str | None, typer.Option("--as", help="Send a token of this role.")] = None,
+    direct: Annotated[bool, typer.Option("--direct", help="Not through the edge, as the operator.")] = False,
+) -> None:
+    """Call a method and print its answer as JSON, one line a message where it sends many."""
+    from deploy.local.cli import call as commands_call
+
+    commands_call.call(data.absolute(), method, message, role=role, direct=direct)
+
+
+@app.command()
+def events(
+    service: Annotated[str | None, typer.Argument(help="Whose; without one, of all.")] = None,
+    data: Data = _DATA,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as events happen.")] = False,
+    after: Annotated[int | None, typer.Option(min=0, help="Begin behind this position of a service.")] = None,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many at the most, before -f.")] = 50,
+) -> None:
+    """Show what happened, an event a line, as JSON: the last ones, or those behind a position."""
+    from deploy.local.cli import events as commands_events
+
+    commands_events.events(data.absolute(), service, follow=follow, after=after, lines=lines)
+
+
+@app.command(context_settings=_PASSED_ON)
+def psql(
+    context: typer.Context,
+    service: Annotated[str, typer.Argument(help="Whose database.")],
+    data: Data = _DATA,
+    *,
+    write: Annotated[bool, typer.Option("--write", help="Not read only.")] = False,
+) -> None:
+    """Open psql on a service's database as its app role, read only; what is unknown here is psql's."""
+    from deploy.local.cli import tools
+
+    tools.psql(data.absolute(), service, context.args, write=write)
+
+
+@app.command(context_settings=_PASSED_ON)
+def redis(context: typer.Context, data: Data = _DATA) -> None:
+    """Give Valkey a command, such as `mesh redis KEYS '*'`; without one, those on stdin, a line each."""
+    from deploy.local.cli import tools
+
+    tools.redis(data.absolute(), context.args)
+
+
+@app.command("open")
+def open_(
+    page: Annotated[str, typer.Argument(help="docs, or openapi for the document itself.")] = "docs",
+    data: Data = _DATA,
+) -> None:
+    """Print the address of a page of the edge, and open it in a browser where there is a screen."""
+    from deploy.local.cli import pages
+
+    pages.open_page(data.absolute(), page)
+
+
+@app.command()
+def env(data: Data = _DATA) -> None:
+    """Print URLs, addresses and files for other tools: eval "$(mesh env)"."""
+    from deploy.local.cli import tools
+
+    tools.env(data.absolute())
+
+
+@app.command()
+def explain(
+    method: Annotated[
+        str | None,
+        typer.Argument(help="PlaceOrder, GET /v1/orders, OUT_OF_STOCK.", autocompletion=_methods),
+    ] = None,
+    path: Annotated[str | None, typer.Argument(help="The path, where a verb stands before it.")] = None,
+) -> None:
+    """Show a method's rules at each hop, with their source, what a reason means, or all methods."""
+    from deploy.local.cli import explain as commands_explain
+
+    commands_explain.explain(f"{method} {path}" if path else method)
+
+
+def main() -> None:
+    """Run the command line; a MeshError becomes a message, not a traceback."""
+    try:
+        app()
+    except MeshError as error:
+        errors.print(harmless(error.message), style="bold red", markup=False)
+        errors.print(harmless(error.remedy), markup=False)
+        raise SystemExit(1) from None
+    except BrokenPipeError:
+        # The reader of our output is gone, as in `mesh logs | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

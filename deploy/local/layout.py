@@ -1,0 +1,133 @@
+"""Where one running mesh lives: its data folder, its ports, and what it was asked to be."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from services.roster import SERVICES
+from services.settings import TlsFiles
+
+TOKEN_ISSUER = "https://commerce.local"  # noqa: S105  a claim, not a secret
+TOKEN_AUDIENCE = "commerce"  # noqa: S105  a claim, not a secret
+
+_PORTS = {
+    "edge": 8080,
+    "edge-tls": 8443,
+    **{service.name: service.port for service in SERVICES},
+    "postgres": 15432,
+    "postgres-replica": 15433,
+    "valkey": 16379,
+    "payment": 8092,
+}
+# The highest port is 65535.
+MAX_PORT_OFFSET = 65535 - max(_PORTS.values())
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `mesh up` was asked for. The URLs may hold passwords: they are kept out of the state file."""
+
+    data: Path
+    port_offset: int = 0
+    workers: int = 1
+    replica: bool = False
+    rate_limit_scale: float = 1.0
+    keep_answers: bool = True
+    cors_origin: tuple[str, ...] = ()
+    trusted_proxies: int = 0
+    postgres_url: str | None = None
+    redis_url: str | None = None
+    payment_url: str | None = None
+    payment_api_key_file: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Turn into what `from_json` reads."""
+        return {key: _as_json(value) for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Options":
+        """Read what `to_json` wrote."""
+        key_file = values["payment_api_key_file"]
+        paths = {"data": Path(values["data"]), "payment_api_key_file": Path(key_file) if key_file else None}
+        return cls(**{**values, **paths, "cors_origin": tuple(values["cors_origin"])})
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders and ports of one mesh."""
+
+    data: Path
+    port_offset: int = 0
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Every port that a part may use."""
+        return {name: port + self.port_offset for name, port in _PORTS.items()}
+
+    def address(self, name: str) -> str:
+        """Name the host:port of a part."""
+        return f"127.0.0.1:{self.ports[name]}"
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where people reach the mesh."""
+        return {
+            "REST, gRPC and gRPC-Web": f"http://localhost:{self.ports['edge']}",
+            "the same over TLS": f"https://localhost:{self.ports['edge-tls']}",
+            "what it answers": f"http://localhost:{self.ports['edge']}/docs",
+        }
+
+    @property
+    def secrets(self) -> Path:
+        """Passwords and keys, one a file."""
+        return self.data / "secrets"
+
+    @property
+    def certificates(self) -> Path:
+        """The local authority and its leaves."""
+        return self.data / "certificates"
+
+    @property
+    def logs(self) -> Path:
+        """What the parts print, a file each."""
+        return self.data / "logs"
+
+    @property
+    def state(self) -> Path:
+        """What runs now."""
+        return self.data / "state.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the supervisor for as long as it lives."""
+        return self.data / "lock"
+
+    @property
+    def seeded(self) -> Path:
+        """Which demo catalogue the shop was filled with."""
+        return self.data / "seeded"
+
+    def tls_files(self, identity: str) -> TlsFiles:
+        """Name the files of an identity's certificate."""
+        return tls_files(self.certificates, identity)
+
+    def secret(self, name: str) -> Path:
+        """Name the file of one secret."""
+        return self.secrets / name
+
+
+def _as_json(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def tls_files(certificates: Path, identity: str) -> TlsFiles:
+    """Name the files of an identity in a folder of certificates."""
+    return tls_files_in(certificates / identity)
+
+
+def tls_files_in(folder: Path) -> TlsFiles:
+    """Name the files of a certificate in a folder of its own."""
+    return TlsFiles(folder / "tls.crt", folder / "tls.key", folder / "ca.crt")

@@ -1,0 +1,1 @@
+"""A client of the running mesh: imports, the demo shop, a first order."""

@@ -1,0 +1,1 @@
+"""The shipping service: what it costs to send things."""

@@ -1,0 +1,1 @@
+"""The contract, read and checked."""

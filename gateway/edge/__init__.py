@@ -1,0 +1,1 @@
+"""Contract → configuration of the edge (Envoy)."""

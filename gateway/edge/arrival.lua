@@ -1,0 +1,57 @@
+-- Waits for the whole body of a call before it goes to its service.
+-- Above this stand, compiled from gateway/edge/arrival.py: SECONDS, CODES, REFUSALS and DETAILS, and
+-- gateway/edge/bodies.lua.
+-- Where this fails, the call has no way to its service (gateway/edge/routes.py).
+
+local function mark_arrived(handle)
+  local noted = handle:streamInfo():dynamicMetadata()
+  noted:set("commerce", "arrived", true)
+  noted:set("commerce", "told", handle:filterContext():get("told"))
+end
+
+-- Waits, and returns the HTTP status to refuse a request with, or nothing.
+local function await(handle, largest)
+  local body, status = whole_body(handle)
+  if status then return status end
+  if body and body:length() > largest then return "413" end
+  mark_arrived(handle)
+  handle:clearRouteCache()
+end
+
+function envoy_on_request(handle)
+  local rules = handle:filterContext()
+  if rules:get("streams") then return mark_arrived(handle) end
+  local status = await(handle, rules:get("largest"))
+  if status == "429" then
+    handle:respond({[":status"] = status, ["retry-after"] = tostring(SECONDS)}, "")
+  elseif status then
+    handle:respond({[":status"] = status}, "")
+  end
+end
+
+-- Gives details to an answer of a service's gRPC library, which has none. A deadline is one such: the library's
+-- clock and ours may ring at the same moment.
+local function complete(ending, details, request)
+  if ending:get("grpc-status-details-bin") then return end
+  ending:add("grpc-status-details-bin", details .. (request and request.info or ""))
+end
+
+-- Notes how a call ended, for the access log, and for the headers of REST the etag of its answer, or when to come
+-- back. Nearer to the caller, gRPC-Web and REST write the end in ways of their own.
+function envoy_on_response(handle)
+  local ending = handle:headers()
+  if not ending:get("grpc-status") then ending = handle:trailers() end
+  local code = ending and ending:get("grpc-status")
+  if not code then return end
+  local noted = handle:streamInfo():dynamicMetadata()
+  noted:set("commerce", "grpc_status", CODES[code] or code)
+  local etag = ending:get("etag")
+  if etag then noted:set("commerce", "etag", etag) end
+  if code == "0" then return end
+  local wait = ending:get("retry-after")
+  if wait then noted:set("commerce", "retry_after", wait) end
+  local call = noted:get("commerce")
+  if DETAILS[code] then complete(ending, DETAILS[code], call.request) end
+  -- A call that has not arrived was refused by the edge, and has its line without this.
+  if call.arrived and REFUSALS[code] then noted:set("commerce", "told", "refusals") end
+end

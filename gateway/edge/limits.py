@@ -1,0 +1,172 @@
+"""The contract's rate limits as local_ratelimit filters: a bucket per method and caller, and one per address.
+
+They are settings of the routes, which all listeners share: a filter's own settings belong to one listener,
+and a caller would have a bucket on each.
+"""
+
+import math
+
+from gateway.contract.model import ADDRESS, PERSON, Contract, Method, seconds
+from gateway.edge.extension import filter_config
+from gateway.edge.refusals import METADATA
+from gateway.edge.routes import JWT_METADATA, KEPT_READS, seconds_text
+from gateway.proto_json import Json
+from services.networks import IPV6_PREFIX_BITS
+
+# Buckets of one table, each of 400 bytes; the default is 20. There is a table for each method, for each page
+# and question for health, and for all calls, and none forgets by age: an address each call, as whoever has a
+# network of IPv6 has, fills them all. Together they have 90 MB, of the edge's 512. A bucket that had to go is
+# full when it comes back, which gives nothing to somebody who has so many addresses.
+_MOST_CALLERS = 5_000
+_MOST_CALLERS_OF_ALL = 20_000
+_MOST_CALLERS_OF_A_PAGE = 1_000
+# The filter needs a bucket for what no descriptor matches; the routes leave nothing to it.
+_UNLIMITED = 4_294_967_295
+_ALWAYS = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+# All calls of an address together, refused and unknown ones too: about twice what the contract lets one
+# person read, and far below what keeps the edge busy.
+CALLS_OF_AN_ADDRESS = 1000
+CALLS_PERIOD_SECONDS = 1.0
+# Of these, reads without a token that the edge may answer from what it keeps (edge/kept.py). What goes
+# on to a service has the method's own limit too; who asks for nothing else has a fifth of the calls left.
+KEPT_READS_OF_AN_ADDRESS = 800
+# Asked for the edge's health: many times what load balancers need. A bucket of its own, so that no edge is
+# taken for dead because a proxy's many callers have used up the other one.
+_HEALTH_CALLS_OF_AN_ADDRESS = 50
+# Of each of the edge's own files: the page for people takes five of them once, with 1.9 MB in all.
+_PAGES_OF_AN_ADDRESS = 20
+
+
+def rate_limits(contract: Contract) -> Json:
+    """Return the limits of the methods, with the contract's own figures."""
+    limited = [method for method in contract.exposed if method.rules.HasField("rate_limit")]
+    return {
+        **_limits(_common_period_seconds(limited), _MOST_CALLERS),
+        "enable_x_ratelimit_headers": "DRAFT_VERSION_03",
+        "rate_limits": [{"actions": [_method(), _subject()]}, {"actions": [_method(), _address()]}],
+        "descriptors": [_descriptor(method) for method in limited],
+    }
+
+
+def address_limits() -> Json:
+    """Return the limit of an address over everything that it calls, and over what the edge may have kept."""
+    limits = _by_address(CALLS_OF_AN_ADDRESS, most=_MOST_CALLERS_OF_ALL)
+    kept = {
+        "entries": [_KEPT, {"key": _NO_TOKEN, "value": _NO_TOKEN}, {"key": _KEYS[ADDRESS]}],
+        "token_bucket": _bucket(KEPT_READS_OF_AN_ADDRESS, CALLS_PERIOD_SECONDS),
+    }
+    return {
+        **limits,
+        "rate_limits": [*limits["rate_limits"], {"actions": [_kept(), _without_token(), _address()]}],
+        "descriptors": [*limits["descriptors"], kept],
+    }
+
+
+def health_limits() -> Json:
+    """Return the limit of an address that asks whether the edge is well."""
+    return _by_address(_HEALTH_CALLS_OF_AN_ADDRESS, most=_MOST_CALLERS_OF_A_PAGE)
+
+
+def page_limits() -> Json:
+    """Return the limit of an address that reads the edge's own files (gateway/edge/pages.py)."""
+    return _by_address(_PAGES_OF_AN_ADDRESS, most=_MOST_CALLERS_OF_A_PAGE)
+
+
+def _by_address(calls: int, *, most: int) -> Json:
+    bucket = _bucket(calls, CALLS_PERIOD_SECONDS)
+    return {
+        **_limits(CALLS_PERIOD_SECONDS, most),
+        "rate_limits": [{"actions": [_address()]}],
+        "descriptors": [{"entries": [{"key": _KEYS[ADDRESS]}], "token_bucket": bucket}],
+    }
+
+
+def _limits(period_seconds: float, most: int) -> Json:
+    return filter_config(
+        "local_ratelimit.v3.LocalRateLimit",
+        stat_prefix="edge",
+        filter_enabled=_ALWAYS,
+        filter_enforced=_ALWAYS,
+        # Without it gRPC clients see UNAVAILABLE, and retry.
+        rate_limited_as_resource_exhausted=True,
+        enable_retry_after_header=True,
+        max_dynamic_descriptors=most,
+        always_consume_default_token_bucket=False,
+        token_bucket=_bucket(_UNLIMITED, period_seconds),
+    )
+
+
+def scale(config: Json, factor: float) -> Json:
+    """Return the filter's configuration with every limit multiplied, for a place of another size."""
+    scaled = [
+        {**descriptor, "token_bucket": _scaled(descriptor["token_bucket"], factor)}
+        for descriptor in config["descriptors"]
+    ]
+    return {**config, "descriptors": scaled}
+
+
+def _scaled(bucket: Json, factor: float) -> Json:
+    tokens = min(_UNLIMITED, max(1, round(bucket["max_tokens"] * factor)))
+    return {**bucket, "max_tokens": tokens, "tokens_per_fill": tokens}
+
+
+def _descriptor(method: Method) -> Json:
+    limit = method.rules.rate_limit
+    return {
+        "entries": [{"key": "method", "value": method.name}, {"key": _KEYS[method.limited_by]}],
+        "token_bucket": _bucket(limit.requests, seconds(limit.per)),
+    }
+
+
+_KEPT = {"key": "kept", "value": KEPT_READS}
+_NO_TOKEN = "no_token"  # noqa: S105 a name
+# By the descriptor that each kind of caller makes below.
+_KEYS = {ADDRESS: "masked_remote_address", PERSON: "subject"}
+
+
+def _bucket(tokens: int, period_seconds: float) -> Json:
+    return {
+        "max_tokens": tokens,
+        "tokens_per_fill": tokens,
+        "fill_interval": seconds_text(period_seconds),
+    }
+
+
+def _method() -> Json:
+    return _of_route("method")
+
+
+def _kept() -> Json:
+    return _of_route(_KEPT["key"])
+
+
+def _of_route(name: str) -> Json:
+    key = {"key": METADATA, "path": [{"key": name}]}
+    return {"metadata": {"descriptor_key": name, "source": "ROUTE_ENTRY", "metadata_key": key}}
+
+
+def _without_token() -> Json:
+    header = {"name": "authorization", "present_match": True}
+    return {
+        "header_value_match": {
+            "descriptor_key": _NO_TOKEN,
+            "descriptor_value": _NO_TOKEN,
+            "expect_match": False,
+            "headers": [header],
+        }
+    }
+
+
+def _subject() -> Json:
+    key = {"key": JWT_METADATA, "path": [{"key": "jwt"}, {"key": "sub"}]}
+    return {"metadata": {"descriptor_key": "subject", "source": "DYNAMIC", "metadata_key": key}}
+
+
+def _address() -> Json:
+    return {"masked_remote_address": {"v6_prefix_mask_len": IPV6_PREFIX_BITS}}
+
+
+def _common_period_seconds(methods: list[Method]) -> float:
+    """Every period must be a multiple of the default bucket's."""
+    periods = [round(seconds(method.rules.rate_limit.per) * 1000) for method in methods]
+    return math.gcd(*periods) / 1000 if periods else 1.0

@@ -1,0 +1,1 @@
+"""Contract → OpenAPI 3.1."""

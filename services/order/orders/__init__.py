@@ -1,0 +1,1 @@
+"""Orders: placed once, cancelled whole."""

@@ -1,0 +1,1 @@
+"""The way of orders from placing to their end."""

@@ -1,0 +1,130 @@
+"""The work queue in PostgreSQL: which orders are due, who works on them until when, whose holds end soon."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from services.order.orders.domain import Order
+from services.order.orders.events import OrderState
+from services.order.orders.store import order_of
+from services.storage.postgres import Connection
+
+
+@dataclass(frozen=True)
+class Task:
+    """An order that this process works on until its lease ends."""
+
+    order: Order
+    # None once the order is being cancelled.
+    payment_token: str | None
+    # None while it waits in the queue.
+    claim_id: UUID | None
+    # This one included.
+    attempt_count: int
+    # Earlier attempts at which the provider could be asked and had nothing to show.
+    failure_count: int
+
+
+async def claim_tasks(conn: Connection, limit: int, lease: timedelta) -> list[Task]:
+    """Take up to `limit` orders that are due; nobody else gets them before the lease ends."""
+    rows = await conn.fetch(
+        """
+        UPDATE order_tasks t
+           SET due_time = now() + $2, claim_id = gen_random_uuid(), attempt_count = t.attempt_count + 1
+          FROM orders o
+         WHERE t.order_id = ANY (ARRAY(  -- an array: IN would let the planner run the LIMIT more than once
+                   SELECT d.order_id
+                     FROM order_tasks d
+                    WHERE d.due_time <= now()
+                    ORDER BY d.due_time
+                    LIMIT $1
+                      FOR UPDATE SKIP LOCKED))
+           AND o.order_id = t.order_id
+        RETURNING t.payment_token, t.claim_id, t.attempt_count, t.failure_count,
+                  o.order_id, o.user_id, o.state, o.lines, o.currency, o.total, o.payment_state, o.payment_id,
+                  o.stock_state, o.cancel_reason, o.version, o.create_time, o.update_time
+        """,
+        limit,
+        lease,
+    )
+    return [
+        Task(
+            order=order_of(row),
+            payment_token=row["payment_token"],
+            claim_id=row["claim_id"],
+            attempt_count=row["attempt_count"],
+            failure_count=row["failure_count"],
+        )
+        for row in rows
+    ]
+
+
+async def postpone_task(conn: Connection, task: Task, delay: timedelta, failures: int) -> None:
+    """Give a claim back, due again after `delay`; nothing happens if the claim is somebody else's by now."""
+    await conn.execute(
+        """
+        UPDATE order_tasks
+           SET due_time = now() + $3, failure_count = failure_count + $4
+         WHERE order_id = $1 AND claim_id = $2
+        """,
+        task.order.order_id,
+        task.claim_id,
+        delay,
+        failures,
+    )
+
+
+async def append_cancel_task(conn: Connection, order_id: UUID) -> None:
+    """Make the order due now, taking it from whoever works on it; its payment token is no longer needed."""
+    await conn.execute(
+        """
+        INSERT INTO order_tasks (order_id, due_time)
+        VALUES ($1, now())
+            ON CONFLICT ON CONSTRAINT order_tasks_pkey DO UPDATE
+           SET payment_token = NULL, due_time = now(), keep_time = NULL, claim_id = NULL, attempt_count = 0,
+               failure_count = 0
+        """,
+        order_id,
+    )
+
+
+async def claim_ending_holds(conn: Connection, limit: int, retry_after: timedelta) -> list[Order]:
+    """Take up to `limit` pending orders whose holds have to be prolonged.
+
+    They are taken again after `retry_after`, unless `keep_hold` says otherwise by then. Orders that are
+    being cancelled need no hold any more: they are looked at once.
+    """
+    rows = await conn.fetch(
+        """
+        UPDATE order_tasks kept
+           SET keep_time = CASE WHEN o.state = $3 THEN now() + $2 END
+          FROM orders o
+         WHERE kept.order_id = ANY (ARRAY(
+                   SELECT order_id
+                     FROM order_tasks
+                    WHERE keep_time <= now()
+                    ORDER BY keep_time
+                    LIMIT $1
+                      FOR UPDATE SKIP LOCKED))
+           AND o.order_id = kept.order_id
+        RETURNING o.order_id, o.user_id, o.state, o.lines, o.currency, o.total, o.payment_state, o.payment_id,
+                  o.stock_state, o.cancel_reason, o.version, o.create_time, o.update_time
+        """,
+        limit,
+        retry_after,
+        OrderState.PENDING,
+    )
+    return [order for order in map(order_of, rows) if order.state is OrderState.PENDING]
+
+
+async def keep_hold(conn: Connection, order_id: UUID, keep_after: timedelta | None) -> None:
+    """Note when an order's hold has to be prolonged next; None: never. A cancelled one stays as it is."""
+    await conn.execute(
+        """
+        UPDATE order_tasks
+           SET keep_time = now() + $2
+         WHERE order_id = $1 AND keep_time IS NOT NULL
+        """,
+        order_id,
+        keep_after,
+    )

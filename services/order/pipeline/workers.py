@@ -1,0 +1,198 @@
+"""The workers of a process: they take orders that are due from the queue and see each to its end."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import copy_context
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import structlog
+
+from services.errors import ServiceError, VersionConflict
+from services.order.orders.domain import Order
+from services.order.pipeline import store
+from services.order.pipeline.fulfilment import CameToNothing, Fulfilment
+from services.order.pipeline.store import Task
+from services.storage.loops import outliving
+from services.storage.postgres import Pool, connection
+
+log = structlog.get_logger(__name__)
+
+# Orders that a process brings forward at once.
+_MAX_CONCURRENT = 32
+# Beside them those that wait for a slow provider: whosever they are, they keep nobody else waiting.
+_MOST_SLOW = 256
+# After a kill -9 its orders wait this long for somebody else.
+LEASE = timedelta(seconds=10)
+# Work stops before its lease ends, so that two processes seldom have the same order. Where they do, versions
+# and keys keep it right.
+_WORK_SECONDS = 9.0
+# Orders placed by other processes, and those whose delay is over, are found by looking. NOTIFY inside the
+# placing transaction would cost a large part of its rate.
+_POLL_SECONDS = 0.25
+_MIN_DELAY_SECONDS = 0.2
+_MAX_DELAY_SECONDS = 30.0
+# On stopping, for what is in work. The rest is taken up when its lease ends.
+_DRAIN_SECONDS = 5.0
+
+
+class Pipeline:
+    """Runs at most a fixed number of orders at once, and beside them those whose payments take long."""
+
+    def __init__(self, pool: Pool, fulfilment: Fulfilment) -> None:
+        self._pool = pool
+        self._fulfilment = fulfilment
+        self._wanted = asyncio.Event()
+        # By order.
+        self._running: dict[UUID, asyncio.Task[None]] = {}
+        # Orders that are being written, and are begun here as soon as they are.
+        self._claims: set[Claim] = set()
+        # Places that are being filled from the queue.
+        self._asked = 0
+        self._is_behind = False
+        self._group: asyncio.TaskGroup | None = None
+        self._context = copy_context()
+
+    def wake(self) -> None:
+        """Look for work now: some was committed."""
+        self._wanted.set()
+
+    def leave(self, order_id: UUID) -> None:
+        """Stop working on an order that is cancelled as of now, and look for what is to be done instead.
+
+        Its claim has gone. Who waits for a slow provider would else keep a place that their person has
+        again, and could have any number of them.
+        """
+        worker = self._running.get(order_id)
+        if worker is not None:
+            worker.cancel()
+        self.wake()
+
+    @asynccontextmanager
+    async def claim(self, order: Order, payment_token: str) -> AsyncIterator["Claim"]:
+        """Take a place for an order that the block writes, where one is free and nobody waits for it.
+
+        Such an order need not be looked for, which is a statement less. Where the block does not begin with
+        it, it waits in the queue, if it was written.
+        """
+        is_free = self._group is not None and not self._is_behind and self._room() > 0
+        claim = Claim(Task(order, payment_token, uuid4() if is_free else None, 1, 0))
+        if is_free:
+            self._claims.add(claim)
+        try:
+            yield claim
+        finally:
+            self._claims.discard(claim)
+            await self._end(claim)
+
+    async def _end(self, claim: "Claim") -> None:
+        if claim.task.claim_id is None:
+            self.wake()
+        elif claim.is_written and self._group is not None:
+            self._start(claim.task)
+        elif claim.is_written or claim.is_in_doubt:
+            with outliving("an order waits for its lease to end", order_id=str(claim.task.order.order_id)):
+                await self._postpone(claim.task, 0.0, failures=0)
+
+    async def run(self) -> None:
+        """Work until cancelled, then end what is in work, for a few seconds at most."""
+        async with asyncio.TaskGroup() as group:
+            # Without the deadline of a call that places an order.
+            self._context = copy_context()
+            self._group = group
+            try:
+                while True:
+                    await self._start_due()
+                    await self._until_wanted()
+            finally:
+                self._group = None
+                if self._running:
+                    await asyncio.wait(self._running.values(), timeout=_DRAIN_SECONDS)
+
+    def _start(self, task: Task) -> None:
+        if self._group is None:
+            return
+        worker = self._group.create_task(self._work(task), context=self._context.copy())
+        order_id = task.order.order_id
+        self._running[order_id] = worker
+        worker.add_done_callback(lambda worker: self._finished(order_id, worker))
+
+    def _room(self) -> int:
+        slow = min(self._fulfilment.slow_payments, _MOST_SLOW)
+        taken = len(self._running) + len(self._claims) + self._asked
+        return max(0, _MAX_CONCURRENT + slow - taken)
+
+    async def _start_due(self) -> None:
+        self._wanted.clear()
+        self._asked = room = self._room()
+        try:
+            tasks = await self._claim(room) if room else []
+        finally:
+            self._asked = 0
+        # As many as there was room for: the queue may hold more.
+        self._is_behind = len(tasks) == room
+        for task in tasks:
+            self._start(task)
+
+    def _finished(self, order_id: UUID, worker: asyncio.Task[None]) -> None:
+        # Its order may have another one by now.
+        if self._running.get(order_id) is worker:
+            del self._running[order_id]
+        if self._is_behind:
+            self.wake()
+
+    async def _until_wanted(self) -> None:
+        try:
+            async with asyncio.timeout(_POLL_SECONDS):
+                await self._wanted.wait()
+        except TimeoutError:
+            return
+
+    async def _claim(self, limit: int) -> list[Task]:
+        with outliving("the queue cannot be read"):
+            async with connection(self._pool) as conn:
+                return await store.claim_tasks(conn, limit, LEASE)
+        return []
+
+    async def _work(self, task: Task) -> None:
+        # The order comes back when its lease ends.
+        with outliving("an order was left", order_id=str(task.order.order_id)):
+            await self._finish_or_postpone(task)
+
+    async def _finish_or_postpone(self, task: Task) -> None:
+        try:
+            async with asyncio.timeout(_WORK_SECONDS):
+                await self._fulfilment.finish(task)
+        except VersionConflict:
+            # Somebody cancelled it. Their claim replaced ours, unless we claimed it a moment after.
+            await self._postpone(task, 0.0, failures=0)
+        except CameToNothing:
+            await self._postpone(task, _delay_seconds(task), failures=1)
+        except (ServiceError, TimeoutError) as error:
+            reason = error.reason if isinstance(error, ServiceError) else "TIMEOUT"
+            log.warning("an order waits", order_id=str(task.order.order_id), reason=reason)
+            await self._postpone(task, _delay_seconds(task), failures=0)
+
+    async def _postpone(self, task: Task, delay_seconds: float, *, failures: int) -> None:
+        async with connection(self._pool) as conn:
+            await store.postpone_task(conn, task, timedelta(seconds=delay_seconds), failures)
+        if delay_seconds == 0:
+            self.wake()
+
+
+@dataclass(eq=False)
+class Claim:
+    """A place in a pipeline for an order that is being written; without `claim_id`, one in the queue."""
+
+    task: Task
+    is_written: bool = False
+    # Until somebody else's answer came: whether it was written is unknown.
+    is_in_doubt: bool = True
+
+
+def _delay_seconds(task: Task) -> float:
+    ceiling = min(_MIN_DELAY_SECONDS * 2.0 ** min(task.attempt_count, 16), _MAX_DELAY_SECONDS)
+    return random.uniform(ceiling / 2, ceiling)

@@ -1,0 +1,40 @@
+"""Products ↔ the messages of the contract."""
+
+from commerce.product.v1 import product_pb2
+
+from services.product.catalogue.domain import Price, Product, ProductDetails
+from services.rpc.fields import read_optional_id, timestamp, to_decimal, to_money
+
+
+def read_details(message: product_pb2.Product) -> ProductDetails:
+    """Read what a shop says of a product; the server's own fields are left out."""
+    return ProductDetails(
+        sku=message.sku,
+        name=message.name,
+        description=message.description,
+        brand=message.brand,
+        category_id=read_optional_id(message.category_id),
+        price=Price(to_decimal(message.price), message.price.currency_code),
+        attributes=dict(message.attributes),
+        image_urls=tuple(message.image_urls),
+        active=message.active,
+    )
+
+
+def product_message(product: Product) -> product_pb2.Product:
+    details = product.details
+    return product_pb2.Product(
+        product_id=str(product.product_id),
+        sku=details.sku,
+        name=details.name,
+        description=details.description,
+        brand=details.brand,
+        category_id=str(details.category_id or ""),
+        price=to_money(details.price.amount, details.price.currency),
+        attributes=details.attributes,
+        image_urls=details.image_urls,
+        active=details.active,
+        create_time=timestamp(product.create_time),
+        update_time=timestamp(product.update_time),
+        etag=product.etag,
+    )

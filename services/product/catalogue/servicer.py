@@ -1,0 +1,210 @@
+"""ProductService: messages to products and back, and where each transaction begins and ends."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import grpc
+from commerce.product.v1 import product_pb2, product_pb2_grpc
+from google.protobuf.empty_pb2 import Empty
+
+from services.errors import FieldViolation, ScopeMissing, TokenMissing
+from services.etags import check_etag
+from services.product.catalogue import store
+from services.product.catalogue.domain import (
+    UPDATABLE_FIELDS,
+    BatchTooLarge,
+    Product,
+    change,
+    changed_fields,
+    check_details,
+    not_found,
+)
+from services.product.catalogue.events import product_created, product_deleted, product_updated
+from services.product.catalogue.messages import product_message, read_details
+from services.product.categories import store as category_store
+from services.product.imports.rows import Import
+from services.product.inventory import store as stock_store
+from services.product.text import refuse
+from services.product.turns import Turns
+from services.rpc.fields import read_optional_id
+from services.rpc.identity import caller
+from services.rpc.masks import masked_fields
+from services.storage.events import append_events
+from services.storage.idempotency import answer_once, optional_request_key
+from services.storage.paging import MAX_PAGE_BYTES, IdKey, Pages
+from services.storage.postgres import Connection, Pool, connection, transaction
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+# Who carries it sees products that are not active.
+_WRITE = "products.write"
+# Searches are the costliest reads: they take at most this share of a process's ten connections.
+_SEARCHES_AT_ONCE = 4
+# The last to wait waits for three searches, which end within a second each, and has a deadline of five.
+_SEARCHES_WAITING = 12
+
+
+class _HitKey(NamedTuple):
+    """What the hits of a search are sorted by."""
+
+    exact: int
+    rank: float
+    product_id: UUID
+
+
+class ProductServicer(product_pb2_grpc.ProductServiceServicer):
+    """The catalogue."""
+
+    def __init__(self, pool: Pool, pages: Pages) -> None:
+        self._pool = pool
+        self._pages = pages
+        self._searches = Turns(_SEARCHES_AT_ONCE, _SEARCHES_WAITING)
+
+    async def GetProduct(
+        self, request: product_pb2.GetProductRequest, context: Context
+    ) -> product_pb2.Product:
+        """Read one product."""
+        [product] = await self._visible([UUID(request.product_id)])
+        return product_message(product)
+
+    async def BatchGetProducts(
+        self, request: product_pb2.BatchGetProductsRequest, context: Context
+    ) -> product_pb2.BatchGetProductsResponse:
+        """Read several products, in the order asked."""
+        products = await self._visible([UUID(each) for each in request.product_ids])
+        response = product_pb2.BatchGetProductsResponse(products=map(product_message, products))
+        if response.ByteSize() > MAX_PAGE_BYTES:
+            raise BatchTooLarge("the products are too large for one answer: ask for fewer at once")
+        return response
+
+    async def ListProducts(
+        self, request: product_pb2.ListProductsRequest, context: Context
+    ) -> product_pb2.ListProductsResponse:
+        """List products by product_id."""
+        if request.show_inactive and not _may_write():
+            if caller().subject is None:
+                raise TokenMissing("show_inactive needs an access token")
+            raise ScopeMissing(f"show_inactive needs the scope {_WRITE}", metadata={"scopes": _WRITE})
+        page = self._pages.open(request, IdKey)
+        async with connection(self._pool) as conn:
+            category_ids = await _subtree(conn, request.category_id)
+            found = await _list(
+                conn, request, category_ids, page.after.id if page.after else None, page.limit
+            )
+        products, token = await page.cut(found, product_message, lambda product: IdKey(product.product_id))
+        return product_pb2.ListProductsResponse(products=products, next_page_token=token)
+
+    async def SearchProducts(
+        self, request: product_pb2.SearchProductsRequest, context: Context
+    ) -> product_pb2.SearchProductsResponse:
+        """Find active products, best match first."""
+        page = self._pages.open(request, _HitKey)
+        async with self._searches.turn(), connection(self._pool) as conn:
+            category_ids = await _subtree(conn, request.category_id)
+            found = await store.search_products(
+                conn, request.query, category_ids=category_ids, after=page.after, limit=page.limit
+            )
+        products, token = await page.cut(
+            found,
+            lambda hit: product_message(hit.product),
+            lambda hit: _HitKey(hit.exact, hit.rank, hit.product.product_id),
+        )
+        return product_pb2.SearchProductsResponse(products=products, next_page_token=token)
+
+    async def CreateProduct(
+        self, request: product_pb2.CreateProductRequest, context: Context
+    ) -> product_pb2.Product:
+        """Add a product, with empty books for its stock."""
+        details = read_details(request.product)
+        check_details(details)
+
+        async def work(conn: Connection) -> product_pb2.Product:
+            [product] = await store.insert_products(conn, [details])
+            await stock_store.add_levels(conn, {product.product_id: 0})
+            await append_events(conn, [product_created(product)])
+            return product_message(product)
+
+        key = optional_request_key(caller().principal, request.DESCRIPTOR.full_name, request)
+        return await answer_once(self._pool, key, product_pb2.Product, work)
+
+    async def UpdateProduct(
+        self, request: product_pb2.UpdateProductRequest, context: Context
+    ) -> product_pb2.Product:
+        """Change a product; changing nothing is no event and no new version."""
+        asked = read_details(request.product)
+        names = masked_fields(request.product, request.update_mask, UPDATABLE_FIELDS)
+        async with transaction(self._pool) as conn:
+            product = await store.lock_product(conn, UUID(request.product.product_id))
+            check_etag(request.product.etag, product.etag)
+            _check_sku(asked.sku, product)
+            wanted = change(product, {name: getattr(asked, name) for name in names})
+            changed = changed_fields(product.details, wanted.details)
+            if changed:
+                [product] = await store.update_products(conn, [wanted])
+                await append_events(conn, [product_updated(product, changed)])
+        return product_message(product)
+
+    async def DeleteProduct(self, request: product_pb2.DeleteProductRequest, context: Context) -> Empty:
+        """Take a product out of the catalogue; doing it again is NOT_FOUND (AIP-135)."""
+        async with transaction(self._pool) as conn:
+            product = await store.lock_product(conn, UUID(request.product_id))
+            check_etag(request.etag, product.etag)
+            deleted = await store.delete_product(conn, product.product_id)
+            await append_events(conn, [product_deleted(deleted)])
+        return Empty()
+
+    async def ImportProducts(
+        self, request_iterator: AsyncIterator[product_pb2.ImportProductsRequest], context: Context
+    ) -> product_pb2.ImportProductsResponse:
+        """Create or update products by sku, row by row."""
+        rows = Import(self._pool)
+        async for request in request_iterator:
+            await rows.add(request)
+        return await rows.finish()
+
+    async def _visible(self, product_ids: Sequence[UUID]) -> list[Product]:
+        async with connection(self._pool) as conn:
+            found = await store.find_products(conn, product_ids)
+        for product_id in product_ids:
+            product = found.get(product_id)
+            if product is None or not (product.details.active or _may_write()):
+                raise not_found(product_id)
+        return [found[product_id] for product_id in product_ids]
+
+
+def _may_write() -> bool:
+    return _WRITE in caller().scopes
+
+
+def _check_sku(asked: str, product: Product) -> None:
+    """Let the sku be sent back as it was read, and not be changed."""
+    if asked and asked != product.details.sku:
+        refuse([FieldViolation("product.sku", "cannot be changed", "FIELD_IMMUTABLE")])
+
+
+async def _list(
+    conn: Connection,
+    request: product_pb2.ListProductsRequest,
+    category_ids: list[UUID] | None,
+    after: UUID | None,
+    limit: int,
+) -> list[Product]:
+    if category_ids is None or request.brand or request.sku:
+        return await store.list_products(
+            conn,
+            after=after,
+            category_ids=category_ids,
+            brand=request.brand,
+            sku=request.sku,
+            show_inactive=request.show_inactive,
+            limit=limit,
+        )
+    return await store.list_products_in(
+        conn, category_ids, after=after, show_inactive=request.show_inactive, limit=limit
+    )
+
+
+async def _subtree(conn: Connection, category_id: str) -> list[UUID] | None:
+    top = read_optional_id(category_id)
+    return await category_store.list_subtree(conn, top) if top else None

@@ -1,0 +1,190 @@
+"""An import of products: rows judged one by one, written in batches, each with a result."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from commerce.product.v1 import product_pb2
+
+from services.errors import FieldViolation, ServiceError, VersionConflict
+from services.product.catalogue import store as product_store
+from services.product.catalogue.domain import Product, ProductDetails, SkuTaken, changed_fields, check_details
+from services.product.catalogue.events import product_created, product_updated
+from services.product.catalogue.messages import read_details
+from services.product.categories import store as category_store
+from services.product.categories.domain import CategoryNotFound, CategoryTooDeep, check_path
+from services.product.categories.events import category_created
+from services.product.inventory import store as stock_store
+from services.product.inventory.events import stock_opened
+from services.product.text import refuse
+from services.rpc.validation import violations_in
+from services.storage.events import NewEvent, append_events
+from services.storage.postgres import Connection, Pool, transaction
+
+# One transaction: long enough to be fast, short enough not to be in anybody's way.
+_BATCH_ROWS = 200
+# What one stream keeps in memory until its batch is written; several hundred streams may run.
+_BATCH_BYTES = 1024 * 1024
+# Ids of paths are remembered from batch to batch, up to twice the largest real tree.
+_REMEMBERED_PATHS = 10_000
+# As the contract says of ImportProductsResponse.issues and ImportIssue.sku.
+_MAX_ISSUES = 1000
+_ISSUE_SKU_CHARACTERS = 64
+# It may quote the row, which may be 64 kB of one name.
+_ISSUE_MESSAGE_CHARACTERS = 300
+# As AdjustStock allows in one call.
+_MAX_INITIAL_QUANTITY = 1_000_000_000
+# Other writers may change the same products or categories; then the batch is read and written anew.
+_ATTEMPTS = 5
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row that passed every check; `details` are without their category until its path is resolved."""
+
+    details: ProductDetails
+    path: Path
+    initial_quantity: int
+
+
+def read_row(request: product_pb2.ImportProductsRequest) -> Row:
+    """Judge a row by the contract's rules and the domain's.
+
+    Raises:
+        InvalidArgument: the row breaks one.
+        CategoryPathInvalid: its category_path does.
+    """
+    refuse(violations_in(request.product))
+    details = replace(read_details(request.product), category_id=None)
+    check_details(details)
+    if not 0 <= request.initial_quantity <= _MAX_INITIAL_QUANTITY:
+        description = f"must lie between 0 and {_MAX_INITIAL_QUANTITY}"
+        refuse([FieldViolation("initial_quantity", description, "OUT_OF_BOUNDS")])
+    return Row(details, check_path(request.category_path), request.initial_quantity)
+
+
+class Import:
+    """One stream of rows and the report on them."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._report = product_pb2.ImportProductsResponse()
+        # Of the batch that is being filled, by sku.
+        self._rows: dict[str, Row] = {}
+        self._batch_bytes = 0
+        self._categories: dict[Path, UUID] = {}
+
+    async def add(self, request: product_pb2.ImportProductsRequest) -> None:
+        """Take a row; a bad one fails alone."""
+        try:
+            row = read_row(request)
+        except ServiceError as error:
+            self._refuse(request, error)
+            return
+        # Each row counts: of two with one sku, the later changes what the earlier wrote.
+        row_bytes = request.ByteSize()
+        is_full = len(self._rows) == _BATCH_ROWS or self._batch_bytes + row_bytes > _BATCH_BYTES
+        if is_full or row.details.sku in self._rows:
+            await self._flush()
+        self._rows[row.details.sku] = row
+        self._batch_bytes += row_bytes
+
+    async def finish(self) -> product_pb2.ImportProductsResponse:
+        """Write what is left and return the report."""
+        await self._flush()
+        return self._report
+
+    def _refuse(self, request: product_pb2.ImportProductsRequest, error: ServiceError) -> None:
+        self._report.failed_count += 1
+        if len(self._report.issues) < _MAX_ISSUES:
+            self._report.issues.add(
+                row_number=request.row_number,
+                sku=request.product.sku[:_ISSUE_SKU_CHARACTERS],
+                reason=error.reason,
+                message=error.message[:_ISSUE_MESSAGE_CHARACTERS],
+            )
+
+    async def _flush(self) -> None:
+        rows = sorted(self._rows.values(), key=lambda row: row.details.sku)
+        self._rows, self._batch_bytes = {}, 0
+        if not rows:
+            return
+        for attempts_left in reversed(range(_ATTEMPTS)):
+            try:
+                await self._write(rows)
+            except (SkuTaken, VersionConflict, CategoryNotFound, CategoryTooDeep):
+                # The categories may have been removed, moved or renamed since they were looked up.
+                self._categories = {}
+                if not attempts_left:
+                    raise
+            else:
+                return
+
+    async def _write(self, rows: list[Row]) -> None:
+        categories = dict(self._categories)
+        async with transaction(self._pool) as conn:
+            happened = await _ensure_paths(conn, categories, {row.path for row in rows if row.path})
+            filed = [
+                replace(row, details=replace(row.details, category_id=categories.get(row.path)))
+                for row in rows
+            ]
+            known = await product_store.find_products_by_sku(conn, [row.details.sku for row in rows])
+            new = [row for row in filed if row.details.sku not in known]
+            changed = [
+                (known[row.details.sku], row.details)
+                for row in filed
+                if row.details.sku in known and known[row.details.sku].details != row.details
+            ]
+            happened += await _create(conn, new)
+            happened += await _change(conn, changed)
+            if happened:
+                await append_events(conn, happened)
+        self._categories = categories if len(categories) <= _REMEMBERED_PATHS else {}
+        self._report.created_count += len(new)
+        self._report.updated_count += len(changed)
+        self._report.unchanged_count += len(rows) - len(new) - len(changed)
+
+
+async def _create(conn: Connection, rows: list[Row]) -> list[NewEvent]:
+    if not rows:
+        return []
+    products = await product_store.insert_products(conn, [row.details for row in rows])
+    quantities = {
+        product.product_id: row.initial_quantity for product, row in zip(products, rows, strict=True)
+    }
+    await stock_store.add_levels(conn, quantities)
+    created = [product_created(product) for product in products]
+    opened = [
+        stock_opened(product.product_id, quantities[product.product_id], product.create_time)
+        for product in products
+        if quantities[product.product_id]
+    ]
+    return created + opened
+
+
+async def _change(conn: Connection, changed: list[tuple[Product, ProductDetails]]) -> list[NewEvent]:
+    if not changed:
+        return []
+    wanted = [replace(product, details=details) for product, details in changed]
+    written = await product_store.update_products(conn, wanted)
+    return [
+        product_updated(after, changed_fields(before.details, after.details))
+        for after, (before, _) in zip(written, changed, strict=True)
+    ]
+
+
+async def _ensure_paths(
+    conn: Connection, categories: dict[Path, UUID], paths: Iterable[Path]
+) -> list[NewEvent]:
+    """Make the categories that do not exist, from the root down, and note the ids of all."""
+    needed = {path[:depth] for path in paths for depth in range(1, len(path) + 1)} - categories.keys()
+    made: list[UUID] = []
+    for depth in sorted({len(path) for path in needed}):
+        level = [path for path in needed if len(path) == depth]
+        places = {path: (categories.get(path[:-1]), path[-1]) for path in level}
+        ids, new = await category_store.ensure_children(conn, places.values())
+        categories.update({path: ids[place] for path, place in places.items()})
+        made += new
+    return [category_created(each) for each in await category_store.find_categories(conn, made)]

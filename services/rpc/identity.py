@@ -1,0 +1,321 @@
+"""Who calls: the peer's certificate and the person's token. What each may do is services/rpc/policy.py's."""
+
+import asyncio
+import base64
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import grpc
+import jwt
+import structlog
+from commerce.user.v1 import auth_pb2, auth_pb2_grpc
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from services.errors import (
+    CallerUnknown,
+    ServiceError,
+    ServiceUnavailable,
+    TokenExpired,
+    TokenInvalid,
+    TokenMissing,
+)
+from services.networks import network_of
+from services.roster import EDGE, TRUST_DOMAIN
+from services.telemetry.metadata import Metadata
+
+_BEARER = "bearer"
+_SPIFFE_PREFIX = f"spiffe://{TRUST_DOMAIN}/"
+# Not the common name, which authorities do not vouch for.
+_VOUCHED_PROPERTY = "x509_subject_alternative_name"
+
+# A flood of unknown key ids costs the user service one call in this time.
+_KEY_REFETCH_SECONDS = 5.0
+# While the user service cannot be reached.
+_KEY_RETRY_SECONDS = 0.5
+# A key that was withdrawn stops working within this time.
+_KEY_LIFE_SECONDS = 300.0
+# Clocks of two machines differ by this much at most.
+_CLOCK_SKEW_SECONDS = 5.0
+# About 1 KB each; verifying a signature again costs 0.1 ms.
+_VERIFIED_TOKENS = 10_000
+
+log = structlog.get_logger(__name__)
+
+Keys: TypeAlias = Mapping[str, Ed25519PublicKey]
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The service on the other end of the connection and the person it speaks for."""
+
+    # Last segment of the peer's SPIFFE id: "edge", "order", …
+    service: str | None
+    subject: UUID | None
+    session_id: UUID | None
+    scopes: frozenset[str]
+    # Carries the method's any_owner scope.
+    acts_for_any: bool
+
+    @property
+    def principal(self) -> str:
+        """Whose request_ids the caller's are: the person's, or the calling service's."""
+        return str(self.subject or self.service)
+
+    def require_subject(self) -> UUID:
+        """Return the person's id.
+
+        Raises:
+            TokenMissing: the call came without a token.
+        """
+        if self.subject is None:
+            raise TokenMissing("an access token is required")
+        return self.subject
+
+    def owns(self, user_id: UUID) -> bool:
+        """Return whether a resource of `user_id` is theirs to see and change."""
+        return self.acts_for_any or self.subject == user_id
+
+
+_caller: ContextVar[Caller] = ContextVar("caller")
+
+
+def caller() -> Caller:
+    """Return who makes the current call; there is one inside every RPC of the contract."""
+    return _caller.get()
+
+
+def calling_service() -> str:
+    """Return the service on the other end of the current call, "" where it has not been identified."""
+    current = _caller.get(None)
+    return (current.service or "") if current is not None else ""
+
+
+def edge_asks_for_itself(metadata: Metadata) -> bool:
+    """Return whether the current call is the edge's own: one that it hands on names its caller's address."""
+    _, forwarded_for = read_metadata(metadata)
+    return calling_service() == EDGE and not forwarded_for
+
+
+def set_caller(current: Caller) -> None:
+    """Set who makes the current call; the interceptor does, and tests of a servicer alone."""
+    _caller.set(current)
+
+
+def peer_service(context: "grpc.aio.ServicerContext[Any, Any]") -> str:
+    """Return the last segment of the SPIFFE id in the peer's certificate.
+
+    Raises:
+        CallerUnknown: the certificate names no service of our trust domain, or several.
+    """
+    if context.peer_identity_key() != _VOUCHED_PROPERTY:
+        raise CallerUnknown("the client certificate names no service")
+    return _service_in(tuple(context.peer_identities() or ()))
+
+
+def read_metadata(metadata: Metadata) -> tuple[str | None, str]:
+    """Return the access token and where the call comes from, as the metadata say."""
+    token, forwarded_for = None, ""
+    for key, value in metadata:
+        if key == "authorization" and isinstance(value, str):
+            scheme, _, credentials = value.partition(" ")
+            # Schemes have no case (RFC 9110, section 11.1).
+            if token is None and scheme.lower() == _BEARER:
+                token = credentials.lstrip(" ")
+        elif key == "x-forwarded-for" and isinstance(value, str):
+            forwarded_for = value
+    return token, forwarded_for
+
+
+def source_of(service: str, forwarded_for: str) -> str:
+    """Return whom a call without a token is counted against: a client's address, or the calling service.
+
+    Args:
+        service: The peer.
+        forwarded_for: The call's x-forwarded-for. The edge alone is believed: it removes what callers send
+            and sets the one address that it sees.
+    """
+    if service != EDGE or not forwarded_for:
+        return service
+    return network_of(forwarded_for.rpartition(",")[2].strip())
+
+
+@lru_cache(maxsize=256)
+def anonymous(service: str) -> Caller:
+    """Return the caller of a call without a token."""
+    return Caller(service, None, None, frozenset(), acts_for_any=False)
+
+
+@lru_cache(maxsize=256)
+def _service_in(identities: Iterable[bytes]) -> str:
+    ids = [name for identity in identities if (name := identity.decode()).startswith("spiffe://")]
+    if len(ids) != 1 or not ids[0].startswith(_SPIFFE_PREFIX):
+        raise CallerUnknown("the client certificate names no service")
+    return ids[0].removeprefix(_SPIFFE_PREFIX)
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a verified access token says (RFC 9068)."""
+
+    subject: UUID
+    session_id: UUID
+    scopes: frozenset[str]
+    # Seconds since 1970.
+    expires_at: float
+
+    def caller(self, service: str, any_owner: str | None) -> Caller:
+        """Return the person that `service` speaks for, in a method with this any_owner scope."""
+        return Caller(service, self.subject, self.session_id, self.scopes, any_owner in self.scopes)
+
+
+class TokenVerifier:
+    """Verifies access tokens: EdDSA only, by keys fetched from the user service and kept."""
+
+    def __init__(
+        self,
+        issuer: str,
+        audience: str,
+        jwks: Callable[[], Awaitable[Keys]],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._issuer = issuer
+        self._audience = audience
+        self._jwks = jwks
+        self._clock = clock
+        self._keys: Keys = {}
+        self._fetch_again_at = float("-inf")
+        self._old_at = float("-inf")
+        self._is_away = False
+        self._fetching = asyncio.Lock()
+        self._verified: OrderedDict[str, Claims] = OrderedDict()
+
+    def verified(self, token: str) -> Claims | None:
+        """Return what a token says that was verified before, has not ended, and whose key still holds."""
+        claims = self._verified.get(token)
+        now = self._clock()
+        return claims if claims is not None and now < claims.expires_at and now < self._old_at else None
+
+    async def verify(self, token: str) -> Claims:
+        """Return what a valid token says.
+
+        Raises:
+            TokenExpired: it was valid once.
+            TokenInvalid: it never was, or is not for us.
+            ServiceUnavailable: its key is not known here and cannot be fetched now.
+        """
+        # What was verified before says nothing until its key is known to hold: that forgets it, or not.
+        key = await self._key_of(token)
+        claims = self._verified.get(token)
+        if claims is None:
+            claims = self._read(token, key)
+            self._remember(token, claims)
+        if claims.expires_at <= self._clock():
+            self._verified.pop(token, None)
+            raise TokenExpired("the access token has expired")
+        return claims
+
+    def _remember(self, token: str, claims: Claims) -> None:
+        self._verified[token] = claims
+        if len(self._verified) > _VERIFIED_TOKENS:
+            self._verified.popitem(last=False)
+
+    async def _key_of(self, token: str) -> Ed25519PublicKey:
+        try:
+            header = jwt.get_unverified_header(token)
+        except jwt.InvalidTokenError:
+            raise _invalid() from None
+        # jku, jwk and x5u name keys of the sender's choice: they are never read.
+        if header.get("alg") != "EdDSA" or header.get("typ") != "at+jwt":
+            raise _invalid()
+        kid = header.get("kid")
+        if not isinstance(kid, str):
+            raise _invalid()
+        await self._refresh_keys(kid)
+        try:
+            return self._keys[kid]
+        except KeyError:
+            raise _invalid() from None
+
+    async def _refresh_keys(self, kid: str) -> None:
+        if kid in self._keys and self._is_away and self._fetching.locked():
+            # Somebody is finding out whether the user service is back; nobody else waits for that.
+            return
+        async with self._fetching:
+            now = self._clock()
+            if kid in self._keys and now < self._old_at:
+                return
+            if now >= self._fetch_again_at:
+                await self._fetch_keys(now)
+            if not self._keys:
+                raise ServiceUnavailable("access tokens cannot be verified at the moment")
+
+    async def _fetch_keys(self, now: float) -> None:
+        self._fetch_again_at = now + _KEY_RETRY_SECONDS
+        try:
+            keys = await self._jwks()
+        except ServiceError as error:
+            # Old keys go on working: the user service may be away for a while. Those who have waited for this
+            # attempt do not make the next one.
+            self._is_away = True
+            self._fetch_again_at = self._clock() + _KEY_RETRY_SECONDS
+            log.warning("keys of access tokens not fetched", code=error.code, reason=error.reason)
+            return
+        self._is_away = False
+        if keys != self._keys:
+            self._verified.clear()
+        self._keys = keys
+        self._old_at, self._fetch_again_at = now + _KEY_LIFE_SECONDS, now + _KEY_REFETCH_SECONDS
+
+    def _read(self, token: str, key: Ed25519PublicKey) -> Claims:
+        try:
+            payload = jwt.decode(
+                token,
+                key,
+                algorithms=["EdDSA"],
+                audience=self._audience,
+                issuer=self._issuer,
+                options={
+                    "require": ["exp", "iat", "iss", "aud", "sub", "sid", "scope", "jti"],
+                    # Times are compared below, with the clock that was passed in.
+                    "verify_exp": False,
+                    "verify_iat": False,
+                    "verify_nbf": False,
+                },
+            )
+            claims = Claims(
+                UUID(payload["sub"]),
+                UUID(payload["sid"]),
+                frozenset(payload["scope"].split()),
+                float(payload["exp"]),
+            )
+            begins_at = max(float(payload["iat"]), float(payload.get("nbf", 0)))
+        except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError):
+            raise _invalid() from None
+        if begins_at > self._clock() + _CLOCK_SKEW_SECONDS:
+            raise _invalid()
+        return claims
+
+
+def jwks_from(channel: grpc.aio.Channel) -> Callable[[], Awaitable[Keys]]:
+    """Return a fetcher of the user service's keys, for a TokenVerifier."""
+    stub = auth_pb2_grpc.AuthServiceStub(channel)  # type: ignore[no-untyped-call, unused-ignore]
+
+    async def fetch() -> Keys:
+        jwks = await stub.GetJwks(auth_pb2.GetJwksRequest())
+        return {key.kid: _public_key(key.x) for key in jwks.keys if (key.kty, key.crv) == ("OKP", "Ed25519")}
+
+    return fetch
+
+
+def _public_key(x: str) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(x + "=" * (-len(x) % 4)))
+
+
+def _invalid() -> TokenInvalid:
+    return TokenInvalid("the access token is not valid")

@@ -1,0 +1,1 @@
+"""PostgreSQL and Valkey: pool, migrations, the event log, kept answers, pages."""

@@ -1,0 +1,195 @@
+"""What accounts are and which changes are legal. No I/O, no wire, no clock of its own."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import TypeAlias
+from uuid import UUID
+
+from services.errors import (
+    AlreadyExists,
+    FieldViolation,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+)
+from services.user.accounts.emails import CanonicalEmail, canonical_email
+
+# Kept for operators' accounts; the schema has the last word.
+OPERATOR_EMAIL_DOMAIN = "operator.commerce.local"
+
+
+class Role(StrEnum):
+    """What a person may do; the names of commerce.user.v1.Role."""
+
+    CUSTOMER = "ROLE_CUSTOMER"
+    SUPPORT = "ROLE_SUPPORT"
+    MERCHANT = "ROLE_MERCHANT"
+    ADMIN = "ROLE_ADMIN"
+
+
+class UserNotFound(NotFound):
+    """No such account, or not the caller's: one answer for both."""
+
+    reason = "USER_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("there is no such user")
+
+
+class EmailTaken(AlreadyExists):
+    reason = "EMAIL_TAKEN"
+
+    def __init__(self) -> None:
+        super().__init__("an account with this e-mail address exists: log in, or use another address")
+
+
+class EmailReserved(InvalidArgument):
+    reason = "EMAIL_RESERVED"
+
+    def __init__(self) -> None:
+        super().__init__("e-mail addresses of this domain cannot be registered")
+
+
+class RoleChangeNotAllowed(PermissionDenied):
+    reason = "ROLE_CHANGE_NOT_ALLOWED"
+
+
+@dataclass(frozen=True)
+class User:
+    """An account that is not closed."""
+
+    user_id: UUID
+    # As the person wrote it.
+    email: str
+    display_name: str
+    # In the order of Role, none twice.
+    roles: tuple[Role, ...]
+    version: int
+    create_time: datetime
+    update_time: datetime
+    # The account speaks for operators of this role and never logs in.
+    operator_role: Role | None = None
+
+    @property
+    def etag(self) -> str:
+        """The version, as clients see it (AIP-154)."""
+        return str(self.version)
+
+    @property
+    def canonical_email(self) -> CanonicalEmail:
+        """What no two open accounts share."""
+        return canonical_email(self.email)
+
+
+# Events. No personal data: a log cannot forget.
+
+
+@dataclass(frozen=True)
+class UserCreated:
+    user_id: UUID
+    roles: tuple[Role, ...]
+
+
+@dataclass(frozen=True)
+class UserUpdated:
+    user_id: UUID
+    changed_fields: tuple[str, ...]
+    roles: tuple[Role, ...]
+
+
+@dataclass(frozen=True)
+class UserDeleted:
+    user_id: UUID
+
+
+UserEvent: TypeAlias = UserCreated | UserUpdated | UserDeleted
+
+
+@dataclass(frozen=True)
+class UserChange:
+    """What the caller wants changed; None leaves a field as it is."""
+
+    display_name: str | None = None
+    roles: tuple[Role, ...] | None = None
+    # Immutable: it may be repeated, as in a resource that was read and sent back, but not changed.
+    email: str | None = None
+
+
+def check_registrable(email: CanonicalEmail) -> None:
+    """Check that a person may register with this address.
+
+    Raises:
+        EmailReserved: it is one of the operators' domain.
+    """
+    if email.endswith(f"@{OPERATOR_EMAIL_DOMAIN}"):
+        raise EmailReserved
+
+
+def register(user_id: UUID, email: str, display_name: str, now: datetime) -> tuple[User, UserCreated]:
+    """Open a customer's account."""
+    return _open(User(user_id, email, display_name, (Role.CUSTOMER,), 1, now, now))
+
+
+def open_operator_account(user_id: UUID, role: Role, now: datetime) -> tuple[User, UserCreated]:
+    """Open the account that speaks for operators of a role."""
+    name = role.removeprefix("ROLE_").lower()
+    email = f"{name}@{OPERATOR_EMAIL_DOMAIN}"
+    return _open(User(user_id, email, f"Operator ({name})", (role,), 1, now, now, operator_role=role))
+
+
+def update(
+    user: User, change: UserChange, *, may_change_roles: bool, now: datetime
+) -> tuple[User, UserUpdated | None]:
+    """Change an account. The event is None, and the account the same, where nothing differs.
+
+    Raises:
+        InvalidArgument: the change names another e-mail address, or no role at all.
+        RoleChangeNotAllowed: the roles differ, and the caller may not change them, or nobody may.
+    """
+    _check_email_unchanged(user, change)
+    wanted = replace(
+        user,
+        display_name=user.display_name if change.display_name is None else change.display_name,
+        roles=user.roles if change.roles is None else _in_order(change.roles),
+    )
+    if wanted.roles != user.roles:
+        _check_role_change(user, may_change_roles=may_change_roles)
+    changed = tuple(
+        name for name in ("display_name", "roles") if getattr(wanted, name) != getattr(user, name)
+    )
+    if not changed:
+        return user, None
+    updated = replace(wanted, version=user.version + 1, update_time=now)
+    return updated, UserUpdated(user.user_id, changed, updated.roles)
+
+
+def close(user: User, now: datetime) -> tuple[User, UserDeleted]:
+    """Close an account; `update_time` of the result is when."""
+    return replace(user, version=user.version + 1, update_time=now), UserDeleted(user.user_id)
+
+
+def _open(user: User) -> tuple[User, UserCreated]:
+    return user, UserCreated(user.user_id, user.roles)
+
+
+def _check_email_unchanged(user: User, change: UserChange) -> None:
+    if change.email is not None and canonical_email(change.email) != user.canonical_email:
+        raise _invalid("user.email", "the e-mail address cannot be changed", "IMMUTABLE")
+
+
+def _check_role_change(user: User, *, may_change_roles: bool) -> None:
+    if not may_change_roles:
+        raise RoleChangeNotAllowed("only an administrator may change roles")
+    if user.operator_role is not None:
+        raise RoleChangeNotAllowed("an operator's account keeps its role")
+
+
+def _in_order(roles: tuple[Role, ...]) -> tuple[Role, ...]:
+    if not roles:
+        raise _invalid("user.roles", "an account has at least one role", "REQUIRED")
+    return tuple(role for role in Role if role in roles)
+
+
+def _invalid(field: str, description: str, reason: str) -> InvalidArgument:
+    return InvalidArgument(description, violations=[FieldViolation(field, description, reason)])

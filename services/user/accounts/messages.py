@@ -1,0 +1,49 @@
+"""Accounts ↔ the messages of the contract."""
+
+from commerce.user.v1 import role_pb2, user_pb2
+
+from services.rpc.fields import timestamp
+from services.rpc.masks import masked_fields
+from services.rpc.policy import scopes_of_role
+from services.user.accounts.domain import Role, User, UserChange
+
+_UPDATABLE = ("display_name", "roles")
+
+
+def user_message(user: User) -> user_pb2.User:
+    """Write an account."""
+    return user_pb2.User(
+        user_id=str(user.user_id),
+        email=user.email,
+        display_name=user.display_name,
+        roles=[role.value for role in user.roles],
+        create_time=timestamp(user.create_time),
+        update_time=timestamp(user.update_time),
+        etag=user.etag,
+    )
+
+
+def role_of(value: role_pb2.Role) -> Role:
+    """Read a role."""
+    return Role(role_pb2.Role.Name(value))
+
+
+def scopes_of(roles: tuple[Role, ...]) -> frozenset[str]:
+    """Return what the roles may do together, as the contract grants it."""
+    return frozenset[str]().union(*(scopes_of_role(role_pb2.Role.Value(role)) for role in roles))
+
+
+def change_of(request: user_pb2.UpdateUserRequest) -> UserChange:
+    """Read what is to change (AIP-134): what the mask names, or without one what is populated.
+
+    Raises:
+        InvalidArgument: the mask names a field that does not exist or is not the caller's to change.
+    """
+    user, mask = request.user, request.update_mask
+    names = masked_fields(user, mask, _UPDATABLE)
+    # What the server owns is ignored in a resource that comes back whole (AIP-203), the e-mail compared.
+    return UserChange(
+        display_name=user.display_name if "display_name" in names else None,
+        roles=tuple(map(role_of, user.roles)) if "roles" in names else None,
+        email=user.email or None,
+    )

@@ -1,0 +1,111 @@
+"""UserService: messages to accounts and back, and where each transaction begins and ends."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import grpc
+from commerce.user.v1 import user_pb2, user_pb2_grpc
+from google.protobuf.empty_pb2 import Empty
+
+from services.errors import RequestIdReused
+from services.etags import check_etag
+from services.rpc.identity import caller
+from services.storage.idempotency import answer_once, find_answer
+from services.storage.paging import IdKey, Pages
+from services.storage.postgres import Connection, Pool, connection, transaction
+from services.user.accounts import domain, registration, store
+from services.user.accounts.emails import canonical_email
+from services.user.accounts.messages import change_of, user_message
+from services.user.accounts.ownership import owned_user_id
+from services.user.accounts.passwords import Passwords
+
+Context = grpc.aio.ServicerContext[Any, Any]
+# Opens an account in a transaction, and returns what is kept of the answer.
+Work: TypeAlias = Callable[[Connection], Awaitable[user_pb2.User]]
+
+
+class UserServicer(user_pb2_grpc.UserServiceServicer):
+    """People and their accounts."""
+
+    def __init__(self, pool: Pool, pages: Pages, passwords: Passwords, clock: Callable[[], datetime]) -> None:
+        self._pool = pool
+        self._pages = pages
+        self._passwords = passwords
+        self._clock = clock
+
+    async def CreateUser(self, request: user_pb2.CreateUserRequest, context: Context) -> user_pb2.User:
+        """Register a customer; a repeated request_id gets the first answer (AIP-155)."""
+        key = registration.key_of(request)
+        async with connection(self._pool) as conn:
+            first = await find_answer(conn, key, user_pb2.User)
+            user_id = await store.new_user_id(conn)
+        if first is None:
+            domain.check_registrable(canonical_email(request.user.email))
+            first = await answer_once(
+                self._pool, key, user_pb2.User, await self._registration(request, user_id)
+            )
+        if first.user_id != str(user_id):
+            await self._check_password(request, UUID(first.user_id))
+        return registration.complete(request, first)
+
+    async def GetUser(self, request: user_pb2.GetUserRequest, context: Context) -> user_pb2.User:
+        """Read an account."""
+        user_id = owned_user_id(request.user_id)
+        async with connection(self._pool) as conn:
+            return user_message(await store.get_user(conn, user_id))
+
+    async def UpdateUser(self, request: user_pb2.UpdateUserRequest, context: Context) -> user_pb2.User:
+        """Change an account; changing nothing is no event and no new version."""
+        user_id = owned_user_id(request.user.user_id)
+        change = change_of(request)
+        async with transaction(self._pool) as conn:
+            user = await store.get_user_for_update(conn, user_id)
+            check_etag(request.user.etag, user.etag)
+            user, event = domain.update(
+                user, change, may_change_roles=caller().acts_for_any, now=self._clock()
+            )
+            if event is not None:
+                await store.update_user(conn, user, event)
+        return user_message(user)
+
+    async def DeleteUser(self, request: user_pb2.DeleteUserRequest, context: Context) -> Empty:
+        """Close an account; doing it again is NOT_FOUND (AIP-135)."""
+        user_id = owned_user_id(request.user_id)
+        async with transaction(self._pool) as conn:
+            user = await store.get_user_for_update(conn, user_id)
+            check_etag(request.etag, user.etag)
+            await store.delete_user(conn, *domain.close(user, self._clock()))
+        return Empty()
+
+    async def ListUsers(
+        self, request: user_pb2.ListUsersRequest, context: Context
+    ) -> user_pb2.ListUsersResponse:
+        """List accounts, newest first."""
+        page = self._pages.open(request, IdKey)
+        before = page.after.id if page.after else store.AFTER_ALL
+        async with connection(self._pool) as conn:
+            found = await store.list_users(conn, before=before, limit=page.limit)
+        users, token = await page.cut(found, user_message, lambda user: IdKey(user.user_id))
+        return user_pb2.ListUsersResponse(users=users, next_page_token=token)
+
+    async def _registration(self, request: user_pb2.CreateUserRequest, user_id: UUID) -> Work:
+        # Before the transaction: its connection must not wait for a hash.
+        password_hash = await self._passwords.hash(request.password)
+
+        async def work(conn: Connection) -> user_pb2.User:
+            user, event = domain.register(
+                user_id, request.user.email, request.user.display_name, self._clock()
+            )
+            await store.insert_user(conn, user, event, password_hash)
+            return registration.kept_part(user_message(user))
+
+        return work
+
+    async def _check_password(self, request: user_pb2.CreateUserRequest, user_id: UUID) -> None:
+        """Check that a repeated request has the password of the account that the first one opened."""
+        async with connection(self._pool) as conn:
+            password_hash = await store.find_password_hash(conn, user_id)
+        if not await self._passwords.verify(password_hash, request.password):
+            raise RequestIdReused("request_id was used before, for another request")

@@ -1,0 +1,240 @@
+"""SQL of accounts: rows to domain and back. Transactions are the caller's; sessions are next door."""
+
+import dataclasses
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from services.storage.events import NewEvent, append_events
+from services.storage.postgres import Connection
+from services.user.accounts.domain import (
+    EmailTaken,
+    Role,
+    User,
+    UserCreated,
+    UserDeleted,
+    UserEvent,
+    UserNotFound,
+    UserUpdated,
+)
+from services.user.accounts.emails import CanonicalEmail
+from services.user.sessions.domain import EndReason
+
+# Sorts after every id: where a list that goes down begins.
+AFTER_ALL = UUID(int=2**128 - 1)
+
+
+async def new_user_id(conn: Connection) -> UUID:
+    """Return a UUIDv7, before the account that it will name."""
+    user_id: UUID = await conn.fetchval("SELECT uuidv7()")
+    return user_id
+
+
+async def insert_user(conn: Connection, user: User, event: UserCreated, password_hash: str) -> None:
+    """Write a new account.
+
+    Raises:
+        EmailTaken: another account has the address, in whatever case.
+    """
+    # A violated constraint would be an error in PostgreSQL's log, and its text quotes the whole row.
+    inserted = await conn.fetchval(
+        """
+        INSERT INTO users (user_id, email, canonical_email, display_name, roles, password_hash,
+                           version, create_time, update_time)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+            ON CONFLICT DO NOTHING
+        RETURNING TRUE
+        """,
+        user.user_id,
+        user.email,
+        user.canonical_email,
+        user.display_name,
+        user.roles,
+        password_hash,
+        user.version,
+        user.create_time,
+    )
+    if not inserted:
+        raise EmailTaken
+    await _append(conn, user, event)
+
+
+async def ensure_operator_account(conn: Connection, user: User, event: UserCreated) -> User:
+    """Return the operator account of `user.operator_role`; it is `user` where there was none."""
+    # No conflict target: another writer may be met at the e-mail's index or at the role's.
+    inserted = await conn.fetchval(
+        """
+        INSERT INTO users (user_id, email, canonical_email, display_name, roles, operator_role,
+                           version, create_time, update_time)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+            ON CONFLICT DO NOTHING
+        RETURNING TRUE
+        """,
+        user.user_id,
+        user.email,
+        user.canonical_email,
+        user.display_name,
+        user.roles,
+        user.operator_role,
+        user.version,
+        user.create_time,
+    )
+    if inserted:
+        await _append(conn, user, event)
+        return user
+    # Its own statement: a fresh snapshot sees the account that was in the way.
+    row = await conn.fetchrow(
+        """
+        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role
+          FROM users
+         WHERE operator_role = $1 AND delete_time IS NULL
+        """,
+        user.operator_role,
+    )
+    return _user(row)
+
+
+async def get_user(conn: Connection, user_id: UUID) -> User:
+    """Read an account.
+
+    Raises:
+        UserNotFound: it does not exist, or is closed.
+    """
+    row = await conn.fetchrow(
+        """
+        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role
+          FROM users
+         WHERE user_id = $1 AND delete_time IS NULL
+        """,
+        user_id,
+    )
+    return _user(row)
+
+
+async def get_user_for_update(conn: Connection, user_id: UUID) -> User:
+    """Read an account and hold it against other changes until the transaction ends.
+
+    Raises:
+        UserNotFound: it does not exist, or is closed.
+    """
+    row = await conn.fetchrow(
+        """
+        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role
+          FROM users
+         WHERE user_id = $1 AND delete_time IS NULL
+           FOR NO KEY UPDATE
+        """,
+        user_id,
+    )
+    return _user(row)
+
+
+async def list_users(conn: Connection, *, before: UUID, limit: int) -> list[User]:
+    """List accounts with smaller ids than `before`, newest first: a UUIDv7 grows with time."""
+    rows = await conn.fetch(
+        """
+        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role
+          FROM users
+         WHERE user_id < $1 AND delete_time IS NULL
+         ORDER BY user_id DESC
+         LIMIT $2
+        """,
+        before,
+        limit,
+    )
+    return [_user(row) for row in rows]
+
+
+async def update_user(conn: Connection, user: User, event: UserUpdated) -> None:
+    """Write a changed account that this transaction holds."""
+    await conn.execute(
+        """
+        UPDATE users
+           SET display_name = $2, roles = $3, version = $4, update_time = $5
+         WHERE user_id = $1
+        """,
+        user.user_id,
+        user.display_name,
+        user.roles,
+        user.version,
+        user.update_time,
+    )
+    await _append(conn, user, event)
+
+
+async def delete_user(conn: Connection, user: User, event: UserDeleted) -> None:
+    """Close an account that this transaction holds, and end its sessions. The row stays."""
+    await conn.execute(
+        """
+        UPDATE users
+           SET version = $2, update_time = $3, delete_time = $3
+         WHERE user_id = $1
+        """,
+        user.user_id,
+        user.version,
+        user.update_time,
+    )
+    await conn.execute(
+        """
+        UPDATE sessions
+           SET end_time = $2, end_reason = $3
+         WHERE user_id = $1 AND end_time IS NULL
+        """,
+        user.user_id,
+        user.update_time,
+        EndReason.ACCOUNT_CLOSED,
+    )
+    await _append(conn, user, event)
+
+
+async def find_password_hash(conn: Connection, user_id: UUID) -> str | None:
+    """Return the password hash of an account, closed or not; None for an operator's."""
+    password_hash: str | None = await conn.fetchval(
+        "SELECT password_hash FROM users WHERE user_id = $1", user_id
+    )
+    return password_hash
+
+
+async def find_credentials(conn: Connection, email: CanonicalEmail) -> tuple[UUID, str] | None:
+    """Return the id and the password hash of the account that logs in with this address."""
+    row = await conn.fetchrow(
+        """
+        SELECT user_id, password_hash
+          FROM users
+         WHERE canonical_email = $1 AND delete_time IS NULL AND password_hash IS NOT NULL
+        """,
+        email,
+    )
+    return None if row is None else (row["user_id"], row["password_hash"])
+
+
+async def _append(conn: Connection, user: User, event: UserEvent) -> None:
+    data = {name: _json(value) for name, value in dataclasses.asdict(event).items()}
+    new = NewEvent(
+        stream=f"user/{user.user_id}",
+        version=user.version,
+        type=type(event).__name__,
+        data=data,
+        occur_time=user.update_time,
+    )
+    await append_events(conn, [new])
+
+
+def _json(value: Any) -> Any:
+    return str(value) if isinstance(value, UUID) else list(value)
+
+
+def _user(row: asyncpg.Record | None) -> User:
+    if row is None:
+        raise UserNotFound
+    return User(
+        user_id=row["user_id"],
+        email=row["email"],
+        display_name=row["display_name"],
+        roles=tuple(map(Role, row["roles"])),
+        version=row["version"],
+        create_time=row["create_time"],
+        update_time=row["update_time"],
+        operator_role=row["operator_role"] and Role(row["operator_role"]),
+    )

@@ -1,0 +1,1 @@
+"""Log-ins, and the tokens that prove who calls."""

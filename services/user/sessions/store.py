@@ -1,0 +1,216 @@
+"""SQL of sessions and their refresh tokens: rows to domain and back. Transactions are the caller's."""
+
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from services.storage.forgetting import OVER_SESSIONS_KEPT, USED_TOKENS_KEPT
+from services.storage.postgres import Connection
+from services.user.sessions.domain import EndReason, Session, SessionNotFound
+
+
+async def insert_session(conn: Connection, user_id: UUID, *, now: datetime, expire_time: datetime) -> Session:
+    """Begin a session of an account that this transaction keeps from being closed."""
+    row = await conn.fetchrow(
+        """
+        INSERT INTO sessions (user_id, create_time, last_use_time, expire_time)
+        VALUES ($1, $2, $2, $3)
+        RETURNING session_id, user_id, create_time, last_use_time, expire_time, end_time
+        """,
+        user_id,
+        now,
+        expire_time,
+    )
+    return _session(row)
+
+
+async def insert_refresh_token(
+    conn: Connection, session_id: UUID, token_hash: bytes, *, predecessor_hash: bytes | None, now: datetime
+) -> None:
+    """Write a session's first refresh token, or the successor of one that was used up."""
+    await conn.execute(
+        """
+        INSERT INTO refresh_tokens (token_hash, session_id, predecessor_hash, create_time)
+        VALUES ($1, $2, $3, $4)
+        """,
+        token_hash,
+        session_id,
+        predecessor_hash,
+        now,
+    )
+
+
+async def find_session_of_token(conn: Connection, token_hash: bytes) -> Session | None:
+    """Return a refresh token's session and hold it: only one of its tokens is judged at a time.
+
+    The token's own state is read afterwards, in another statement: one snapshot for both would show the
+    state before the wait for the lock, and two could exchange one token.
+    """
+    row = await conn.fetchrow(
+        """
+        SELECT session_id, user_id, create_time, last_use_time, expire_time, end_time
+          FROM sessions
+         WHERE session_id = (SELECT session_id FROM refresh_tokens WHERE token_hash = $1)
+           FOR NO KEY UPDATE
+        """,
+        token_hash,
+    )
+    return None if row is None else _session(row)
+
+
+async def is_refresh_token_used(conn: Connection, token_hash: bytes) -> bool:
+    """Tell whether a token was exchanged. Its session must be held."""
+    used: bool = await conn.fetchval(
+        "SELECT use_time IS NOT NULL FROM refresh_tokens WHERE token_hash = $1", token_hash
+    )
+    return used
+
+
+async def exchange_refresh_token(
+    conn: Connection,
+    session: Session,
+    old_hash: bytes,
+    new_hash: bytes,
+    *,
+    now: datetime,
+    expire_time: datetime,
+) -> Session:
+    """Use up a token of a held session, write its successor and prolong the session."""
+    await conn.execute("UPDATE refresh_tokens SET use_time = $2 WHERE token_hash = $1", old_hash, now)
+    await insert_refresh_token(conn, session.session_id, new_hash, predecessor_hash=old_hash, now=now)
+    row = await conn.fetchrow(
+        """
+        UPDATE sessions
+           SET last_use_time = $2, expire_time = $3
+         WHERE session_id = $1
+        RETURNING session_id, user_id, create_time, last_use_time, expire_time, end_time
+        """,
+        session.session_id,
+        now,
+        expire_time,
+    )
+    return _session(row)
+
+
+async def get_session(conn: Connection, session_id: UUID, *, now: datetime) -> Session:
+    """Read a live session.
+
+    Raises:
+        SessionNotFound: it does not exist, has ended or expired.
+    """
+    row = await conn.fetchrow(
+        """
+        SELECT session_id, user_id, create_time, last_use_time, expire_time, end_time
+          FROM sessions
+         WHERE session_id = $1 AND end_time IS NULL AND expire_time > $2
+        """,
+        session_id,
+        now,
+    )
+    return _session(row)
+
+
+async def list_sessions(
+    conn: Connection, user_id: UUID, *, before: UUID, limit: int, now: datetime
+) -> list[Session]:
+    """List a person's live sessions with smaller ids than `before`, newest first."""
+    rows = await conn.fetch(
+        """
+        SELECT session_id, user_id, create_time, last_use_time, expire_time, end_time
+          FROM sessions
+         WHERE user_id = $1 AND session_id < $2 AND end_time IS NULL AND expire_time > $3
+         ORDER BY session_id DESC
+         LIMIT $4
+        """,
+        user_id,
+        before,
+        now,
+        limit,
+    )
+    return [_session(row) for row in rows]
+
+
+async def end_oldest_sessions(conn: Connection, user_id: UUID, *, keep: int, now: datetime) -> None:
+    """End all but the newest sessions of an account that this transaction holds."""
+    await conn.execute(
+        """
+        UPDATE sessions
+           SET end_time = $3, end_reason = $4
+         WHERE session_id IN (SELECT session_id
+                                FROM sessions
+                               WHERE user_id = $1 AND end_time IS NULL
+                               ORDER BY session_id DESC
+                              OFFSET $2)
+           AND end_time IS NULL
+        """,
+        user_id,
+        keep,
+        now,
+        EndReason.SUPERSEDED,
+    )
+
+
+async def end_session(conn: Connection, session_id: UUID, reason: EndReason, *, now: datetime) -> None:
+    """End a session, and so all of its refresh tokens. One that has ended keeps its first reason."""
+    await conn.execute(
+        """
+        UPDATE sessions
+           SET end_time = $2, end_reason = $3
+         WHERE session_id = $1 AND end_time IS NULL
+        """,
+        session_id,
+        now,
+        reason,
+    )
+
+
+async def forget_used_tokens(conn: Connection, limit: int) -> int:
+    """Forget the first token of up to `limit` sessions, if it was exchanged long ago, and return how many.
+
+    One a session at a time: its successor is the first one then, and there is one first token a session.
+    """
+    forgotten = await conn.fetch(
+        """
+        DELETE FROM refresh_tokens
+         WHERE token_hash IN (SELECT token_hash
+                                FROM refresh_tokens
+                               WHERE predecessor_hash IS NULL AND use_time < now() - $1::interval
+                               ORDER BY use_time
+                               LIMIT $2)
+        RETURNING TRUE
+        """,
+        USED_TOKENS_KEPT,
+        limit,
+    )
+    return len(forgotten)
+
+
+async def forget_sessions(conn: Connection, limit: int) -> int:
+    """Forget up to `limit` of the sessions that have been over for longest, and return how many.
+
+    Their tokens go with them.
+    """
+    forgotten = await conn.fetch(
+        """
+        WITH old AS MATERIALIZED (
+            SELECT session_id
+              FROM sessions
+             WHERE least(end_time, expire_time) < now() - $1::interval
+             ORDER BY least(end_time, expire_time)
+             LIMIT $2
+        ), tokens AS (
+            DELETE FROM refresh_tokens WHERE session_id IN (SELECT session_id FROM old)
+        )
+        DELETE FROM sessions WHERE session_id IN (SELECT session_id FROM old) RETURNING TRUE
+        """,
+        OVER_SESSIONS_KEPT,
+        limit,
+    )
+    return len(forgotten)
+
+
+def _session(row: asyncpg.Record | None) -> Session:
+    if row is None:
+        raise SessionNotFound
+    return Session(**row)

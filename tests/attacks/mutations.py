@@ -1,0 +1,251 @@
+"""A call of every method that changes something, on things that were made for it alone."""
+
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import TypeAlias
+from uuid import UUID, uuid4
+
+from commerce.order.v1 import order_pb2
+from commerce.product.v1 import category_pb2, inventory_pb2, product_pb2
+from commerce.user.v1 import auth_pb2, role_pb2, user_pb2
+
+from services.rpc.fields import to_money
+from services.rpc.identity import Caller
+from tests.attacks.parts import Attempt, Parts
+from tests.order.conftest import OK
+from tests.support.world import AUTH, CATEGORIES, INVENTORY, ORDERS, PRODUCTS, USERS
+from tests.user.conftest import PASSWORD, some_email
+
+PERSON_SCOPES = frozenset({"orders.read", "orders.write", "users.read", "users.write"})
+MERCHANT = Caller(
+    "edge", uuid4(), uuid4(), frozenset({"products.write", "inventory.write"}), acts_for_any=False
+)
+ORDER_SERVICE = Caller("order", None, None, frozenset(), acts_for_any=False)
+OPERATOR = Caller("operator", None, None, frozenset(), acts_for_any=False)
+ANYONE = Caller("edge", None, None, frozenset(), acts_for_any=False)
+
+
+Prepare: TypeAlias = Callable[[Parts], Awaitable[Attempt]]
+
+
+def _new_product() -> product_pb2.Product:
+    price = to_money(Decimal("12.50"), "USD")
+    return product_pb2.Product(sku=uuid4().hex, name="A lamp", price=price, active=True)
+
+
+async def place_order(parts: Parts) -> Attempt:
+    line = order_pb2.PlaceOrderLine(product_id=await parts.mesh.new_product(), quantity=2)
+    request = order_pb2.PlaceOrderRequest(request_id=str(uuid4()), lines=[line], payment_token=OK)
+    return Attempt(request, _new_buyer(parts))
+
+
+async def cancel_order(parts: Parts) -> Attempt:
+    placing = await place_order(parts)
+    order = await parts.call(ORDERS + "PlaceOrder", placing)
+    return Attempt(order_pb2.CancelOrderRequest(order_id=order.order_id), placing.caller)
+
+
+async def create_product(_: Parts) -> Attempt:
+    request = product_pb2.CreateProductRequest(product=_new_product(), request_id=str(uuid4()))
+    return Attempt(request, MERCHANT)
+
+
+async def update_product(parts: Parts) -> Attempt:
+    product = product_pb2.Product(product_id=await parts.mesh.new_product(), name="Another lamp")
+    return Attempt(product_pb2.UpdateProductRequest(product=product), MERCHANT)
+
+
+async def delete_product(parts: Parts) -> Attempt:
+    request = product_pb2.DeleteProductRequest(product_id=await parts.mesh.new_product())
+    return Attempt(request, MERCHANT, frozenset({"PRODUCT_NOT_FOUND"}))
+
+
+async def import_products(_: Parts) -> Attempt:
+    rows = [
+        product_pb2.ImportProductsRequest(
+            row_number=number, product=_new_product(), category_path=[uuid4().hex], initial_quantity=5
+        )
+        for number in (1, 2, 3)
+    ]
+    # The first run creates what a repetition finds.
+    return Attempt(rows, MERCHANT, answers_alike=False)
+
+
+async def create_category(_: Parts) -> Attempt:
+    category = category_pb2.Category(display_name=uuid4().hex)
+    request = category_pb2.CreateCategoryRequest(category=category, request_id=str(uuid4()))
+    return Attempt(request, MERCHANT)
+
+
+async def update_category(parts: Parts) -> Attempt:
+    category = category_pb2.Category(
+        category_id=await _new_category(parts), display_name=uuid4().hex, parent_id=await _new_category(parts)
+    )
+    return Attempt(category_pb2.UpdateCategoryRequest(category=category), MERCHANT)
+
+
+async def delete_category(parts: Parts) -> Attempt:
+    request = category_pb2.DeleteCategoryRequest(category_id=await _new_category(parts))
+    return Attempt(request, MERCHANT, frozenset({"CATEGORY_NOT_FOUND"}))
+
+
+async def adjust_stock(parts: Parts) -> Attempt:
+    request = inventory_pb2.AdjustStockRequest(
+        product_id=await parts.mesh.new_product(), delta=5, request_id=str(uuid4())
+    )
+    return Attempt(request, MERCHANT)
+
+
+async def reserve_stock(parts: Parts) -> Attempt:
+    return Attempt(await _wanted(parts), ORDER_SERVICE)
+
+
+async def reserve_batch(parts: Parts) -> Attempt:
+    request = inventory_pb2.BatchReserveStockRequest(requests=[await _wanted(parts) for _ in range(2)])
+    return Attempt(request, ORDER_SERVICE)
+
+
+async def _wanted(parts: Parts) -> inventory_pb2.ReserveStockRequest:
+    line = inventory_pb2.ReserveStockLine(product_id=await parts.mesh.new_product(), quantity=2)
+    return inventory_pb2.ReserveStockRequest(
+        order_id=str(uuid4()),
+        holder_id=str(uuid4()),
+        lines=[line],
+        expected_total=to_money(Decimal(25), "USD"),
+    )
+
+
+async def commit_reservation(parts: Parts) -> Attempt:
+    request = inventory_pb2.CommitReservationRequest(order_id=await _new_hold(parts))
+    return Attempt(request, ORDER_SERVICE)
+
+
+async def commit_batch(parts: Parts) -> Attempt:
+    held = [await _new_hold(parts) for _ in range(2)]
+    each = [inventory_pb2.CommitReservationRequest(order_id=order_id) for order_id in held]
+    return Attempt(inventory_pb2.BatchCommitReservationsRequest(requests=each), ORDER_SERVICE)
+
+
+async def release_reservation(parts: Parts) -> Attempt:
+    request = inventory_pb2.ReleaseReservationRequest(order_id=await _new_hold(parts))
+    return Attempt(request, ORDER_SERVICE)
+
+
+async def release_batch(parts: Parts) -> Attempt:
+    held = [await _new_hold(parts) for _ in range(2)]
+    each = [inventory_pb2.ReleaseReservationRequest(order_id=order_id) for order_id in held]
+    return Attempt(inventory_pb2.BatchReleaseReservationsRequest(requests=each), ORDER_SERVICE)
+
+
+async def create_user(_: Parts) -> Attempt:
+    request = user_pb2.CreateUserRequest(
+        user=user_pb2.User(email=some_email()), password=PASSWORD, request_id=str(uuid4())
+    )
+    return Attempt(request, ANYONE)
+
+
+async def update_user(parts: Parts) -> Attempt:
+    _, who = await _new_user(parts)
+    user = user_pb2.User(user_id=str(who.subject), display_name="Another name")
+    return Attempt(user_pb2.UpdateUserRequest(user=user), who)
+
+
+async def delete_user(parts: Parts) -> Attempt:
+    _, who = await _new_user(parts)
+    request = user_pb2.DeleteUserRequest(user_id=str(who.subject))
+    return Attempt(request, who, frozenset({"USER_NOT_FOUND"}))
+
+
+async def create_session(parts: Parts) -> Attempt:
+    email, _ = await _new_user(parts)
+    request = auth_pb2.CreateSessionRequest(email=email, password=PASSWORD)
+    return Attempt(request, ANYONE, answers_alike=False)
+
+
+async def refresh_session(parts: Parts) -> Attempt:
+    _, answer = await _new_session(parts)
+    request = auth_pb2.RefreshSessionRequest(refresh_token=answer.tokens.refresh_token)
+    # A token is good once: a second use ends the session, and a third finds none.
+    reasons = frozenset({"REFRESH_TOKEN_REUSED", "REFRESH_TOKEN_INVALID"})
+    return Attempt(request, ANYONE, reasons, answers_alike=False)
+
+
+async def delete_session(parts: Parts) -> Attempt:
+    who, answer = await _new_session(parts)
+    request = auth_pb2.DeleteSessionRequest(session_id=answer.session.session_id)
+    return Attempt(request, who, frozenset({"SESSION_NOT_FOUND"}))
+
+
+async def issue_operator_token(_: Parts) -> Attempt:
+    request = auth_pb2.IssueOperatorTokenRequest(role=role_pb2.ROLE_SUPPORT)
+    return Attempt(request, OPERATOR, answers_alike=False)
+
+
+def _new_buyer(parts: Parts) -> Caller:
+    """Somebody who may order."""
+    buyer = _person(uuid4())
+    parts.buyers.add(buyer.require_subject())
+    return buyer
+
+
+async def _new_user(parts: Parts) -> tuple[str, Caller]:
+    """Register somebody: their e-mail and who they are."""
+    email = some_email()
+    request = user_pb2.CreateUserRequest(user=user_pb2.User(email=email), password=PASSWORD)
+    user = await parts.call(USERS + "CreateUser", Attempt(request, ANYONE))
+    return email, _person(UUID(user.user_id))
+
+
+async def _new_session(parts: Parts) -> tuple[Caller, auth_pb2.CreateSessionResponse]:
+    """Register somebody and log them in."""
+    email, who = await _new_user(parts)
+    request = auth_pb2.CreateSessionRequest(email=email, password=PASSWORD)
+    answer: auth_pb2.CreateSessionResponse = await parts.call(
+        AUTH + "CreateSession", Attempt(request, ANYONE)
+    )
+    return who, answer
+
+
+async def _new_category(parts: Parts) -> str:
+    category = category_pb2.Category(display_name=uuid4().hex)
+    request = category_pb2.CreateCategoryRequest(category=category)
+    made = await parts.call(CATEGORIES + "CreateCategory", Attempt(request, MERCHANT))
+    return str(made.category_id)
+
+
+async def _new_hold(parts: Parts) -> str:
+    """Hold stock for an order; its id."""
+    attempt = await reserve_stock(parts)
+    held = await parts.call(INVENTORY + "ReserveStock", attempt)
+    return str(held.order_id)
+
+
+def _person(user_id: UUID) -> Caller:
+    return Caller("edge", user_id, uuid4(), PERSON_SCOPES, acts_for_any=False)
+
+
+CASES: dict[str, Prepare] = {
+    ORDERS + "PlaceOrder": place_order,
+    ORDERS + "CancelOrder": cancel_order,
+    PRODUCTS + "CreateProduct": create_product,
+    PRODUCTS + "UpdateProduct": update_product,
+    PRODUCTS + "DeleteProduct": delete_product,
+    PRODUCTS + "ImportProducts": import_products,
+    CATEGORIES + "CreateCategory": create_category,
+    CATEGORIES + "UpdateCategory": update_category,
+    CATEGORIES + "DeleteCategory": delete_category,
+    INVENTORY + "AdjustStock": adjust_stock,
+    INVENTORY + "ReserveStock": reserve_stock,
+    INVENTORY + "CommitReservation": commit_reservation,
+    INVENTORY + "ReleaseReservation": release_reservation,
+    INVENTORY + "BatchReserveStock": reserve_batch,
+    INVENTORY + "BatchCommitReservations": commit_batch,
+    INVENTORY + "BatchReleaseReservations": release_batch,
+    USERS + "CreateUser": create_user,
+    USERS + "UpdateUser": update_user,
+    USERS + "DeleteUser": delete_user,
+    AUTH + "CreateSession": create_session,
+    AUTH + "RefreshSession": refresh_session,
+    AUTH + "DeleteSession": delete_session,
+    AUTH + "IssueOperatorToken": issue_operator_token,
+}

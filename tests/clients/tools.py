@@ -1,0 +1,78 @@
+"""Generators and linters that we do not ship: installed once, as their lock files say, beside the tests."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+_INSTALL_SECONDS = 300.0
+_RUN_SECONDS = 240.0
+# What npm and pip say where there is no network.
+_UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "Failed to establish a new connection")
+
+
+def install_with_npm(folder: Path) -> Path:
+    """Install what package-lock.json names, and return where its programs are; skip without Node.js."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("needs Node.js with npm")
+    installed = folder / "node_modules"
+    _install(
+        [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder / "package-lock.json", installed
+    )
+    return installed / ".bin"
+
+
+def install_with_pip(folder: Path) -> Path:
+    """Install what a folder's requirements.txt names, and return where its programs are."""
+    installed = folder / ".venv"
+    requirements = folder / "requirements.txt"
+    if not installed.exists():
+        run((sys.executable, "-m", "venv"), installed, folder=folder)
+    pip = [str(installed / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
+    _install([*pip, "-r", str(requirements)], requirements, installed)
+    return installed / "bin"
+
+
+def run(program: Sequence[str | Path], *arguments: str | Path, folder: Path) -> str:
+    """Run a program in a folder, and return what it printed; its failure is the test's."""
+    done = subprocess.run(
+        [*program, *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=_RUN_SECONDS
+    )
+    assert done.returncode == 0, f"{program}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def _install(program: Sequence[str], lock: Path, installed: Path) -> None:
+    """Run an installer unless what it would install is there; skip where it cannot reach its registry."""
+    stamp = installed / "installed-from"
+    wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+        return
+    _run_installer(program, lock.name, lock.parent)
+    stamp.write_text(wanted, encoding="utf-8")
+
+
+def install_into(venv: Path, *requirements: str | Path) -> Path:
+    """Make a virtual environment with this in it and nothing else, and return its programs' folder."""
+    run((sys.executable, "-m", "venv"), venv, folder=venv.parent)
+    program = [str(venv / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
+    _run_installer([*program, *map(str, requirements)], str(requirements[0]), venv)
+    return venv / "bin"
+
+
+def _run_installer(program: Sequence[str], what: str, folder: Path) -> None:
+    try:
+        done = subprocess.run(
+            program, cwd=folder, capture_output=True, text=True, check=False, timeout=_INSTALL_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"no registry answered {program[0]} within {_INSTALL_SECONDS:g} s")
+    if done.returncode != 0 and any(word in done.stderr for word in _UNREACHABLE):
+        pytest.skip(f"{program[0]} reaches no registry: {done.stderr[-300:]}")
+    assert done.returncode == 0, f"{what} cannot be installed: {done.stderr}"

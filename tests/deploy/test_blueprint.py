@@ -1,0 +1,63 @@
+"""Listing the parts of a mesh makes nothing; what they read is made apart, before."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deploy.local.errors import MeshError
+from deploy.local.layout import Layout, Options
+from deploy.local.parts.blueprint import Blueprint, build, make_secrets, used_ports
+from deploy.local.parts.certificates import Authority
+from deploy.local.parts.part import Part
+from deploy.local.supervision.checks import open_data_folder
+
+
+def blueprint(tmp_path: Path, *, is_outside: bool) -> Blueprint:
+    options = Options(tmp_path / "data", replica=not is_outside, workers=2)
+    if is_outside:
+        options = replace(
+            options,
+            postgres_url="postgresql://someone:secret@db.example:5432",
+            redis_url="redis://:secret@cache.example:6379/0",
+            payment_url="https://pay.example",
+            payment_api_key_file=tmp_path / "key",
+        )
+    layout = Layout(options.data)
+    return Blueprint(options, layout, Authority(layout.certificates), tmp_path / "runtime")
+
+
+@pytest.mark.parametrize("is_outside", [False, True])
+def test_listing_the_parts_writes_nothing(tmp_path: Path, is_outside: bool) -> None:
+    plan = blueprint(tmp_path, is_outside=is_outside)
+    assert build(plan)
+    assert used_ports(plan)
+    assert plan.server_url
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_an_origin_that_no_browser_writes_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    plan = blueprint(tmp_path, is_outside=False)
+    with pytest.raises(MeshError, match=r"--cors-origin: '\*' is no origin"):
+        build(replace(plan, options=replace(plan.options, cors_origin=("https://shop.example", "*"))))
+
+
+@pytest.mark.parametrize("is_outside", [False, True])
+def test_every_secret_that_a_part_is_given_is_made(tmp_path: Path, is_outside: bool) -> None:
+    plan = blueprint(tmp_path, is_outside=is_outside)
+    open_data_folder(plan.layout)
+    make_secrets(plan)
+    values = [value for part in build(plan) if isinstance(part, Part) for value in part.environment.values()]
+    given = {Path(value) for value in values if Path(value).parent == plan.layout.secrets}
+    assert len(given) > 5
+    assert [path.name for path in given if not path.read_bytes()] == []
+    assert not any("secret@" in value for value in values)
+
+
+def test_secrets_that_are_there_are_kept(tmp_path: Path) -> None:
+    plan = blueprint(tmp_path, is_outside=False)
+    open_data_folder(plan.layout)
+    make_secrets(plan)
+    before = {path: path.read_bytes() for path in plan.layout.secrets.iterdir()}
+    make_secrets(plan)
+    assert {path: path.read_bytes() for path in plan.layout.secrets.iterdir()} == before

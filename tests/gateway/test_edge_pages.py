@@ -1,0 +1,127 @@
+"""The edge answers with the OpenAPI document, and a page that shows it, from files of its own."""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable
+
+import aiohttp
+import pytest
+
+from gateway.generate import GENERATED
+from tests.gateway.backends import Backends
+from tests.gateway.callers import rest
+from tests.gateway.conftest import ORIGIN, RunningEdge
+
+DOCUMENT = (GENERATED / "openapi.json").read_text(encoding="utf-8")
+OPENAPI, DOCS = "/openapi.json", "/docs"
+LARGEST_DOCUMENT_BYTES = 1024 * 1024
+
+
+async def test_the_document_is_what_was_compiled_and_no_service_is_asked(
+    edge: RunningEdge, backends: Backends
+) -> None:
+    before = len(backends.seen.calls)
+    answer = await rest(edge, "GET", OPENAPI)
+    assert (answer.http, answer.body) == (200, json.loads(DOCUMENT))
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["cache-control"] == "public, no-cache"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'; frame-ancestors")
+    assert len(backends.seen.calls) == before
+    assert len(DOCUMENT) < LARGEST_DOCUMENT_BYTES
+
+
+async def test_who_has_the_document_is_told_so(edge: RunningEdge) -> None:
+    etag = (await rest(edge, "GET", OPENAPI)).headers["etag"]
+    for known in (etag, etag.removeprefix("W/"), f'"other", {etag}', "*"):
+        answer = await rest(edge, "GET", OPENAPI, headers={"if-none-match": known})
+        assert (answer.http, answer.body, answer.headers["etag"]) == (304, "", etag)
+        assert answer.headers["cache-control"] == "public, no-cache"
+    assert (await rest(edge, "GET", OPENAPI, headers={"if-none-match": '"other"'})).http == 200
+
+
+@pytest.mark.parametrize("path", [OPENAPI, DOCS])
+async def test_head_tells_what_get_would(edge: RunningEdge, path: str) -> None:
+    plain = {"accept-encoding": "identity"}
+    get, head = [await rest(edge, verb, path, headers=plain) for verb in ("GET", "HEAD")]
+    assert (head.http, head.body) == (200, "")
+    for name in ("content-length", "content-type", "etag", "cache-control"):
+        assert head.headers[name] == get.headers[name]
+
+
+async def test_the_document_is_compressed_for_who_wants_it(edge: RunningEdge) -> None:
+    async with (
+        aiohttp.ClientSession(auto_decompress=False) as session,
+        session.get(edge.url + OPENAPI, headers={"accept-encoding": "gzip"}) as answer,
+    ):
+        assert answer.headers["content-encoding"] == "gzip"
+        assert len(await answer.read()) < len(DOCUMENT) / 4
+
+
+async def test_a_page_of_a_known_origin_may_read_the_document(edge: RunningEdge) -> None:
+    answer = await rest(edge, "GET", OPENAPI, headers={"origin": ORIGIN})
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+
+
+async def test_the_page_runs_scripts_of_the_edge_alone(edge: RunningEdge) -> None:
+    page = await rest(edge, "GET", DOCS)
+    assert (page.http, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    policy = page.headers["content-security-policy"]
+    assert "script-src 'self';" in policy
+    assert "default-src 'none';" in policy
+    assert not re.search(r"<script>|<style|\son\w+=|https?:", page.body)
+    linked = re.findall(r'(?:src|href)="(/[^"]+)"', page.body)
+    kinds = {path: await rest(edge, "GET", path, headers={"accept-encoding": "identity"}) for path in linked}
+    assert {path: (each.http, each.headers["content-type"]) for path, each in kinds.items()} == {
+        "/docs/start.js": (200, "text/javascript; charset=utf-8"),
+        "/docs/swagger-ui-bundle.js": (200, "text/javascript; charset=utf-8"),
+        "/docs/swagger-ui.css": (200, "text/css; charset=utf-8"),
+    }
+
+
+@pytest.mark.parametrize("path", [OPENAPI, DOCS])
+@pytest.mark.parametrize("verb", ["POST", "PUT", "DELETE"])
+async def test_other_verbs_are_told_which_there_are(edge: RunningEdge, verb: str, path: str) -> None:
+    answer = await rest(edge, verb, path)
+    assert (answer.http, answer.reason, answer.headers["allow"]) == (405, "METHOD_UNKNOWN", "GET, HEAD")
+    assert "etag" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(
+            "/docs/",
+            "/docs/nothing.js",
+            "/docs/index.html",
+            "/openapi.json/",
+            "/openapi.jsonx",
+            "/docs/../rds.json",
+        ),
+        *("/docs/%2e%2e/rds.json", "/docs/..%2frds.json", "/docs//start.js/", "/pages", "/rds.json"),
+    ],
+)
+async def test_no_other_file_is_read(edge: RunningEdge, path: str) -> None:
+    answer = await rest(edge, "GET", path)
+    assert (answer.http in {400, 404}, answer.reason) in {(True, "METHOD_UNKNOWN"), (True, "INVALID_REQUEST")}
+
+
+async def test_pages_are_limited_by_address_on_their_own(
+    start_edge: Callable[..., RunningEdge], backends: Backends
+) -> None:
+    edge = start_edge(backends)
+    asked = [rest(edge, "GET", OPENAPI, address="127.0.3.1") for _ in range(60)]
+    answers = await asyncio.gather(*asked)
+    assert {answer.http for answer in answers} == {200, 429}
+    refused = next(answer for answer in answers if answer.http == 429)
+    assert (refused.reason, refused.headers["cache-control"]) == ("RATE_LIMITED", "no-store")
+    assert "etag" not in refused.headers
+    assert (await rest(edge, "GET", OPENAPI, address="127.0.3.2")).http == 200
+
+
+async def test_an_edge_without_swagger_ui_still_has_the_document(
+    start_edge: Callable[..., RunningEdge], backends: Backends
+) -> None:
+    edge = start_edge(backends, swagger_ui=None)
+    assert (await rest(edge, "GET", OPENAPI)).http == 200
+    assert (await rest(edge, "GET", DOCS)).http == 404

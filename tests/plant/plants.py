@@ -1,0 +1,284 @@
+"""Defects of one line at the rules that matter most, and the tests that must fail with each."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Plant:
+    """One line of the product made wrong."""
+
+    # The rule that is broken.
+    rule: str
+    # Relative to the root of the tree.
+    path: str
+    # What stands there once, and what takes its place.
+    sound: str
+    broken: str
+    # What pytest runs: files or node ids.
+    tests: tuple[str, ...]
+
+
+_CALLS = "tests/clients/test_python_calls.py::"
+_FOLLOWER = "tests/clients/test_python_feed.py::"
+_EVENTS = "tests/storage/test_events.py::"
+_CHANNEL = "tests/rpc/test_channel.py::"
+_ARRIVAL = "tests/gateway/test_edge_arrival.py::"
+_GROUPS = "tests/rpc/test_groups.py::"
+_PIPELINE = "tests/order/test_pipeline.py::"
+_STOCK = "tests/product/test_domain.py::"
+
+PLANTS = (
+    Plant(
+        "a token that was verified before ends with its time",
+        "services/rpc/identity.py",
+        "claims if claims is not None and now < claims.expires_at and now < self._old_at else None",
+        "claims if claims is not None and now < self._old_at else None",
+        ("tests/rpc/test_identity.py",),
+    ),
+    Plant(
+        "one sequencer numbers at a time",
+        "services/storage/events.py",
+        "SELECT last FROM seq_head FOR UPDATE SKIP LOCKED",
+        "SELECT last FROM seq_head",
+        (_EVENTS + "test_a_second_sequencer_numbers_nothing_while_one_is_stopped_in_the_middle",),
+    ),
+    Plant(
+        "the feed keeps the order of each stream",
+        "services/storage/events.py",
+        "row_number() OVER (ORDER BY ev_id)",
+        "row_number() OVER (ORDER BY ev_id DESC)",
+        (_EVENTS + "test_feed_is_complete_and_in_order_beside_slow_failing_and_parallel_writers",),
+    ),
+    Plant(
+        "a channel sends again only what may be repeated",
+        "services/rpc/channel.py",
+        "if not is_repeatable or not is_without_connection(error):",
+        "if not is_without_connection(error):",
+        (_CHANNEL + "test_only_what_may_be_repeated_is_sent_again_when_its_effect_is_unknown",),
+    ),
+    Plant(
+        "compiled clients repeat only what may be repeated",
+        "gateway/clients.py",
+        "for method in methods if method.attempts > 1]",
+        "for method in methods]",
+        ("tests/gateway/test_generate.py::test_client_configs_retry_only_what_may_be_repeated",),
+    ),
+    Plant(
+        "an internal method has the callers that it names",
+        "services/rpc/interceptors.py",
+        "if policy.access is Access.INTERNAL and service not in policy.services:",
+        "if policy.access is Access.INTERNAL and not service:",
+        ("tests/rpc/test_interceptors.py::test_first_broken_rule_decides_the_refusal",),
+    ),
+    Plant(
+        "no level is below zero, whatever a statement says",
+        "services/product/migrations/0002_inventory.sql",
+        "CHECK (free >= 0)",
+        "CHECK (free >= -1000)",
+        ("tests/product/test_schema.py::test_the_schema_refuses_what_must_never_be",),
+    ),
+    Plant(
+        "nobody holds more than one person may",
+        "services/product/reservations/domain.py",
+        "if held.reservations >= most.reservations or units > most.units:",
+        "if units > most.units:",
+        (_STOCK + "test_a_person_holds_so_much_and_no_more",),
+    ),
+    Plant(
+        "stock goes back once",
+        "services/product/reservations/store.py",
+        "WHERE order_id = ANY($1) AND state = ANY($3)",
+        "WHERE order_id = ANY($1) AND 'HELD' = ANY($3)",
+        ("tests/product/test_stock.py::test_a_release_gives_everything_back_and_may_be_repeated",),
+    ),
+    Plant(
+        "an order of another person is not there",
+        "services/order/orders/servicer.py",
+        "if not caller().owns(order.user_id):",
+        "if caller().subject is None:",
+        ("tests/order/test_orders.py::test_anothers_order_is_answered_as_a_missing_one",),
+    ),
+    Plant(
+        "who read an older order does not change it",
+        "services/etags.py",
+        "if etag and etag != current:",
+        'if etag == "0":',
+        ("tests/order/test_orders.py::test_cancelling_with_a_stale_etag_is_refused",),
+    ),
+    Plant(
+        "an order is charged once",
+        "services/order/payments/provider.py",
+        'return f"{order.order_id}:{act}"',
+        'return f"{order.order_id}:{act}:{id(act)}{id(order)}"',
+        ("tests/order/test_crashes.py::test_an_order_ends_although_its_worker_is_killed",),
+    ),
+    Plant(
+        "stock goes back after the money",
+        "services/order/orders/domain.py",
+        "            PAYMENT_SETTLED,\n            frozenset(StockState) - _RELEASED,",
+        "            None,\n            frozenset(StockState) - _RELEASED,",
+        ("tests/order/test_domain.py",),
+    ),
+    Plant(
+        "a request_id stands for one request",
+        "services/storage/idempotency.py",
+        'if (row["method"], row["request_hash"]) != (key.method, key.request_hash):',
+        'if row["method"] != key.method:',
+        (
+            "tests/storage/test_idempotency.py::test_first_answer_is_returned_to_the_same_request_and_no_other",
+        ),
+    ),
+    Plant(
+        "a page token is one of ours",
+        "services/storage/paging.py",
+        "if not any(matches):",
+        "if not matches:",
+        ("tests/storage/test_paging.py::test_changed_page_token_is_refused_wherever_it_is_changed",),
+    ),
+    Plant(
+        "a refresh token that is used twice ends its session",
+        "services/user/sessions/domain.py",
+        "    if token_used:\n",
+        "    if token_used and session.end_time is not None:\n",
+        ("tests/user/test_sessions.py::test_a_token_used_twice_ends_its_session_for_both",),
+    ),
+    Plant(
+        "of orders that are decided together none takes what another has taken",
+        "services/product/reservations/domain.py",
+        "if prospect.offers[product_id].free - taken.get(product_id, 0) < quantity:",
+        "if prospect.offers[product_id].free < quantity:",
+        (_STOCK + "test_of_orders_decided_together_the_first_come_gets_the_last_units",),
+    ),
+    Plant(
+        "one person's orders of one group count for one another",
+        "services/product/reservations/domain.py",
+        "check_room(request, prospect.held + before, most)",
+        "check_room(request, prospect.held, most)",
+        (_STOCK + "test_of_orders_decided_together_those_of_one_person_count_for_one_another",),
+    ),
+    Plant(
+        "a command that breaks its group fails alone",
+        "services/rpc/groups.py",
+        "            for member in members:\n                member.tell(None)",
+        "            for member in members:\n                member.outcome.set_exception(error)",
+        (_GROUPS + "test_a_command_that_breaks_its_group_fails_alone",),
+    ),
+    Plant(
+        "whose deadline is over is left out of its group",
+        "services/rpc/groups.py",
+        "if member.context.run(is_over):",
+        "if member.context.run(is_over) and member.outcome.done():",
+        (_GROUPS + "test_whose_deadline_has_passed_is_left_out",),
+    ),
+    Plant(
+        "the schema lets an order be charged once",
+        "services/order/migrations/0001_orders.sql",
+        "CREATE UNIQUE INDEX events_one_capture_key",
+        "CREATE INDEX events_one_capture_key",
+        ("tests/order/test_store.py::test_the_schema_lets_an_order_be_charged_once",),
+    ),
+    Plant(
+        "an e-mail address has one form",
+        "services/user/accounts/emails.py",
+        "return CanonicalEmail(address.translate(_LOWER_CASE))",
+        "return CanonicalEmail(address)",
+        ("tests/user/test_emails.py",),
+    ),
+    Plant(
+        "a message has as long to arrive at a service as a body has at the edge",
+        "services/rpc/interceptors.py",
+        "MESSAGE_SECONDS = 2.0",
+        "MESSAGE_SECONDS = 20.0",
+        (_ARRIVAL + "test_the_edge_waits_for_a_body_as_long_as_a_service_for_a_message",),
+    ),
+    Plant(
+        "no caller takes more places than its share",
+        "services/rpc/places.py",
+        "if taken >= self._per_caller:",
+        "if taken >= self.total:",
+        ("tests/rpc/test_arrival.py::test_no_caller_gets_more_than_its_share_and_none_is_lost",),
+    ),
+    Plant(
+        "who asks is part of an order's id",
+        "services/order/orders/domain.py",
+        'return uuid5(_ORDER_NAMESPACE, f"{user_id}:{request_id}")',
+        'return uuid5(_ORDER_NAMESPACE, f"{request_id}")',
+        ("tests/order/test_domain.py::test_a_request_names_one_order_of_its_owner_alone",),
+    ),
+    Plant(
+        "a line's total is rounded half-even",
+        "services/money.py",
+        "rounding=ROUND_HALF_EVEN",
+        'rounding="ROUND_HALF_UP"',
+        ("tests/services/test_values.py::test_line_is_rounded_half_even_to_the_minor_unit",),
+    ),
+    Plant(
+        "a call that runs is finished before its process ends",
+        "services/rpc/server.py",
+        "await self.server.stop(grace_seconds)",
+        "await self.server.stop(0)",
+        ("tests/rpc/test_process.py::test_sigterm_drains_and_ends_with_status_0",),
+    ),
+    Plant(
+        "a worker has no deadline of the call that placed its order",
+        "services/order/pipeline/workers.py",
+        ", context=self._context.copy()",
+        "",
+        (_PIPELINE + "test_a_worker_has_no_deadline_of_the_call_that_placed_its_order",),
+    ),
+    Plant(
+        "an order that may have been written waits for no lease",
+        "services/order/pipeline/workers.py",
+        "claim.is_written or claim.is_in_doubt",
+        "claim.is_written",
+        (_PIPELINE + "test_an_order_of_which_nobody_knows_whether_it_was_written_waits_for_no_lease",),
+    ),
+    Plant(
+        "a follower resumes behind the last event that it gave",
+        "clients/python/src/commerce_mesh_client/feed.py",
+        "                        position = event.position\n",
+        "",
+        (_FOLLOWER + "test_interrupted_feed_goes_on_behind_the_last_event",),
+    ),
+    Plant(
+        "a follower's position is kept once its work is done",
+        "clients/python/src/commerce_mesh_client/feed.py",
+        """            yield event
+            if store is not None:
+                await _keep(store, event.position)
+""",
+        """            if store is not None:
+                await _keep(store, event.position)
+            yield event
+""",
+        (_FOLLOWER + "test_event_that_its_reader_died_of_comes_again",),
+    ),
+    Plant(
+        "a client's call has no more time than the block around it",
+        "clients/python/src/commerce_mesh_client/deadlines.py",
+        "return seconds if own is None else min(own, seconds)",
+        "return own",
+        (_CALLS + "test_call_has_the_contracts_deadline_or_less_of_a_block_around_it",),
+    ),
+    Plant(
+        "nobody from outside gets a certificate in a name of the mesh",
+        "deploy/local/parts/certificates.py",
+        "if name in (*IDENTITIES, PUBLIC):",
+        "if name == PUBLIC:",
+        ("tests/deploy/test_certificates.py",),
+    ),
+    Plant(
+        "a caller's address is what the trusted proxies saw",
+        "gateway/edge/listeners.py",
+        "xff_num_trusted_hops=trusted_proxies,",
+        "xff_num_trusted_hops=0,",
+        ("tests/gateway/test_edge_proxies.py::test_limits_count_by_that_address",),
+    ),
+    Plant(
+        "an origin that only begins like a known one reads nothing",
+        "gateway/edge/http_filters.py",
+        '[{"exact": origin} for origin in origins]',
+        '[{"prefix": origin} for origin in origins]',
+        ("tests/gateway/test_edge_browser.py::test_a_known_origin_may_read_answers_and_refusals",),
+    ),
+)

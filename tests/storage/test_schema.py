@@ -1,0 +1,109 @@
+"""Migrations: each once, in order, whole or not at all, never edited, safe beside one another."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from services.storage.schema import MigrationError, migrate
+from tests.conftest import DatabaseHandle
+from tests.support.waiting import PATIENCE_SECONDS
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "room" / "migrations"
+    folder.mkdir(parents=True)
+    (folder / "0001_one.sql").write_text("CREATE TABLE one (id int);")
+    (folder / "0002_two.sql").write_text("CREATE TABLE two (id int); INSERT INTO two VALUES (1);")
+    return folder
+
+
+@pytest.fixture
+def dsn(database: Callable[[str], DatabaseHandle]) -> str:
+    return database("user").owner_dsn
+
+
+@pytest.fixture
+async def owner(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    conn = await asyncpg.connect(dsn)
+    yield conn
+    await conn.close()
+
+
+async def test_new_files_are_applied_once_in_order(folder: Path, dsn: str) -> None:
+    assert await migrate(dsn, [folder]) == ["room/0001_one.sql", "room/0002_two.sql"]
+    assert await migrate(dsn, [folder]) == []
+    (folder / "0003_three.sql").write_text("ALTER TABLE two ADD COLUMN name text;")
+    assert await migrate(dsn, [folder]) == ["room/0003_three.sql"]
+
+
+async def test_changed_file_is_refused_and_nothing_is_applied(folder: Path, dsn: str) -> None:
+    await migrate(dsn, [folder])
+    (folder / "0001_one.sql").write_text("CREATE TABLE one (id bigint);")
+    (folder / "0003_three.sql").write_text("CREATE TABLE three (id int);")
+    with pytest.raises(MigrationError, match=r"room/0001_one\.sql was changed.*Put its old text back"):
+        await migrate(dsn, [folder])
+    (folder / "0001_one.sql").write_text("CREATE TABLE one (id int);")
+    assert await migrate(dsn, [folder]) == ["room/0003_three.sql"]
+
+
+async def test_failing_file_leaves_nothing_behind_and_runs_again_once_mended(
+    folder: Path, dsn: str, owner: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    (folder / "0003_three.sql").write_text("CREATE TABLE three (id int); SELECT 1 / 0;")
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await migrate(dsn, [folder])
+    assert await owner.fetchval("SELECT to_regclass('three')") is None
+    (folder / "0003_three.sql").write_text("CREATE TABLE three (id int);")
+    assert await migrate(dsn, [folder]) == ["room/0003_three.sql"]
+
+
+async def test_processes_that_migrate_at_once_apply_each_file_once(
+    folder: Path, dsn: str, owner: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    applied = await asyncio.gather(*(migrate(dsn, [folder]) for _ in range(6)))
+    assert sorted(map(len, applied)) == [0, 0, 0, 0, 0, 2]
+    assert await owner.fetchval("SELECT count(*) FROM two") == 1
+
+
+async def test_migration_gives_up_on_a_locked_table_instead_of_queueing_the_shop(
+    folder: Path, dsn: str, owner: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await migrate(dsn, [folder])
+    (folder / "0003_three.sql").write_text("ALTER TABLE two ADD COLUMN name text;")
+    async with owner.transaction():
+        await owner.execute("SELECT id FROM two")
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await asyncio.wait_for(migrate(dsn, [folder]), timeout=PATIENCE_SECONDS)
+    assert await migrate(dsn, [folder]) == ["room/0003_three.sql"]
+
+
+@pytest.mark.parametrize("name", ["3_three.sql", "0003-three.sql", "0003_Three.sql"])
+async def test_misnamed_file_is_refused(folder: Path, dsn: str, name: str) -> None:
+    (folder / name).write_text("SELECT 1;")
+    with pytest.raises(MigrationError, match="rename it"):
+        await migrate(dsn, [folder])
+
+
+async def test_folder_without_migrations_is_refused(dsn: str, tmp_path: Path) -> None:
+    with pytest.raises(MigrationError, match="give the right folder"):
+        await migrate(dsn, [tmp_path])
+
+
+async def test_a_back_fill_in_batches_holds_the_rows_of_one_batch_alone(
+    folder: Path, dsn: str, owner: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    (folder / "0003_three.sql").write_text(
+        "CREATE TABLE three AS SELECT g AS id, 0 AS b FROM generate_series(1, 9) g;"
+    )
+    (folder / "0004_four.sql").write_text(
+        "-- In batches: xid names the transaction that wrote a row.\n"
+        "UPDATE three SET b = 1 WHERE id IN (SELECT id FROM three WHERE b = 0 LIMIT 4);"
+    )
+    await migrate(dsn, [folder])
+    sizes = await owner.fetch("SELECT count(*) AS size FROM three WHERE b = 1 GROUP BY xmin ORDER BY size")
+    assert [row["size"] for row in sizes] == [1, 4, 4]
+    assert await migrate(dsn, [folder]) == []
