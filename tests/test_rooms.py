@@ -56,7 +56,7 @@ MAY_IMPORT = {
     },
     "gateway.edge": {
         *("gateway.contract", "gateway.failures", "gateway.proto_json", "services.networks"),
-        *("services.roster", "google"),
+        *("services.roster", "google", "markdown_it"),
     },
     "gateway.explain": {"gateway.contract", "gateway.edge", "gateway.find", "google"},
     "gateway.export": {"gateway.contract", "google"},

@@ -1,4 +1,4 @@
-"""What the edge answers from files of its own: the OpenAPI document, and a page that shows it to people.
+"""What the edge answers from files of its own: the OpenAPI document, a page that shows it, the guide.
 
 Envoy reads a file piece by piece, as its caller takes it: 240 callers who take nothing of the largest cost
 4 MB. Bodies in the configuration would wait in memory as a whole for each of them, 360 MB. The files are
@@ -13,6 +13,7 @@ from pathlib import Path
 from gateway.edge.errors import EdgeSettingsError
 from gateway.edge.extension import filter_config
 from gateway.edge.files import move_into_place
+from gateway.edge.guide import guide_pages
 from gateway.edge.limits import page_limits, scale
 from gateway.edge.lua import script
 from gateway.edge.request_headers import answered_with_verbs, told_as
@@ -23,6 +24,7 @@ from gateway.proto_json import Json
 _HEADERS, _KNOWN, _FILES = "commerce.page_headers", "commerce.page_known", "envoy.filters.http.file_server"
 OPENAPI_PATH, DOCS_PATH = "/openapi.json", "/docs"
 _DOCS = Path(__file__).with_name("docs")
+_OF_THE_DOCUMENT, _OF_THE_GUIDE = ("index.html", "start.js"), "guide.css"
 _OF_SWAGGER_UI = ("swagger-ui.css", "swagger-ui-bundle.js")
 # Of one file. The largest is Swagger UI's, with 1.5 MB.
 _LARGEST_BYTES = 4 * 1024 * 1024
@@ -51,12 +53,13 @@ class Pages:
     contents: Mapping[str, bytes]
 
     @classmethod
-    def read(cls, document: Path, swagger_ui: Path | None, folder: Path) -> "Pages":
+    def read(cls, document: Path, swagger_ui: Path | None, docs: Path | None, folder: Path) -> "Pages":
         """Read the files that the pages are made of.
 
         Args:
             document: The OpenAPI document.
             swagger_ui: The folder of Swagger UI's files; None leaves out the page for people.
+            docs: The folder of the guide's sources; None leaves it out.
             folder: Where the copies will be, each version in a folder of its own.
 
         Raises:
@@ -64,9 +67,12 @@ class Pages:
         """
         files = {OPENAPI_PATH: document}
         if swagger_ui is not None:
-            files |= {f"{DOCS_PATH}/{path.name}": path for path in sorted(_DOCS.iterdir())}
+            files |= {f"{DOCS_PATH}/{name}": _DOCS / name for name in _OF_THE_DOCUMENT}
             files |= {f"{DOCS_PATH}/{name}": swagger_ui / name for name in _OF_SWAGGER_UI}
+        if docs is not None:
+            files |= {f"{DOCS_PATH}/{_OF_THE_GUIDE}": _DOCS / _OF_THE_GUIDE}
         contents = {name: _content(path) for name, path in files.items()}
+        contents |= guide_pages(docs) if docs is not None else {}
         version = _digest("".join(map(_digest, contents.values())).encode())
         return cls(folder / version, contents)
 
@@ -85,7 +91,7 @@ class Pages:
             path = name.removesuffix("/index.html")
             settings = {
                 ADDRESS_LIMIT: limits,
-                _HEADERS: _headers(_etag(content), _DOCS_POLICY if path == DOCS_PATH else None),
+                _HEADERS: _headers(_etag(content), _DOCS_POLICY if name.endswith(".html") else None),
                 _KNOWN: filter_config("lua.v3.LuaPerRoute", filter_context={"etag": _etag(content)}),
                 _FILES: _file_server([{"request_path_prefix": "/", "file_path_prefix": str(self.folder)}]),
             }

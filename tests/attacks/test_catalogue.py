@@ -18,7 +18,7 @@ from services.storage.paging import MAX_PAGE_BYTES
 from tests.attacks.attacker import running_attacker
 from tests.attacks.burdens import COMMON_WORDS
 from tests.attacks.prey import Prey
-from tests.support.calls import Caller, Target, open_caller
+from tests.support.calls import Caller, Target, call_at_pace, open_caller
 from tests.support.stack import Stack
 from tests.support.world import CATEGORIES, PRODUCTS, operator_token
 
@@ -78,7 +78,8 @@ async def test_a_visitor_hardly_notices_searches_of_a_hundred_words(
     guarded: Stack, caller: Caller, merchant: str
 ) -> None:
     await load(caller, merchant, WORDY_PRODUCTS, description=COMMON_WORDS)
-    listed = await caller.call_rest(PRODUCTS + "ListProducts", product_pb2.ListProductsRequest(page_size=1))
+    one = product_pb2.ListProductsRequest(page_size=1)
+    listed = await call_at_pace(caller.call_rest, PRODUCTS + "ListProducts", one)
     url = f"{caller.target.http}/v1/products/{listed.response.products[0].product_id}"
     prey = Prey(
         ports=guarded.place.ports,
@@ -125,8 +126,8 @@ async def test_no_page_is_larger_than_its_bound_whatever_is_on_it(caller: Caller
     request = product_pb2.ListProductsRequest(brand=brand, page_size=100)
     seen: list[str] = []
     while True:
-        over_rest = await caller.call_rest(PRODUCTS + "ListProducts", request)
-        page = (await caller.call_grpc(PRODUCTS + "ListProducts", request)).response
+        over_rest = await call_at_pace(caller.call_rest, PRODUCTS + "ListProducts", request)
+        page = (await call_at_pace(caller.call_grpc, PRODUCTS + "ListProducts", request)).response
         assert over_rest.response == page
         assert page.ByteSize() <= MAX_PAGE_BYTES * 1.01
         assert len(over_rest.text) <= MAX_PAGE_BYTES * JSON_FACTOR
@@ -137,7 +138,7 @@ async def test_no_page_is_larger_than_its_bound_whatever_is_on_it(caller: Caller
     assert len(seen) == len(set(seen)) == HUGE_PRODUCTS
     batch = product_pb2.BatchGetProductsRequest(product_ids=seen[:1] * 100)
     for call in (caller.call_rest, caller.call_grpc):
-        refused = await call(PRODUCTS + "BatchGetProducts", batch)
+        refused = await call_at_pace(call, PRODUCTS + "BatchGetProducts", batch)
         assert refused.verdict == ("RESOURCE_EXHAUSTED", "BATCH_TOO_LARGE")
 
 

@@ -1,6 +1,5 @@
 """Page tokens that were not given: each list of the contract refuses them, whoever made them and how."""
 
-import asyncio
 import base64
 import hashlib
 import json
@@ -18,7 +17,7 @@ from google.protobuf.message import Message
 
 from services.rpc.policy import policies
 from services.storage.paging import IdKey, Pages
-from tests.support.calls import Caller, Outcome, Target, descriptor, open_caller
+from tests.support.calls import Caller, Outcome, Target, call_at_pace, descriptor, open_caller
 from tests.support.people import Person
 from tests.support.stack import Stack
 from tests.support.world import (
@@ -37,7 +36,6 @@ from tests.support.world import (
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="session")]
 
 REFUSED = ("INVALID_ARGUMENT", "PAGE_TOKEN_INVALID")
-CALL_PATIENCE_SECONDS = 20.0
 # Every name that a list was ever sorted by, each with a value that no list is sorted by.
 NAMES = ("id", "user_id", "session_id", "create_time", "order_id", "version", "exact", "rank")
 WRONG_TYPES: tuple[Any, ...] = ("x", 2**70, None, {"uuid": str(UUID(int=0))}, {"time": "0001-01-01"}, [])
@@ -194,9 +192,6 @@ def with_token(request: Any, page_token: str) -> Any:
 
 
 async def call(lists: Lists, protocol: str, method: str, request: Message, token: str | None) -> Outcome:
-    """Call at the pace that the edge allows one address."""
+    """Call over a protocol at the pace that the edge allows one address."""
     send = lists.caller.call_rest if protocol == "REST" else lists.caller.call_grpc
-    async with asyncio.timeout(CALL_PATIENCE_SECONDS):
-        while (outcome := await send(method, request, token)).reason == "RATE_LIMITED":  # noqa: ASYNC110  the edge tells nobody
-            await asyncio.sleep(0.1)
-    return outcome
+    return await call_at_pace(send, method, request, token)

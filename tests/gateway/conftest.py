@@ -150,6 +150,7 @@ def make_place(certificates: Authority, backends: Backends, folder: Path) -> Edg
         access_log=folder / "access.log",
         cors_origins=[ORIGIN],
         swagger_ui=swagger_ui(),
+        docs=ROOT / "docs",
         # What most tests are about is how a call gets to its service.
         keeps_answers=False,
         max_heap_bytes=512 * 1024 * 1024,

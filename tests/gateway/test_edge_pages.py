@@ -1,20 +1,24 @@
-"""The edge answers with the OpenAPI document, and a page that shows it, from files of its own."""
+"""The edge answers with the OpenAPI document, a page that shows it and the guide, from files of its own."""
 
 import asyncio
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
+from gateway.contract.protoc import ROOT
+from gateway.edge.guide import guide_pages
 from gateway.generate import GENERATED
 from tests.gateway.backends import Backends
 from tests.gateway.callers import rest
 from tests.gateway.conftest import ORIGIN, RunningEdge
 
 DOCUMENT = (GENERATED / "openapi.json").read_text(encoding="utf-8")
-OPENAPI, DOCS = "/openapi.json", "/docs"
+OPENAPI, DOCS, GUIDE = "/openapi.json", "/docs", "/docs/guide"
 LARGEST_DOCUMENT_BYTES = 1024 * 1024
 
 
@@ -40,7 +44,49 @@ async def test_who_has_the_document_is_told_so(edge: RunningEdge) -> None:
     assert (await rest(edge, "GET", OPENAPI, headers={"if-none-match": '"other"'})).http == 200
 
 
-@pytest.mark.parametrize("path", [OPENAPI, DOCS])
+async def test_every_link_of_the_guide_leads_somewhere(edge: RunningEdge) -> None:
+    pages, unread = {}, {GUIDE}
+    while unread:
+        path = unread.pop()
+        answer = pages[path] = await rest(edge, "GET", path)
+        assert answer.http == 200, path
+        if answer.headers["content-type"].startswith("text/html"):
+            unread |= {urlsplit(link).path or path for link in _links(answer.body)} - pages.keys()
+    assert {f"{GUIDE}/{path.stem}" for path in (ROOT / "docs").glob("[a-z]*.md")} < pages.keys()
+    for path, answer in pages.items():
+        for link in map(urlsplit, _links(answer.body)):
+            if link.fragment:
+                assert f'id="{link.fragment}"' in pages[link.path or path].body, f"{path}: {link}"
+
+
+async def test_pages_of_the_guide_run_no_script_and_show_no_marks_of_the_tests(edge: RunningEdge) -> None:
+    for name in ("", "/rest", "/reasons", "/security"):
+        page = await rest(edge, "GET", GUIDE + name)
+        assert "script-src 'self';" in page.headers["content-security-policy"]
+        assert not re.search(r"<script|<style|tested --|\son\w+=", page.body)
+
+
+def test_a_page_of_the_guide_shows_no_html_of_its_source_and_links_to_pages_alone(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# All & more\n\n[One](one.md)\n")
+    (tmp_path / "one.md").write_text(
+        "# <One>\n\n<script>a()</script>\n\nSee <b onclick='a()'>[all](README.md#all--more) "
+        "[code](../services/) [run](javascript:a()) `<i>`\n"
+    )
+    pages = {path: page.decode() for path, page in guide_pages(tmp_path).items()}
+    one = pages["/docs/guide/one/index.html"]
+    assert set(pages) == {"/docs/guide/index.html", "/docs/guide/one/index.html"}
+    assert '<a href="/docs/guide#all--more">all</a> code' in one
+    assert 'id="all--more"' in pages["/docs/guide/index.html"]
+    assert "<code>&lt;i&gt;</code>" in one
+    assert "a()</script>" not in one
+    assert not re.search(r"<script|onclick|href=.javascript|<One>", one)
+
+
+def _links(html: str) -> list[str]:
+    return [link for link in re.findall(r'href="([^"]+)"', html) if link.startswith(("/", "#"))]
+
+
+@pytest.mark.parametrize("path", [OPENAPI, DOCS, GUIDE])
 async def test_head_tells_what_get_would(edge: RunningEdge, path: str) -> None:
     plain = {"accept-encoding": "identity"}
     get, head = [await rest(edge, verb, path, headers=plain) for verb in ("GET", "HEAD")]
@@ -70,7 +116,7 @@ async def test_the_page_runs_scripts_of_the_edge_alone(edge: RunningEdge) -> Non
     assert "script-src 'self';" in policy
     assert "default-src 'none';" in policy
     assert not re.search(r"<script>|<style|\son\w+=|https?:", page.body)
-    linked = re.findall(r'(?:src|href)="(/[^"]+)"', page.body)
+    linked = re.findall(r'<(?:script|link) [^>]*(?:src|href)="(/[^"]+)"', page.body)
     kinds = {path: await rest(edge, "GET", path, headers={"accept-encoding": "identity"}) for path in linked}
     assert {path: (each.http, each.headers["content-type"]) for path, each in kinds.items()} == {
         "/docs/start.js": (200, "text/javascript; charset=utf-8"),
@@ -79,7 +125,7 @@ async def test_the_page_runs_scripts_of_the_edge_alone(edge: RunningEdge) -> Non
     }
 
 
-@pytest.mark.parametrize("path", [OPENAPI, DOCS])
+@pytest.mark.parametrize("path", [OPENAPI, DOCS, GUIDE])
 @pytest.mark.parametrize("verb", ["POST", "PUT", "DELETE"])
 async def test_other_verbs_are_told_which_there_are(edge: RunningEdge, verb: str, path: str) -> None:
     answer = await rest(edge, verb, path)
@@ -95,6 +141,8 @@ async def test_other_verbs_are_told_which_there_are(edge: RunningEdge, verb: str
             "/docs/nothing.js",
             "/docs/index.html",
             "/openapi.json/",
+            "/docs/guide/",
+            "/docs/guide/rest.md",
             "/openapi.jsonx",
             "/docs/../rds.json",
         ),
@@ -122,6 +170,6 @@ async def test_pages_are_limited_by_address_on_their_own(
 async def test_an_edge_without_swagger_ui_still_has_the_document(
     start_edge: Callable[..., RunningEdge], backends: Backends
 ) -> None:
-    edge = start_edge(backends, swagger_ui=None)
+    edge = start_edge(backends, swagger_ui=None, docs=None)
     assert (await rest(edge, "GET", OPENAPI)).http == 200
-    assert (await rest(edge, "GET", DOCS)).http == 404
+    assert (await rest(edge, "GET", DOCS)).http == (await rest(edge, "GET", GUIDE)).http == 404

@@ -25,7 +25,8 @@ from services.roster import NAMES
 _DRAIN_SECONDS = 2
 _DRAIN_POLL_SECONDS = 0.05
 # gateway/ compiles this from the contract.
-_CONTRACT = Path(gateway.__file__).parents[1] / "generated" / "envoy"
+_TREE = Path(gateway.__file__).parents[1]
+_CONTRACT, _GUIDE = _TREE / "generated" / "envoy", _TREE / "docs"
 _MAX_HEAP_BYTES = 512 * 1024 * 1024
 # More threads than this only take processor time from the services on one machine.
 _MAX_THREADS = 2
@@ -147,6 +148,7 @@ def _fill_in(layout: Layout, authority: Authority, folder: Path, options: Option
         cors_origins=options.cors_origin,
         trusted_proxies=options.trusted_proxies,
         swagger_ui=swagger_ui(),
+        docs=_GUIDE,
         max_heap_bytes=_MAX_HEAP_BYTES,
         access_log=layout.logs / "edge-access.log",
     )
