@@ -70,14 +70,14 @@ def test_a_page_of_the_guide_shows_no_html_of_its_source_and_links_to_pages_alon
     (tmp_path / "README.md").write_text("# All & more\n\n[One](one.md)\n")
     (tmp_path / "one.md").write_text(
         "# <One>\n\n<script>a()</script>\n\nSee <b onclick='a()'>[all](README.md#all--more) "
-        "[code](../services/) [run](javascript:a()) `<i>`\n"
+        "[code](../services/) [run](javascript:a()) [here](#one) `<i>`\n"
     )
     pages = {path: page.decode() for path, page in guide_pages(tmp_path).items()}
     one = pages["/docs/guide/one/index.html"]
     assert set(pages) == {"/docs/guide/index.html", "/docs/guide/one/index.html"}
     assert '<a href="/docs/guide#all--more">all</a> code' in one
     assert 'id="all--more"' in pages["/docs/guide/index.html"]
-    assert "<code>&lt;i&gt;</code>" in one
+    assert '<a href="#one">here</a> <code>&lt;i&gt;</code>' in one
     assert "a()</script>" not in one
     assert not re.search(r"<script|onclick|href=.javascript|<One>", one)
 
