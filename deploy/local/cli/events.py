@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Queue
 from typing import Any
 
 import grpc
@@ -23,6 +23,8 @@ from services.roster import NAMES
 
 _FOLLOW = "commerce.event.v1.EventFeed/Follow"
 _RETRY_SECONDS = 0.5
+# Events that wait for a slow terminal; behind them the feeds wait, and lose nothing.
+_MOST_UNPRINTED = 1000
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def _time(event: Any) -> int:
 
 
 def _follow(feeds: dict[_Feed, int]) -> None:
-    told: SimpleQueue[str | MeshError] = SimpleQueue()
+    told: Queue[str | MeshError] = Queue(_MOST_UNPRINTED)
     for feed, after in feeds.items():
         threading.Thread(target=_tell, args=(feed, after, told), daemon=True).start()
     while not isinstance(line := told.get(), MeshError):
@@ -121,7 +123,7 @@ def _follow(feeds: dict[_Feed, int]) -> None:
     raise line
 
 
-def _tell(feed: _Feed, position: int, told: "SimpleQueue[str | MeshError]") -> None:
+def _tell(feed: _Feed, position: int, told: "Queue[str | MeshError]") -> None:
     """Pass on what happens; a service that restarts is read on from where it was."""
     while True:
         try:
