@@ -283,9 +283,12 @@ def test_position_is_kept_whole_and_other_content_is_refused(tmp_path: Path) -> 
     store.save(42)
     assert FilePosition(tmp_path / "position").load() == 42
     assert [each.name for each in tmp_path.iterdir()] == ["position"]
-    (tmp_path / "position").write_text("4x")
-    with pytest.raises(ValueError, match="holds no position"):
-        store.load()
+    store.save(2**63 - 1)
+    assert store.load() == 2**63 - 1
+    for other in ("4x", "-1", str(2**63)):
+        (tmp_path / "position").write_text(other)
+        with pytest.raises(ValueError, match="holds no position"):
+            store.load()
 
 
 def test_position_that_cannot_be_written_leaves_the_old_one(

@@ -4,6 +4,8 @@ import io
 import json
 
 import pytest
+from typer.main import get_group
+from typer.testing import CliRunner
 
 from deploy.local.cli import call, main
 from deploy.local.cli.terminal import harmless
@@ -21,6 +23,14 @@ def test_what_a_terminal_acts_on_is_written_as_json_escapes_it(capsys: pytest.Ca
 def test_names_of_people_stay_as_they_are() -> None:
     text = 'Zoë Łukasz 山田 עברית "a\tb"\n  [x]'
     assert harmless(text) == text
+
+
+def test_help_names_each_option_whole_on_a_narrow_terminal() -> None:
+    command = get_group(main.app).commands["up"]
+    told = CliRunner().invoke(main.app, ["up", "--help"], terminal_width=80, env={"COLUMNS": "80"}).output
+    names = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+    assert {"--trusted-proxies", "--no-keep-answers"} < names
+    assert not {name for name in names if name not in told}
 
 
 def test_an_error_that_quotes_markup_is_printed_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,8 @@ from deploy.local.layout import MAX_PORT_OFFSET, Options
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # Its tables cut the names of options on a terminal of 80 columns.
+    rich_markup_mode=None,
 )
 certs_app = typer.Typer(
     help="Show the local certificates, rotate them, or issue one.", invoke_without_command=True

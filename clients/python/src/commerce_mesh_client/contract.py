@@ -1,10 +1,15 @@
 """What the contract says of a method, read from the stubs; and what it says to channels of each service."""
 
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
 from commerce.policy.v1 import policy_pb2
 from google.protobuf import descriptor_pool
+
+_HERE = Path(__file__)
+_INSTALLED = _HERE.with_name("service_configs")
+# In the tree that packages are built of, they lie where `make generate` writes them.
+_CONFIGS = _INSTALLED if _INSTALLED.is_dir() else _HERE.parents[4] / "generated" / "clients"
 
 
 @cache
@@ -29,9 +34,8 @@ def service_config(service: str) -> str:
     Raises:
         ValueError: the contract knows no such service.
     """
-    configs = resources.files(__package__) / "service_configs"
-    path = configs / f"{service}.json"
+    path = _CONFIGS / f"{service}.json"
     if not path.is_file():
-        known = ", ".join(sorted(each.name.removesuffix(".json") for each in configs.iterdir()))
+        known = ", ".join(sorted(each.stem for each in _CONFIGS.iterdir()))
         raise ValueError(f"there is no service {service!r}; there are {known}")
     return path.read_text(encoding="utf-8")

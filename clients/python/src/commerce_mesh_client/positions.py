@@ -5,6 +5,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Protocol
 
+# Of an int64, which the feed's positions are.
+_LAST = 2**63 - 1
+
 
 class PositionStore(Protocol):
     """Keeps the position of the last event that is done. Called from threads, one call at a time."""
@@ -34,7 +37,7 @@ class FilePosition:
             text = self._path.read_text(encoding="ascii")
         except FileNotFoundError:
             return 0
-        if not text.strip().isdecimal():
+        if not text.strip().isdecimal() or int(text) > _LAST:
             raise ValueError(f"{self._path} holds no position: {text[:40]!r}")
         return int(text)
 
