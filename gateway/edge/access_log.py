@@ -27,6 +27,8 @@ _VERB = (
     "request.headers['x-envoy-original-method' in request.headers ? 'x-envoy-original-method' : ':method']"
 )
 _KNOWN_VERB = f"{_VERB} in ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']"
+# A HEAD goes on as a GET (conditional.lua).
+_IS_HEAD = f"'{NOTES}' in metadata.filter_metadata && 'head' in metadata.filter_metadata['{NOTES}']"
 
 # No query, no id in a path, no address: nothing in it is about a person. The code is what a service or a
 # refusal said: HTTP and gRPC-Web write it in ways of their own.
@@ -34,7 +36,7 @@ _LOGGED = {
     "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
     "method": "%ROUTE_NAME%",
     "path": f"%DYNAMIC_METADATA({NOTES}:request:path)%",
-    "verb": f"%CEL({_KNOWN_VERB} ? {_VERB} : '')%",
+    "verb": f"%CEL({_IS_HEAD} ? 'HEAD' : {_KNOWN_VERB} ? {_VERB} : '')%",
     "protocol": "%PROTOCOL%",
     "status": "%RESPONSE_CODE%",
     "grpc_status": f"%DYNAMIC_METADATA({NOTES}:grpc_status)%",

@@ -58,6 +58,23 @@ async def test_a_flood_of_reads_leaves_room_for_what_has_effects(
     assert 0 < len(reads) <= SHARED_PER_SECOND * (seconds + 1)
 
 
+async def test_the_log_tells_the_verb_that_the_caller_wrote(
+    start_edge: Callable[..., RunningEdge], backends: Backends, signer: Signer
+) -> None:
+    edge = start_edge(backends)
+    for verb in ("GET", "HEAD"):
+        assert (await rest(edge, verb, f"/v1/products/{PRODUCT_ID}")).http == 200
+        assert (await rest(edge, verb, "/v1/nothing")).http == 404
+    assert (await delete(edge, signer.token("products.write"))).http == 200
+    for method, at_least in ((GET_PRODUCT, 2), ("unknown", 2), (DELETE_PRODUCT, 1)):
+        told = await entries(edge, method, at_least=at_least)
+    assert sorted((entry["method"], entry["verb"]) for entry in told) == [
+        (DELETE_PRODUCT, "DELETE"),
+        *((GET_PRODUCT, verb) for verb in ("GET", "HEAD")),
+        *(("unknown", verb) for verb in ("GET", "HEAD")),
+    ]
+
+
 async def test_the_log_tells_the_code_of_every_protocol(
     start_edge: Callable[..., RunningEdge], backends: Backends
 ) -> None:
