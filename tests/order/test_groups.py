@@ -342,19 +342,19 @@ async def reserve_within(stock: Stock, seconds: float | None, product: str | Non
 async def test_calls_for_stock_that_come_while_one_is_under_way_are_the_next_one() -> None:
     inventory: Any = SlowInventory()
     stock = Stock(inventory)
-    first = asyncio.create_task(reserve_within(stock, 3.0))
+    first = asyncio.create_task(reserve_within(stock, 30.0))
 
     async def is_under_way() -> bool:
         return len(inventory.asked) == 1
 
     await until(is_under_way)
-    others = [asyncio.create_task(reserve_within(stock, seconds)) for seconds in (1.0, 2.0, 1.5, 2.5)]
+    others = [asyncio.create_task(reserve_within(stock, seconds)) for seconds in (10.0, 20.0, 15.0, 25.0)]
     await asyncio.sleep(0)
     others[3].cancel()  # while it waits: it is left out
     inventory.may_answer.set()
     assert [[await first], [await each for each in others[:3]]] == inventory.asked
     # As long as the last of the callers waits.
-    assert 1.5 < (inventory.seconds[1] or 0) <= 2.0
+    assert 15 < (inventory.seconds[1] or 0) <= 20
 
 
 @pytest.mark.parametrize("is_let_go", [True, False])
