@@ -138,6 +138,8 @@ def _kind_constraints(rules: Any) -> Json:
 
 def _string(rules: Any) -> Json:
     found = _renamed(rules, _STRING_KEYS)
+    if values := list(getattr(rules, "in")):
+        found["enum"] = values
     known = rules.WhichOneof("well_known")
     if known == "uuid":
         found |= {"format": "uuid", "pattern": UUID_PATTERN}

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money
 
@@ -38,6 +39,11 @@ def read_optional_id(text: str) -> UUID | None:
 def moment_of(stamp: Timestamp) -> datetime:
     """Return a message as a moment of whole microseconds, as PostgreSQL has them, and none before it."""
     return _EPOCH + timedelta(seconds=stamp.seconds, microseconds=-(-stamp.nanos // 1000))
+
+
+def read_optional_time(message: Message, name: str) -> datetime | None:
+    """Read a timestamp that may be left out, as `moment_of` does."""
+    return moment_of(getattr(message, name)) if message.HasField(name) else None
 
 
 def timestamp(moment: datetime) -> Timestamp:

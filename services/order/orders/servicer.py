@@ -27,7 +27,7 @@ from services.order.pipeline.holds import PLACING_HOLD, hold_request
 from services.order.pipeline.stock import Stock
 from services.order.pipeline.workers import Pipeline
 from services.rpc.feed import to_message
-from services.rpc.fields import moment_of
+from services.rpc.fields import read_optional_time
 from services.rpc.identity import caller
 from services.storage.events import RecordedEvent, read_stream
 from services.storage.idempotency import RequestKey, request_key, store_response
@@ -277,6 +277,5 @@ async def _list(
 
 def _span(request: order_pb2.ListOrdersRequest, past: tuple[datetime, UUID] | None) -> store.Span:
     """Return the time that a list is asked for; what was listed already is not in it."""
-    since = moment_of(request.create_time_from) if request.HasField("create_time_from") else None
-    before = moment_of(request.create_time_before) if request.HasField("create_time_before") else None
-    return store.Span.between(since, before, past)
+    since = read_optional_time(request, "create_time_from")
+    return store.Span.between(since, read_optional_time(request, "create_time_before"), past)

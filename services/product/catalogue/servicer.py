@@ -22,17 +22,18 @@ from services.product.catalogue.domain import (
 )
 from services.product.catalogue.events import product_created, product_deleted, product_updated
 from services.product.catalogue.messages import product_message, read_details
+from services.product.catalogue.sorting import SORTINGS, Listing
 from services.product.categories import store as category_store
 from services.product.imports.rows import Import
 from services.product.inventory import store as stock_store
 from services.product.text import refuse
 from services.product.turns import Turns
-from services.rpc.fields import read_optional_id
+from services.rpc.fields import read_optional_id, read_optional_time
 from services.rpc.identity import caller
 from services.rpc.masks import masked_fields
 from services.storage.events import append_events
 from services.storage.idempotency import answer_once, optional_request_key
-from services.storage.paging import MAX_PAGE_BYTES, IdKey, Pages
+from services.storage.paging import MAX_PAGE_BYTES, Pages
 from services.storage.postgres import Connection, Pool, connection, transaction
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -81,18 +82,24 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
     async def ListProducts(
         self, request: product_pb2.ListProductsRequest, context: Context
     ) -> product_pb2.ListProductsResponse:
-        """List products by product_id."""
-        if request.show_inactive and not _may_write():
-            if caller().subject is None:
-                raise TokenMissing("show_inactive needs an access token")
-            raise ScopeMissing(f"show_inactive needs the scope {_WRITE}", metadata={"scopes": _WRITE})
-        page = self._pages.open(request, IdKey)
+        """List products in the order asked."""
+        actives = _actives(request)
+        _check_order(request)
+        sorting = SORTINGS[request.order_by]
+        page = self._pages.open(request, sorting.key)
         async with connection(self._pool) as conn:
-            category_ids = await _subtree(conn, request.category_id)
-            found = await _list(
-                conn, request, category_ids, page.after.id if page.after else None, page.limit
+            listing = Listing(
+                sorting,
+                page.after,
+                actives,
+                category_ids=await _subtree(conn, request.category_id),
+                brand=request.brand,
+                sku=request.sku,
+                since=read_optional_time(request, "update_time_from"),
+                before=read_optional_time(request, "update_time_before"),
             )
-        products, token = await page.cut(found, product_message, lambda product: IdKey(product.product_id))
+            found = await store.list_products(conn, listing, page.limit)
+        products, token = await page.cut(found, product_message, sorting.key_of)
         return product_pb2.ListProductsResponse(products=products, next_page_token=token)
 
     async def SearchProducts(
@@ -183,26 +190,36 @@ def _check_sku(asked: str, product: Product) -> None:
         refuse([FieldViolation("product.sku", "cannot be changed", "FIELD_IMMUTABLE")])
 
 
-async def _list(
-    conn: Connection,
-    request: product_pb2.ListProductsRequest,
-    category_ids: list[UUID] | None,
-    after: UUID | None,
-    limit: int,
-) -> list[Product]:
-    if category_ids is None or request.brand or request.sku:
-        return await store.list_products(
-            conn,
-            after=after,
-            category_ids=category_ids,
-            brand=request.brand,
-            sku=request.sku,
-            show_inactive=request.show_inactive,
-            limit=limit,
+def _actives(request: product_pb2.ListProductsRequest) -> list[bool]:
+    """Return which of active and not active are asked for; what is not is for merchants."""
+    hidden = "show_inactive" if request.show_inactive else "active: false"
+    wanted = [request.active] if request.HasField("active") else [True, *[False] * request.show_inactive]
+    if (request.show_inactive or False in wanted) and not _may_write():
+        if caller().subject is None:
+            raise TokenMissing(f"{hidden} needs an access token")
+        raise ScopeMissing(f"{hidden} needs the scope {_WRITE}", metadata={"scopes": _WRITE})
+    return wanted
+
+
+def _check_order(request: product_pb2.ListProductsRequest) -> None:
+    """Refuse filters that have no index in the order asked: each page would read through the catalogue."""
+    by_change = request.order_by.startswith("update_time")
+    found = [
+        FieldViolation(name, "needs a list that is ordered by update_time", "ORDER_DIFFERS")
+        for name in ("update_time_from", "update_time_before")
+        if request.HasField(name) and not by_change
+    ]
+    if by_change and (request.category_id or request.brand):
+        found.append(
+            FieldViolation("order_by", "update_time goes with neither category_id nor brand", "ORDER_DIFFERS")
         )
-    return await store.list_products_in(
-        conn, category_ids, after=after, show_inactive=request.show_inactive, limit=limit
-    )
+    elif request.order_by and request.category_id and request.brand:
+        found.append(
+            FieldViolation(
+                "order_by", "goes with one of category_id and brand, not with both", "ORDER_DIFFERS"
+            )
+        )
+    refuse(found)
 
 
 async def _subtree(conn: Connection, category_id: str) -> list[UUID] | None:

@@ -72,20 +72,28 @@ class BatchGetProductsResponse(_message.Message):
     def __init__(self, products: _Optional[_Iterable[_Union[Product, _Mapping]]] = ...) -> None: ...
 
 class ListProductsRequest(_message.Message):
-    __slots__ = ("page_size", "page_token", "category_id", "brand", "sku", "show_inactive")
+    __slots__ = ("page_size", "page_token", "category_id", "brand", "sku", "show_inactive", "active", "update_time_from", "update_time_before", "order_by")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     CATEGORY_ID_FIELD_NUMBER: _ClassVar[int]
     BRAND_FIELD_NUMBER: _ClassVar[int]
     SKU_FIELD_NUMBER: _ClassVar[int]
     SHOW_INACTIVE_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_TIME_FROM_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_TIME_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    ORDER_BY_FIELD_NUMBER: _ClassVar[int]
     page_size: int
     page_token: str
     category_id: str
     brand: str
     sku: str
     show_inactive: bool
-    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., category_id: _Optional[str] = ..., brand: _Optional[str] = ..., sku: _Optional[str] = ..., show_inactive: _Optional[bool] = ...) -> None: ...
+    active: bool
+    update_time_from: _timestamp_pb2.Timestamp
+    update_time_before: _timestamp_pb2.Timestamp
+    order_by: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., category_id: _Optional[str] = ..., brand: _Optional[str] = ..., sku: _Optional[str] = ..., show_inactive: _Optional[bool] = ..., active: _Optional[bool] = ..., update_time_from: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., order_by: _Optional[str] = ...) -> None: ...
 
 class ListProductsResponse(_message.Message):
     __slots__ = ("products", "next_page_token")
