@@ -1,4 +1,4 @@
-"""Lists of products: their orders, and which are asked for. Each order has its indexes (migrations from 0006)."""
+"""Lists of products: their orders, and which are asked for. Each order has its indexes (0006 and later)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

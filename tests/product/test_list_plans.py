@@ -1,0 +1,129 @@
+"""A page of a list costs the same in every order, with every filter, and wherever it begins."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, cast
+
+import asyncpg
+import pytest
+
+from services.product.catalogue import store
+from services.product.catalogue.sorting import SORTINGS, Listing
+from services.storage.postgres import Connection, connect
+from tests.conftest import DatabaseHandle, run_in_thread
+
+PRODUCTS = 10_000
+# One product in so many is active, one is of the brand RARE, and one is in the last category.
+RARE_ONES = 40
+RARE, COMMON = "rare", "common"
+LIMIT = 26
+ACTIVES = ([True], [False], [True, False])
+BY_CHANGE = ("update_time", "update_time desc")
+OTHERS = tuple(name for name in SORTINGS if name not in BY_CHANGE)
+# By how many of the last categories a list is filtered; None: by none. And by which brand.
+WHOLE, IN_SOME, IN_LAST = (None, ""), (5, ""), (1, "")
+OF_RARE, OF_COMMON = (None, RARE), (None, COMMON)
+LISTS = (
+    *((order_by, filters) for order_by in SORTINGS for filters in (WHOLE,)),
+    *((order_by, filters) for order_by in OTHERS for filters in (IN_SOME, IN_LAST, OF_RARE, OF_COMMON)),
+    *(("", (categories, brand)) for categories in (1, 5) for brand in (RARE, COMMON)),
+)
+
+
+class Explaining:
+    """Stands where a connection does: explains a statement as it ran, in place of its rows."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self.parts: list[dict[str, Any]] = []
+
+    async def fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
+        plan = await self._conn.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *values)
+        self.parts = list(parts_of(json.loads(plan)[0]["Plan"]))
+        return []
+
+
+def parts_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for each in plan.get("Plans", ()):
+        yield from parts_of(each)
+
+
+def rows_read(part: dict[str, Any]) -> float:
+    """Count the rows that a part of a plan has come by, also those that it did not want."""
+    dropped = sum(part.get(f"Rows Removed by {why}", 0) for why in ("Filter", "Index Recheck"))
+    rows: float = (part["Actual Rows"] + dropped) * part["Actual Loops"]
+    return rows
+
+
+@pytest.fixture(scope="module")
+def catalogue(database: Callable[[str], DatabaseHandle]) -> DatabaseHandle:
+    """A catalogue of a few thousand products, of which few are active."""
+    handle = database("product")
+    run_in_thread(lambda: asyncio.run(fill(handle)))
+    return handle
+
+
+async def fill(handle: DatabaseHandle) -> None:
+    owner = await asyncpg.connect(handle.owner_dsn)
+    await owner.execute(
+        "INSERT INTO categories (display_name) SELECT 'C' || n FROM generate_series(1, 5) AS n"
+    )
+    # Those that are rare come last in each order.
+    await owner.execute(
+        """
+        INSERT INTO products (sku, name, description, brand, category_id, price, currency,
+                              attributes, image_urls, active, create_time, update_time)
+        SELECT 'SKU-' || n, 'Product ' || n, '', CASE WHEN n > $2 THEN $3 ELSE $4 END, category_id, n, 'USD',
+               '{}', '{}', n % $5 = 0, now() + n * interval '1 second', now() + n * interval '1 second'
+          FROM generate_series(1, $1::bigint) AS n
+          JOIN categories ON display_name = 'C' || CASE WHEN n > $2 THEN 5 ELSE 1 + n % 4 END
+         ORDER BY n
+        """,
+        *(PRODUCTS, PRODUCTS - PRODUCTS // RARE_ONES, RARE, COMMON, RARE_ONES),
+    )
+    await owner.execute("ANALYZE")
+    await owner.close()
+
+
+@pytest.mark.parametrize(("order_by", "filters"), LISTS)
+async def test_a_page_reads_no_more_than_it_may_hold(
+    catalogue: DatabaseHandle, order_by: str, filters: tuple[int | None, str]
+) -> None:
+    (count, brand), sorting = filters, SORTINGS[order_by]
+    conn = await connect(catalogue.settings)
+    newest = await conn.fetch("SELECT category_id FROM categories ORDER BY display_name DESC LIMIT $1", count)
+    category_ids = [row["category_id"] for row in newest] if count else None
+    for actives in ACTIVES:
+        first = Listing(sorting, None, actives, category_ids, brand)
+        half = await store.list_products(conn, first, PRODUCTS // 2)
+        for listing in (first, *(replace(first, after=sorting.key_of(last)) for last in half[-1:])):
+            explaining = Explaining(conn)
+            await store.list_products(cast("Connection", explaining), listing, LIMIT)
+            check_cost(explaining.parts, len(actives) * (count or 1) * LIMIT)
+    await conn.close()
+
+
+async def test_a_span_of_time_is_read_from_its_beginning(catalogue: DatabaseHandle) -> None:
+    conn = await connect(catalogue.settings)
+    moment = await conn.fetchval("SELECT update_time FROM products WHERE sku = $1", f"SKU-{PRODUCTS // 2}")
+    for order_by in BY_CHANGE:
+        for since, before in ((moment, None), (None, moment), (moment, moment + timedelta(hours=1))):
+            explaining = Explaining(conn)
+            listing = Listing(SORTINGS[order_by], None, [True, False], since=since, before=before)
+            await store.list_products(cast("Connection", explaining), listing, LIMIT)
+            check_cost(explaining.parts, 2 * LIMIT)
+    await conn.close()
+
+
+def check_cost(parts: Sequence[dict[str, Any]], most: int) -> None:
+    """Fail where a part of a plan has come by more rows than the page's lanes may hold."""
+    scans = [part for part in parts if part.get("Relation Name") == "products"]
+    assert {scan["Node Type"] for scan in scans} <= {"Index Scan", "Index Only Scan"}
+    assert len(scans) >= 2, "the lanes, and what stands on the page"
+    sorts = [below for part in parts if "Sort" in part["Node Type"] for below in part["Plans"]]
+    for part in (*scans, *sorts):
+        assert rows_read(part) <= most, part
