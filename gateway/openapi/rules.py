@@ -31,9 +31,12 @@ def constraints(contract: Contract, field: FieldDescriptor) -> Json:
     if rules is None or enum_name(rules, "ignore") == "IGNORE_ALWAYS":
         return {}
     found = _kind_constraints(rules)
-    if enum_name(rules, "ignore") == "IGNORE_IF_ZERO_VALUE" and "pattern" in found:
+    may_be_empty = enum_name(rules, "ignore") == "IGNORE_IF_ZERO_VALUE"
+    if may_be_empty and "pattern" in found:
         found["pattern"] = f"^$|{found['pattern']}"
         found.pop("format", None)
+    if may_be_empty and "enum" in found:
+        found["enum"] = ["", *found["enum"]]
     return found
 
 

@@ -59,6 +59,12 @@ REFUSED = {
     "an empty name": (Sent("PATCH", PRODUCT, {"name": ""}), *INVALID, "product.name"),
     "a parameter twice": (Sent("GET", "/v1/products?pageSize=1&page_size=2"), *INVALID, "page_size"),
     "too large a page": (Sent("GET", "/v1/products?page_size=101"), *INVALID, "pageSize"),
+    "an unknown order": (Sent("GET", "/v1/products?orderBy=name"), *INVALID, "orderBy"),
+    "a time in another order": (
+        Sent("GET", "/v1/products?orderBy=price&updateTimeFrom=2026-01-31T12:00:00Z"),
+        *INVALID,
+        "updateTimeFrom",
+    ),
     "no e-mail address": (
         Sent("POST", "/v1/users", {"user": {"email": "ada"}, "password": PASSWORD}),
         *INVALID,
@@ -170,6 +176,26 @@ async def test_what_has_not_changed_is_not_sent_again(world: World) -> None:
         head = await world.caller.send("HEAD", path, token=token)
         assert (head.http_status, head.text) == (200, "")
         assert head.headers["etag"] == read.headers["etag"]
+
+
+async def test_a_list_is_filtered_and_sorted_as_asked(world: World) -> None:
+    token, brand = world.roles["merchant"].token, f"Brand {uuid4()}"
+    made = [await new_product(world.caller, world.admin, units=0) for _ in range(3)]
+    for product, (units, active) in zip(made, ((1, True), (3, False), (2, True)), strict=True):
+        change = {"brand": brand, "active": active, "price": {"currencyCode": "EUR", "units": units}}
+        path = f"/v1/products/{product.product_id}"
+        assert (await world.caller.send("PATCH", path, json_body=change, token=token)).http_status == 200
+    start = made[0].create_time.ToJsonString()
+    for parameters, wanted in (
+        ({"brand": brand, "orderBy": "price desc"}, (2, 0)),
+        ({"brand": brand, "orderBy": "price", "showInactive": "true"}, (0, 2, 1)),
+        ({"brand": brand, "orderBy": "create_time desc", "showInactive": "true"}, (2, 1, 0)),
+        ({"brand": brand, "active": "false"}, (1,)),
+        ({"updateTimeFrom": start, "orderBy": "update_time", "active": "false", "pageSize": "100"}, (1,)),
+    ):
+        answer = await world.caller.send("GET", "/v1/products", params=[*parameters.items()], token=token)
+        listed = [each["sku"] for each in json.loads(answer.text)["products"] if each["brand"] == brand]
+        assert listed == [made[place].sku for place in wanted], (parameters, answer)
 
 
 async def test_a_service_that_is_asked_too_often_says_when_to_come_back(world: World) -> None:
