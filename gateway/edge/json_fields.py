@@ -54,8 +54,17 @@ def message_tables(roots: Iterable[Descriptor]) -> Json:
     return dict(sorted(tables.items()))
 
 
+def is_of_rest(field: FieldDescriptor) -> bool:
+    """Tell whether a request over REST may have a field.
+
+    A `read_mask` it may not: the transcoder prints what a mask leaves out as "" or false, as if it were so.
+    """
+    return bool(field.name != "read_mask")
+
+
 def _fields(message: Descriptor) -> Json:
-    names = ((name, field) for field in message.fields for name in (field.name, field.json_name))
+    of_rest = filter(is_of_rest, message.fields)
+    names = ((name, field) for field in of_rest for name in (field.name, field.json_name))
     return {name: _field(field) for name, field in names}
 
 

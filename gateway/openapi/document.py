@@ -9,6 +9,7 @@ from gateway.contract.model import Binding, Contract, Method, seconds
 from gateway.contract.reasons import catalogue, own_reasons, shared_reasons
 from gateway.contract.rest_checks import find_field
 from gateway.edge.created import Created, created
+from gateway.edge.json_fields import is_of_rest
 from gateway.openapi.answers import (
     HEADERS,
     failure_answers,
@@ -147,7 +148,7 @@ class _Writer:
         if binding.body == "*":
             return
         for field in method.descriptor.input_type.fields:
-            if field.name == binding.body or field.name in binding.path_fields:
+            if field.name == binding.body or field.name in binding.path_fields or not is_of_rest(field):
                 continue
             schema = self.schemas.field(field, Use.INPUT)
             if field.message_type is not None and field.message_type.full_name == _FIELD_MASK:

@@ -325,8 +325,9 @@ class _Method:
     async def _answer_one(self, request: Any, context: Context) -> bytes:
         response = await self._behavior(request, context)
         # For the edge, which makes a header of it. As trailing metadata it goes with the answer and its
-        # status; ahead of them it would cost a message of its own, as much as half of the chain.
-        if self._sends_etag and calling_service() == EDGE:
+        # status; ahead of them it would cost a message of its own, as much as half of the chain. An answer
+        # without one was asked for without it.
+        if self._sends_etag and response.etag and calling_service() == EDGE:
             context.set_trailing_metadata((("etag", f'"{response.etag}"'),))
         return self._serialize(response)
 

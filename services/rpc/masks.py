@@ -1,4 +1,4 @@
-"""Parts that requests of several nouns share: field masks (AIP-134, AIP-161)."""
+"""Parts that requests of several nouns share: field masks (AIP-134, AIP-157, AIP-161)."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from google.protobuf.message import Message
 
 from services.errors import FieldViolation, InvalidArgument
 
-# A mask that is this alone names every field that may be changed.
+# A mask that is this alone names every field: that there is, or that may be changed.
 EVERYTHING = "*"
 
 
@@ -25,6 +25,24 @@ def masked_fields(message: Message, mask: FieldMask, updatable: Sequence[str]) -
         return list(mask.paths)
     populated = {field.name for field, _ in message.ListFields()}
     return [name for name in updatable if name in populated]
+
+
+def left_out_fields(mask: FieldMask, kind: type[Message]) -> list[str]:
+    """Return the fields of an answer's message that a read mask does not name; none without a mask.
+
+    Raises:
+        InvalidArgument: the mask names a field that the message does not have.
+    """
+    paths, known = set(mask.paths), [str(field.name) for field in kind.DESCRIPTOR.fields]
+    if not paths or paths == {EVERYTHING}:
+        return []
+    violations = [
+        FieldViolation("read_mask", f"{path} is no field of {kind.DESCRIPTOR.name}", "FIELD_UNKNOWN")
+        for path in sorted(paths.difference(known))
+    ]
+    if violations:
+        raise InvalidArgument(f'read_mask may name {", ".join(known)}, or be "*"', violations=violations)
+    return [name for name in known if name not in paths]
 
 
 def _check_updatable(paths: set[str], updatable: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """JSON becomes a method's messages, and what does not fit is named with what is near."""
 
 import pytest
+from commerce.product.v1 import product_pb2
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
@@ -51,6 +52,13 @@ def test_maps_and_protobufs_own_messages_are_not_looked_into_for_fields() -> Non
         "UpdateProduct", '{"product": {"attributes": {"any key": "x"}}, "updateMask": "attributes"}'
     )
     assert json_format.MessageToDict(request)["product"] == {"attributes": {"any key": "x"}}
+
+
+def test_what_a_mask_leaves_out_is_not_printed_as_empty() -> None:
+    (masked,) = read("GetProduct", '{"readMask": "name"}')
+    (whole,) = read("GetProduct", "{}")
+    assert [json_calls.has_read_mask([each]) for each in (masked, whole)] == [True, False]
+    assert "sku" not in json_calls.to_json(product_pb2.Product(name="A"), is_masked=True)
 
 
 def test_an_answer_has_every_field_as_over_rest() -> None:

@@ -311,6 +311,9 @@ async def test_a_body_does_not_override_what_the_path_or_a_header_says(
         (f"/v1/products/{PRODUCT_ID}?{'x' * 500}=1", ("x" * 100, UNKNOWN)),
         ("/v1/products?pageSize=", ("pageSize", INVALID)),
         ("/v1/products?=5", ("", UNKNOWN)),
+        # Of gRPC alone: what it leaves out would come as "" or false.
+        (f"/v1/products/{PRODUCT_ID}?readMask=name", ("readMask", UNKNOWN)),
+        ("/v1/products:search?query=a&read%5Fmask.paths=name", ("read_mask.paths", UNKNOWN)),
         (f"/v1/products/{PRODUCT_ID}?page.size=1", ("page.size", UNKNOWN)),
     ],
 )

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import jsonschema
 import pytest
+from commerce.product.v1 import product_pb2
 from openapi_spec_validator import validate
 
 from gateway.contract.protoc import PROTOS
@@ -193,6 +194,15 @@ def test_lists_are_paged_and_linked(openapi: Json) -> None:
     assert parameters["pageToken"]["in"] == "query"
     assert parameters["orderBy"]["schema"]["enum"][:3] == ["", "create_time", "create_time desc"]
     assert listing["responses"]["200"]["links"]["nextPage"]["operationId"] == listing["operationId"]
+
+
+def test_a_read_mask_is_no_parameter_of_rest(openapi: Json) -> None:
+    assert "read_mask" in product_pb2.GetProductRequest.DESCRIPTOR.fields_by_name
+    named = {
+        parameter["name"] for each in operations(openapi).values() for parameter in each.get("parameters", ())
+    }
+    assert "updateMask" in named
+    assert "readMask" not in named
 
 
 def test_an_update_mask_names_what_may_change(openapi: Json) -> None:

@@ -30,10 +30,11 @@ def call(data: Path, name: str, given: str, *, role: str | None, direct: bool) -
     mesh, method = running_mesh(data), methods.find(name)
     requests = json_calls.read_requests(method, _text(given))
     metadata = clients.bearer(issue_token(mesh, role)) if role else ()
+    indent, is_masked = None if method.streams else _INDENT, json_calls.has_read_mask(requests)
     try:
         with _channel(mesh, method, direct=direct) as channel:
             for answer in json_calls.call(channel, method, requests, metadata):
-                print_line(json_calls.to_json(answer, indent=None if method.streams else _INDENT))
+                print_line(json_calls.to_json(answer, indent=indent, is_masked=is_masked))
     except json_calls.Refused as refused:
         if refused.code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
             may = callers(read_contract(), method)

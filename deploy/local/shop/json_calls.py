@@ -87,13 +87,24 @@ def call(
         raise Refused(error) from error
 
 
-def to_json(message: Message, *, indent: int | None = None) -> str:
-    """Write a message as REST's callers get it: every field that can be empty is there all the same."""
+def has_read_mask(requests: Sequence[Message]) -> bool:
+    """Tell whether a call asks for some fields only."""
+    return any(field.name == "read_mask" for request in requests for field, _ in request.ListFields())
+
+
+def to_json(message: Message, *, indent: int | None = None, is_masked: bool = False) -> str:
+    """Write a message as REST's callers get it: every field that can be empty is there all the same.
+
+    Args:
+        message: An answer.
+        indent: Of a line that is deeper by one; None: all stands on one line.
+        is_masked: Fields may have been left out: what is empty is not there.
+    """
     return json_format.MessageToJson(
         message,
         indent=indent,
         ensure_ascii=False,
-        always_print_fields_with_no_presence=True,
+        always_print_fields_with_no_presence=not is_masked,
         descriptor_pool=_pool(message.DESCRIPTOR),
     )
 

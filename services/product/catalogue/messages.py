@@ -1,5 +1,7 @@
 """Products ↔ the messages of the contract."""
 
+from collections.abc import Iterable
+
 from commerce.product.v1 import product_pb2
 
 from services.product.catalogue.domain import Price, Product, ProductDetails
@@ -21,9 +23,10 @@ def read_details(message: product_pb2.Product) -> ProductDetails:
     )
 
 
-def product_message(product: Product) -> product_pb2.Product:
+def product_message(product: Product, left_out: Iterable[str] = ()) -> product_pb2.Product:
+    """Write a product, without some of its fields."""
     details = product.details
-    return product_pb2.Product(
+    message = product_pb2.Product(
         product_id=str(product.product_id),
         sku=details.sku,
         name=details.name,
@@ -38,3 +41,6 @@ def product_message(product: Product) -> product_pb2.Product:
         update_time=timestamp(product.update_time),
         etag=product.etag,
     )
+    for name in left_out:
+        message.ClearField(name)
+    return message

@@ -7,6 +7,7 @@ from uuid import UUID
 import grpc
 from commerce.product.v1 import product_pb2, product_pb2_grpc
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from services.errors import FieldViolation, ScopeMissing, TokenMissing
 from services.etags import check_etag
@@ -30,7 +31,7 @@ from services.product.text import refuse
 from services.product.turns import Turns
 from services.rpc.fields import read_optional_id, read_optional_time
 from services.rpc.identity import caller
-from services.rpc.masks import masked_fields
+from services.rpc.masks import left_out_fields, masked_fields
 from services.storage.events import append_events
 from services.storage.idempotency import answer_once, optional_request_key
 from services.storage.paging import MAX_PAGE_BYTES, Pages
@@ -66,15 +67,19 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
         self, request: product_pb2.GetProductRequest, context: Context
     ) -> product_pb2.Product:
         """Read one product."""
+        left_out = _left_out(request.read_mask)
         [product] = await self._visible([UUID(request.product_id)])
-        return product_message(product)
+        return product_message(product, left_out)
 
     async def BatchGetProducts(
         self, request: product_pb2.BatchGetProductsRequest, context: Context
     ) -> product_pb2.BatchGetProductsResponse:
         """Read several products, in the order asked."""
+        left_out = _left_out(request.read_mask)
         products = await self._visible([UUID(each) for each in request.product_ids])
-        response = product_pb2.BatchGetProductsResponse(products=map(product_message, products))
+        response = product_pb2.BatchGetProductsResponse(
+            products=(product_message(each, left_out) for each in products)
+        )
         if response.ByteSize() > MAX_PAGE_BYTES:
             raise BatchTooLarge("the products are too large for one answer: ask for fewer at once")
         return response
@@ -85,7 +90,7 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
         """List products in the order asked."""
         actives = _actives(request)
         _check_order(request)
-        sorting = SORTINGS[request.order_by]
+        left_out, sorting = _left_out(request.read_mask), SORTINGS[request.order_by]
         page = self._pages.open(request, sorting.key)
         async with connection(self._pool) as conn:
             listing = Listing(
@@ -99,13 +104,16 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
                 before=read_optional_time(request, "update_time_before"),
             )
             found = await store.list_products(conn, listing, page.limit)
-        products, token = await page.cut(found, product_message, sorting.key_of)
+        products, token = await page.cut(
+            found, lambda product: product_message(product, left_out), sorting.key_of
+        )
         return product_pb2.ListProductsResponse(products=products, next_page_token=token)
 
     async def SearchProducts(
         self, request: product_pb2.SearchProductsRequest, context: Context
     ) -> product_pb2.SearchProductsResponse:
         """Find active products, best match first."""
+        left_out = _left_out(request.read_mask)
         page = self._pages.open(request, _HitKey)
         async with self._searches.turn(), connection(self._pool) as conn:
             category_ids = await _subtree(conn, request.category_id)
@@ -114,7 +122,7 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
             )
         products, token = await page.cut(
             found,
-            lambda hit: product_message(hit.product),
+            lambda hit: product_message(hit.product, left_out),
             lambda hit: _HitKey(hit.exact, hit.rank, hit.product.product_id),
         )
         return product_pb2.SearchProductsResponse(products=products, next_page_token=token)
@@ -188,6 +196,10 @@ def _check_sku(asked: str, product: Product) -> None:
     """Let the sku be sent back as it was read, and not be changed."""
     if asked and asked != product.details.sku:
         refuse([FieldViolation("product.sku", "cannot be changed", "FIELD_IMMUTABLE")])
+
+
+def _left_out(read_mask: FieldMask) -> list[str]:
+    return left_out_fields(read_mask, product_pb2.Product)
 
 
 def _actives(request: product_pb2.ListProductsRequest) -> list[bool]:
