@@ -152,6 +152,15 @@ async def test_other_queries_have_other_answers(keeping: RunningEdge) -> None:
         assert [each["nextPageToken"] for each in found] == ["4 a", "4 b", "5 a", "4 4"]
 
 
+async def test_lists_in_other_orders_and_of_other_times_are_asked_for(
+    keeping: RunningEdge, calls: list[str]
+) -> None:
+    since = "orderBy=update_time&updateTimeFrom=2026-01-31T12:00:00Z"
+    for query in ("orderBy=price", "orderBy=price%20desc", "active=true", since, since):
+        assert (await rest(keeping, "GET", f"{LIST_PRODUCTS}?page_size=8&{query}")).http == 200
+    assert calls == ["ListProducts"] * 5
+
+
 async def test_what_is_too_long_is_asked_each_time(keeping: RunningEdge, calls: list[str]) -> None:
     for _ in range(2):
         await rest(keeping, "GET", f"{LIST_PRODUCTS}?brand={'x' * LONGEST_KEY_BYTES}")

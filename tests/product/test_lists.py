@@ -40,6 +40,7 @@ async def pages(
         yield list(page.products)
         if not page.next_page_token:
             return
+        assert page.next_page_token != request.page_token, "the list goes on"
         request.page_token = page.next_page_token
 
 
