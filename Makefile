@@ -4,6 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 MESH := $(BIN)/mesh
+NPM_FLAGS := --ignore-scripts --no-audit --no-fund --loglevel error
 
 .DEFAULT_GOAL := help
 .PHONY: help install up down test test-alone test-clients test-long plant bench generate clients lint format
@@ -50,9 +51,11 @@ bench: install ## Measure, as ratios to a peer in the same run
 generate: install ## Compile the contract into generated/
 	$(BIN)/python -m gateway.generate
 
-clients: install ## Build what callers take, into dist/: the client for Python, and the contract with its imports
+clients: install ## Build what callers take, into dist/: the clients for Python and JavaScript, and the contract
 	cd clients/python && ../../$(BIN)/hatchling build -d ../../dist
 	$(BIN)/python -m gateway.export dist
+	@if ! command -v npm >/dev/null; then echo "npm is not here: the client for JavaScript is left out"; else \
+		cd clients/javascript && npm ci $(NPM_FLAGS) && npm pack --loglevel error --pack-destination ../../dist; fi
 
 lint: install ## Ruff, types, duplicates, rooms, SQL, contract, and generated/ is current
 	$(BIN)/ruff check .

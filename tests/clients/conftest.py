@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.tools import HERE, install_into, install_with_npm, install_with_pip
+from tests.clients.tools import HERE, install_into, install_package, install_with_npm, install_with_pip, run
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "clients" / "python"
+NPM_PACKAGE = ROOT / "clients" / "javascript"
+PROGRAMS_OF_NPM = HERE / "javascript"
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +39,37 @@ def alone(request: pytest.FixtureRequest, dist: Path, tmp_path_factory: pytest.T
     folder = tmp_path_factory.mktemp(f"alone-{request.param}")
     [wheel] = dist.glob("*.whl")
     return install_into(folder / "venv", wheel, *(oldest() if request.param == "oldest" else ()))
+
+
+@pytest.fixture(scope="session")
+def tarball(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The client for JavaScript, packed."""
+    return pack(tmp_path_factory.mktemp("packed"))
+
+
+@pytest.fixture(scope="session")
+def javascript(tarball: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with that package installed, and programs that use it, compiled into `out`."""
+    folder = tmp_path_factory.mktemp("javascript")
+    install_package(tarball, folder)
+    compile_with(folder, *PROGRAMS_OF_NPM.glob("*.ts"))
+    return folder
+
+
+def pack(folder: Path) -> Path:
+    """Build the client for JavaScript, and pack it into a folder."""
+    install_with_npm(NPM_PACKAGE)
+    run(("npm", "pack", "--pack-destination"), folder, folder=NPM_PACKAGE)
+    [packed] = folder.glob("*.tgz")
+    return packed
+
+
+def compile_with(folder: Path, *programs: Path) -> None:
+    """Compile programs in a folder as strictly as TypeScript can, with what is installed there."""
+    tools = install_with_npm(PROGRAMS_OF_NPM)
+    for program in (*programs, PROGRAMS_OF_NPM / "tsconfig.json"):
+        (folder / program.name).write_bytes(program.read_bytes())
+    run((tools / "tsc", "--project", ".", "--typeRoots"), tools.parent / "@types", folder=folder)
 
 
 def build(folder: Path) -> Path:

@@ -13,7 +13,9 @@ from google.rpc import error_details_pb2, status_pb2
 
 from gateway.generate import GENERATED
 from tests.clients.browser_tools import Site, find_chromium, page_open, shown
-from tests.clients.tools import HERE
+from tests.clients.conftest import PROGRAMS_OF_NPM
+from tests.clients.test_javascript import SHOPPED
+from tests.clients.tools import HERE, install_with_npm, run
 from tests.support.stack import Stack, running_stack
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -41,9 +43,9 @@ def site() -> Iterator[Site]:
         yield site
 
 
-def open_page(site: Site, host: str, folder: Path) -> dict[str, Any]:
-    """Open the page of one of the origins; return what it saw."""
-    with page_open(f"http://{host}:{site.port}/", folder):
+def open_page(site: Site, host: str, folder: Path, path: str = "/") -> dict[str, Any]:
+    """Open a page of one of the origins; return what it saw."""
+    with page_open(f"http://{host}:{site.port}{path}", folder):
         seen: dict[str, Any] = json.loads(site.reports.get(timeout=PATIENCE_SECONDS))
     assert "failed" not in seen, seen["failed"]
     return seen
@@ -69,6 +71,18 @@ def test_a_page_of_an_origin_that_is_named_shops(site: Site, tmp_path: Path) -> 
 @pytest.mark.stack
 def test_a_page_of_another_origin_reads_nothing(site: Site, tmp_path: Path) -> None:
     assert open_page(site, "127.0.0.1", tmp_path) == {"read": "TypeError"}
+
+
+@pytest.mark.stack
+def test_a_page_with_the_client_for_javascript_shops(site: Site, javascript: Path, tmp_path: Path) -> None:
+    esbuild = install_with_npm(PROGRAMS_OF_NPM) / "esbuild"
+    run((esbuild, "out/page.js", "--bundle", "--format=esm", "--outfile=bundle.js"), folder=javascript)
+    site.files["/bundle.js"] = (javascript / "bundle.js").read_bytes()
+    site.files["/client.html"] = b'<!doctype html><script type="module" src="/bundle.js"></script>'
+    seen = open_page(site, "localhost", tmp_path, "/client.html")
+    # It may have been paid for in between.
+    assert seen.pop("cancelled") in {"CANCELLING", "CANCELLED"}
+    assert seen == SHOPPED
 
 
 @pytest.mark.stack

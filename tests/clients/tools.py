@@ -16,16 +16,25 @@ _RUN_SECONDS = 240.0
 _UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "Failed to establish a new connection")
 
 
+def npm(command: str) -> list[str]:
+    """Return a command of npm that installs, and runs nothing of what it installs; skip without Node.js."""
+    program = shutil.which("npm")
+    if program is None:
+        pytest.skip("needs Node.js with npm")
+    return [program, command, "--ignore-scripts", "--no-audit", "--no-fund"]
+
+
 def install_with_npm(folder: Path) -> Path:
     """Install what package-lock.json names, and return where its programs are; skip without Node.js."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("needs Node.js with npm")
     installed = folder / "node_modules"
-    _install(
-        [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder / "package-lock.json", installed
-    )
+    _install(npm("ci"), folder / "package-lock.json", installed)
     return installed / ".bin"
+
+
+def install_package(package: Path, folder: Path) -> None:
+    """Install a package of npm's with what it needs, the newest that it lets in, into an empty folder."""
+    (folder / "package.json").write_text('{"private": true, "type": "module"}', encoding="utf-8")
+    _run_installer([*npm("install"), str(package)], package.name, folder)
 
 
 def install_with_pip(folder: Path) -> Path:
