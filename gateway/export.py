@@ -20,6 +20,8 @@ _IMAGE = ROOT / "generated" / "commerce.binpb"
 _EVERYWHERE = "google/protobuf/"
 _OURS = "commerce/"
 _VALIDATE = "buf/validate/"
+# How callers retry, and buf's templates for their languages: as they are.
+_AS_THEY_ARE = (("service_configs", ROOT / "generated" / "clients"), ("", ROOT / "clients" / "protos"))
 # What buf reads first; other tools are told the folder.
 _BUF_YAML = b"version: v2\nmodules:\n  - path: protos\n"
 _README = """\
@@ -27,7 +29,10 @@ _README = """\
 
 `protos/` holds the contract and all that it imports, but for google/protobuf, which compilers bring
 themselves. `buf build` and `buf generate` work in this folder; tell other tools that imports begin in
-`protos/`.
+`protos/`. `buf generate --template buf.gen.go.yaml` writes stubs for Go, `buf.gen.java.yaml` for Java.
+
+`service_configs/` holds the gRPC service config for channels to each service: which methods are tried again,
+and how often.
 
 buf/validate/validate.proto (protovalidate) is written of its descriptor, without comments; it and what lies
 under google/ (googleapis) are under the Apache License 2.0.
@@ -44,7 +49,12 @@ def contents() -> dict[str, bytes]:
     files = {
         f"protos/{file.name}": _text(file) for file in image.file if not file.name.startswith(_EVERYWHERE)
     }
-    return {"README.md": _README.encode(), "buf.yaml": _BUF_YAML, **files}
+    as_they_are = {
+        f"{folder}/{path.name}".lstrip("/"): path.read_bytes()
+        for folder, place in _AS_THEY_ARE
+        for path in place.iterdir()
+    }
+    return {"README.md": _README.encode(), "buf.yaml": _BUF_YAML, **as_they_are, **files}
 
 
 def write_archive(folder: Path) -> Path:

@@ -5,7 +5,8 @@ import { ProductService } from "@commerce-mesh/client/commerce/product/v1/produc
 import { AuthService } from "@commerce-mesh/client/commerce/user/v1/auth_pb.js";
 import { UserService } from "@commerce-mesh/client/commerce/user/v1/user_pb.js";
 
-async function refusal(call: Promise<unknown>): Promise<object> {
+/** What a call is refused with. */
+export async function refusal(call: Promise<unknown>): Promise<object> {
   try {
     await call;
   } catch (error) {
