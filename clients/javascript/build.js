@@ -15,5 +15,6 @@ for (const folder of ["src/generated", "dist"]) rmSync(here(folder), { recursive
 const words = ["generate", here("../../generated/commerce.binpb"), "--exclude-path", "google/protobuf"];
 execFileSync(existsSync(BUF) ? BUF : "buf", words, { cwd: here("."), stdio: "inherit" });
 
-const configs = readdirSync(CONFIGS).sort().map((name) => JSON.parse(readFileSync(`${CONFIGS}/${name}`, "utf8")));
-writeFileSync(here("src/generated/service_configs.ts"), `export default ${JSON.stringify(configs, null, 2)};\n`);
+const read = (name) => JSON.parse(readFileSync(`${CONFIGS}/${name}`, "utf8"));
+const configs = JSON.stringify(readdirSync(CONFIGS).sort().map(read), null, 2);
+writeFileSync(here("src/generated/service_configs.ts"), `export default ${configs};\n`);

@@ -54,8 +54,7 @@ def test_installed_package_shops(stack: Stack, javascript: Path, protocol: str, 
 
 def test_calls_keep_the_contract(seen: dict[str, Any]) -> None:
     of_the_contract, of_the_caller = seen["deadlines"]
-    assert 400 < of_the_contract <= 2000
-    assert 0 < of_the_caller <= 400
+    assert 0 < of_the_contract <= 5_000 < of_the_caller <= 60_000
     assert seen["tokens"] == ["Bearer first", "Bearer second"]
     assert seen["mended"] == seen["stopping"] == {"answered": True, "asked": 2}
     assert seen["given_up"] == {"code": "Unavailable", "asked": 3, **SAID}

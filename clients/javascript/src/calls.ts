@@ -22,7 +22,8 @@ export function asTheContractSays(over: Transport, token: Token | undefined): Tr
     async stream(method, signal, timeoutMs, header, input, contextValues) {
       const sent = await headersWith(token, header);
       try {
-        const answer = await over.stream(method, signal, boundOf(method, timeoutMs), sent, input, contextValues);
+        const bound = boundOf(method, timeoutMs);
+        const answer = await over.stream(method, signal, bound, sent, input, contextValues);
         return { ...answer, message: withOurErrors(answer.message) };
       } catch (thrown) {
         throw CallError.from(thrown);

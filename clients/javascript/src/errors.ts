@@ -40,7 +40,8 @@ export class CallError extends Error {
     const [request] = error.findDetails(RequestInfoSchema);
     const [retry] = error.findDetails(RetryInfoSchema);
     const named = [Names[error.code], info?.reason].filter(Boolean).join(" ");
-    super(`${named}: ${error.rawMessage}${request ? ` (request ${request.requestId})` : ""}`, { cause: error });
+    const found = request ? ` (request ${request.requestId})` : "";
+    super(`${named}: ${error.rawMessage}${found}`, { cause: error });
     this.code = error.code;
     this.text = error.rawMessage;
     this.reason = info?.reason ?? "";

@@ -42,7 +42,8 @@ export class Retries {
         if (bounds.signal?.aborted || !rule?.policy.codes.has(error.code)) throw error;
         const mayRetry = rule.tokens.take();
         const pauseMs = Math.max(backoffMs(rule.policy, tried), (error.retryAfter ?? 0) * 1000);
-        if (!mayRetry || tried >= rule.policy.maxAttempts || performance.now() + pauseMs >= endsAt) throw error;
+        const isLate = performance.now() + pauseMs >= endsAt;
+        if (!mayRetry || isLate || tried >= rule.policy.maxAttempts) throw error;
         await pause(pauseMs, bounds.signal);
       }
     }
@@ -68,7 +69,7 @@ class Tokens {
   }
 }
 
-/** What is left of a call's time: whole, for the wire has no fractions, and not 0, which would be no bound. */
+/** What is left of a call's time: whole, as the wire has it, and not 0, which would be no bound. */
 function leftMs(endsAt: number): number {
   return Math.max(1, Math.ceil(endsAt - performance.now()));
 }

@@ -70,9 +70,8 @@ func main() {
 	session := taken(userv1.NewAuthServiceClient(users).CreateSession(ctx, &userv1.CreateSessionRequest{
 		Email: email, Password: password,
 	}))
-	found := taken(productv1.NewProductServiceClient(products).SearchProducts(ctx, &productv1.SearchProductsRequest{
-		Query: "coffee", PageSize: 1,
-	}))
+	search := &productv1.SearchProductsRequest{Query: "coffee", PageSize: 1}
+	found := taken(productv1.NewProductServiceClient(products).SearchProducts(ctx, search))
 
 	shop := orderv1.NewOrderServiceClient(orders)
 	_, tokenless := shop.ListOrders(ctx, &orderv1.ListOrdersRequest{})

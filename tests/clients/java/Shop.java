@@ -34,8 +34,9 @@ final class Shop {
 
   /** Opens a channel for one of the services, which retries as the contract says. */
   private static ManagedChannel connect(String address, String configs, String service) throws IOException {
+    var written = Files.readString(Path.of(configs, service + ".json"));
     @SuppressWarnings("unchecked")
-    Map<String, ?> config = new Gson().fromJson(Files.readString(Path.of(configs, service + ".json")), Map.class);
+    Map<String, ?> config = new Gson().fromJson(written, Map.class);
     return ManagedChannelBuilder.forTarget(address).usePlaintext().defaultServiceConfig(config).build();
   }
 

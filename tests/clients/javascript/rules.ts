@@ -3,14 +3,15 @@ import { createServer } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { CallError, Code, connect, createClient } from "@commerce-mesh/client";
 import { EventFeed } from "@commerce-mesh/client/commerce/event/v1/event_pb.js";
+import { OrderService } from "@commerce-mesh/client/commerce/order/v1/order_pb.js";
 import { InventoryService } from "@commerce-mesh/client/commerce/product/v1/inventory_pb.js";
 import { ProductService } from "@commerce-mesh/client/commerce/product/v1/product_pb.js";
 import { UserService } from "@commerce-mesh/client/commerce/user/v1/user_pb.js";
 import { ErrorInfoSchema, RetryInfoSchema } from "@commerce-mesh/client/google/rpc/error_details_pb.js";
-import { ConnectError, type HandlerContext } from "@connectrpc/connect";
+import { ConnectError, type HandlerContext, type Transport } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 
-const WAIT_FOR_EVER_SECONDS = 3600n;
+const HOUR = 3600n;
 const calls: { authorization: string | null; timeoutMs: number | undefined }[] = [];
 const noted = (context: HandlerContext) =>
   calls.push({ authorization: context.requestHeader.get("authorization"), timeoutMs: context.timeoutMs() });
@@ -22,7 +23,8 @@ function answer(_: unknown, context: HandlerContext): object {
   noted(context);
   if (calls.length > failing.times) return {};
   const info = { desc: ErrorInfoSchema, value: { reason: "MADE_UP", metadata: { sku: "A" } } };
-  const retry = { desc: RetryInfoSchema, value: { retryDelay: { seconds: failing.retrySeconds ?? 0n, nanos: 5e8 } } };
+  const retryDelay = { seconds: failing.retrySeconds ?? 0n, nanos: 5e8 };
+  const retry = { desc: RetryInfoSchema, value: { retryDelay } };
   const details = failing.retrySeconds === undefined ? [info] : [info, retry];
   throw new ConnectError("as told", failing.code, {}, details);
 }
@@ -34,6 +36,7 @@ const server = createServer(
     routes(router) {
       router.service(ProductService, { getProduct: answer, deleteProduct: () => hanging });
       router.service(InventoryService, { reserveStock: answer });
+      router.service(OrderService, { placeOrder: answer });
       router.service(UserService, { createUser: answer });
       router.service(EventFeed, {
         async *follow() {
@@ -49,30 +52,32 @@ const server = createServer(
 await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
 const baseUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 
-const told = ({ code, reason, metadata, retryAfter }: CallError) => ({ code: Code[code], reason, metadata, retryAfter });
+const told = ({ code, reason, metadata, retryAfter }: CallError) => {
+  return { code: Code[code], reason, metadata, retryAfter };
+};
 
 async function outcome(call: Promise<unknown>): Promise<object> {
   return call.then(() => ({ answered: true }), told);
 }
 
 /** Makes one call over a connection of its own, and tells how often the server was asked. */
-async function tried(
-  call: (transport: ReturnType<typeof connect>) => Promise<unknown>,
-  how: typeof failing,
-): Promise<object> {
+async function tried(call: (over: Transport) => Promise<unknown>, how: typeof failing): Promise<object> {
   calls.length = 0;
   failing = how;
   return { ...(await outcome(call(connect({ baseUrl })))), asked: calls.length };
 }
 
-const read = (over: ReturnType<typeof connect>) => createClient(ProductService, over).getProduct({});
-const write = (over: ReturnType<typeof connect>) => createClient(UserService, over).createUser({});
-const reserve = (over: ReturnType<typeof connect>) => createClient(InventoryService, over).reserveStock({});
+// So long that a busy machine is no reason to give up.
+const PATIENT = { timeoutMs: 60_000 };
+const read = (over: Transport) => createClient(ProductService, over).getProduct({}, PATIENT);
+const write = (over: Transport) => createClient(UserService, over).createUser({}, PATIENT);
+const reserve = (over: Transport) => createClient(InventoryService, over).reserveStock({}, PATIENT);
 
 /** The client's own cancellation, asked for while the server works. */
 async function cancelled(): Promise<object> {
   const caller = new AbortController();
-  const call = createClient(ProductService, connect({ baseUrl })).deleteProduct({}, { signal: caller.signal });
+  const products = createClient(ProductService, connect({ baseUrl }));
+  const call = products.deleteProduct({}, { signal: caller.signal });
   caller.abort();
   return outcome(call);
 }
@@ -100,26 +105,28 @@ async function throttled(): Promise<number[]> {
   return asked;
 }
 
+/** The contract's deadline for the method, and the caller's own. */
 async function deadlines(): Promise<(number | undefined)[]> {
   calls.length = 0;
   failing = { code: Code.Unavailable, times: 0 };
-  const products = createClient(ProductService, connect({ baseUrl }));
-  await products.getProduct({});
-  await products.getProduct({}, { timeoutMs: 400 });
+  const orders = createClient(OrderService, connect({ baseUrl }));
+  await orders.placeOrder({});
+  await orders.placeOrder({}, PATIENT);
   return calls.map((each) => each.timeoutMs);
 }
 
 async function tokens(): Promise<(string | null)[]> {
   calls.length = 0;
   const renewed = ["first", "second"];
-  const products = createClient(ProductService, connect({ baseUrl, token: () => `${renewed.shift()}\n` }));
-  await products.getProduct({});
-  await products.getProduct({});
+  const over = connect({ baseUrl, token: () => `${renewed.shift()}\n` });
+  await read(over);
+  await read(over);
   return calls.map((each) => each.authorization);
 }
 
 const unreachable = connect({ baseUrl: "http://127.0.0.1:1" });
 const unsendable = connect({ baseUrl, token: "a secret\u0007" });
+const late = () => createClient(ProductService, connect({ baseUrl })).deleteProduct({}, { timeoutMs: 50 });
 const UNAVAILABLE = { code: Code.Unavailable };
 
 console.log(
@@ -132,9 +139,9 @@ console.log(
     as_often_as_its_method_says: await tried(reserve, { ...UNAVAILABLE, times: Infinity }),
     not_to_be_repeated: await tried(write, { ...UNAVAILABLE, times: Infinity }),
     not_of_a_kind_that_passes: await tried(read, { code: Code.NotFound, times: Infinity }),
-    asked_to_wait_too_long: await tried(read, { ...UNAVAILABLE, times: 1, retrySeconds: WAIT_FOR_EVER_SECONDS }),
+    asked_to_wait_too_long: await tried(read, { ...UNAVAILABLE, times: 1, retrySeconds: HOUR }),
     throttled: await throttled(),
-    late: await outcome(createClient(ProductService, connect({ baseUrl })).deleteProduct({}, { timeoutMs: 50 })),
+    late: await outcome(late()),
     cancelled: await cancelled(),
     followed: await followed(),
     unreachable: await outcome(createClient(UserService, unreachable).createUser({})),

@@ -21,19 +21,21 @@ export async function shop(options: Parameters<typeof connect>[0]): Promise<obje
   const email = `${crypto.randomUUID()}@example.com`;
   const password = crypto.randomUUID();
   const guest = connect(options);
-  const user = await createClient(UserService, guest).createUser({ user: { email, displayName: "Ada" }, password });
+  const named = { email, displayName: "Ada" };
+  const user = await createClient(UserService, guest).createUser({ user: named, password });
   const { tokens } = await createClient(AuthService, guest).createSession({ email, password });
-  const { products } = await createClient(ProductService, guest).searchProducts({ query: "coffee", pageSize: 1 });
-  const productId = products[0]?.productId ?? "nothing is found";
+  const found = await createClient(ProductService, guest).searchProducts({ query: "coffee", pageSize: 1 });
+  const productId = found.products[0]?.productId ?? "nothing is found";
 
-  const orders = createClient(OrderService, connect({ ...options, token: async () => `${tokens?.accessToken}\n` }));
+  const token = async () => `${tokens?.accessToken}\n`;
+  const orders = createClient(OrderService, connect({ ...options, token }));
   const lines = [{ productId, quantity: 2 }];
   const order = await orders.placeOrder({ requestId: crypto.randomUUID(), lines, paymentToken: "tok_ok" });
   const listed = await orders.listOrders({ pageSize: 5 });
   const cancelled = await orders.cancelOrder({ orderId: order.orderId });
   return {
     name: user.displayName,
-    sku: products[0]?.sku,
+    sku: found.products[0]?.sku,
     placed: OrderState[order.state],
     listed: listed.orders.map((each) => each.orderId).includes(order.orderId),
     cancelled: OrderState[cancelled.state],
