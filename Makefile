@@ -36,7 +36,7 @@ test: install ## Run what every change must pass (6 to 10 minutes on two cores)
 test-alone: install ## Run what breaks a running mesh or compares times on it: nothing else may run beside it (8 minutes)
 	$(BIN)/pytest -m "alone and not long"
 
-test-clients: install ## Run our client by itself, and those that others' generators make (needs Node.js; 4 minutes)
+test-clients: install ## Run our clients by themselves, and those that others' generators make (needs Node.js; 10 minutes)
 	$(BIN)/pytest -m clients
 
 test-long: install ## Run the long fault and load tests

@@ -50,7 +50,16 @@ def test_proto_loader_loads_every_file_of_the_archive(contract: Path) -> None:
 @pytest.mark.parametrize("protocol", ["grpc", "grpcweb"])
 def test_buf_curl_calls_with_the_archive_alone(stack: Stack, contract: Path, protocol: str) -> None:
     def call(method: str, request: str) -> "subprocess.CompletedProcess[str]":
-        program = [BUF, "curl", "--schema", contract, "--protocol", protocol, "--data", request]
+        program: list[str | Path] = [
+            BUF,
+            "curl",
+            "--schema",
+            contract,
+            "--protocol",
+            protocol,
+            "--data",
+            request,
+        ]
         return subprocess.run(
             [*program, f"{stack.rest_url}/{method}"], capture_output=True, text=True, check=False
         )

@@ -67,6 +67,14 @@ def test_buf_generates_from_it(tree: Path) -> None:
     assert (tree / "stubs" / "buf" / "validate" / "validate_pb2.pyi").exists()
 
 
+def test_it_says_how_callers_retry_and_how_buf_writes_other_languages(tree: Path) -> None:
+    for config in (GENERATED / "clients").iterdir():
+        assert (tree / "service_configs" / config.name).read_bytes() == config.read_bytes()
+    for language in ("go", "java"):
+        name = f"buf.gen.{language}.yaml"
+        assert (tree / name).read_bytes() == (ROOT / "clients" / "protos" / name).read_bytes()
+
+
 def test_two_archives_of_different_times_are_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
