@@ -13,10 +13,20 @@ HERE = Path(__file__).parent
 _INSTALL_SECONDS = 600.0
 # Compilers that have nothing from before take minutes.
 _RUN_SECONDS = 600.0
-# What npm, pip, Go and Maven say where there is no network.
-_UNREACHABLE = (
-    *("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "Failed to establish a new connection"),
-    *("dial tcp", "Could not transfer artifact"),
+# What npm, pip, Go and Maven say where there is no network, where a registry is not well, or where Go is older
+# than what it is to build.
+_NOT_OURS = (
+    *("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "E429", "E502", "E503", "E504"),
+    *("Failed to establish a new connection", "Read timed out", "Connection reset"),
+    *(
+        "429 Too Many",
+        "502 Bad Gateway",
+        "503 Service",
+        "504 Gateway",
+        "dial tcp",
+        "Could not transfer artifact",
+    ),
+    *("Could not transfer artifact", "GOTOOLCHAIN=local"),
 )
 
 
@@ -98,6 +108,6 @@ def run_installer(program: Sequence[str], what: str, folder: Path) -> None:
     except subprocess.TimeoutExpired:
         pytest.skip(f"no registry answered {program[0]} within {_INSTALL_SECONDS:g} s")
     said = done.stdout + done.stderr
-    if done.returncode != 0 and any(word in said for word in _UNREACHABLE):
-        pytest.skip(f"{program[0]} reaches no registry: {said[-300:]}")
+    if done.returncode != 0 and any(word in said for word in _NOT_OURS):
+        pytest.skip(f"{what} cannot be had here: {said[-300:]}")
     assert done.returncode == 0, f"{what} cannot be installed: {said}"
