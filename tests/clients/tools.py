@@ -13,19 +13,12 @@ HERE = Path(__file__).parent
 _INSTALL_SECONDS = 600.0
 # Compilers that have nothing from before take minutes.
 _RUN_SECONDS = 600.0
-# What npm, pip, Go and Maven say where there is no network, where a registry is not well, or where Go is older
-# than what it is to build.
+# What npm, pip, Go and Maven say where there is no network, where a registry is not well, or where Go is
+# too old for what it is to build.
 _NOT_OURS = (
     *("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "E429", "E502", "E503", "E504"),
-    *("Failed to establish a new connection", "Read timed out", "Connection reset"),
-    *(
-        "429 Too Many",
-        "502 Bad Gateway",
-        "503 Service",
-        "504 Gateway",
-        "dial tcp",
-        "Could not transfer artifact",
-    ),
+    *("Failed to establish a new connection", "Read timed out", "Connection reset", "dial tcp"),
+    *("429 Too Many", "502 Bad Gateway", "503 Service", "504 Gateway", "TLS handshake timeout"),
     *("Could not transfer artifact", "GOTOOLCHAIN=local"),
 )
 
