@@ -156,7 +156,7 @@ async def test_lists_in_other_orders_and_of_other_times_are_asked_for(
     keeping: RunningEdge, calls: list[str]
 ) -> None:
     since = "orderBy=update_time&updateTimeFrom=2026-01-31T12:00:00Z"
-    for query in ("orderBy=price", "orderBy=price%20desc", "active=true", since, since):
+    for query in ("orderBy=create_time", "orderBy=create_time%20desc", "active=true", since, since):
         assert (await rest(keeping, "GET", f"{LIST_PRODUCTS}?page_size=8&{query}")).http == 200
     assert calls == ["ListProducts"] * 5
 

@@ -1,10 +1,8 @@
 """Lists of products: their orders, and which are asked for. Each order has its indexes (0006 and later)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from decimal import Decimal
-from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -15,19 +13,11 @@ Key = tuple[Any, ...]
 
 # Before and after every product.
 _OLDEST, _NEWEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
-_NO_ID = UUID(int=0)
+_NO_ID, _LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
 
 
-class _TimeKey(NamedTuple):
-    time: datetime
-    product_id: UUID
-
-
-class _PriceKey(NamedTuple):
-    """Amounts are compared within one currency only."""
-
-    currency: str
-    price: Decimal
+class _ChangeKey(NamedTuple):
+    update_time: datetime
     product_id: UUID
 
 
@@ -73,23 +63,23 @@ class Listing:
         return self.after or ((edge, _NO_ID) if edge else sorting.start)
 
 
-def _both_ways(
-    name: str, key: type[Key], values: Mapping[str, str], least: Key, greatest: Key
-) -> dict[str, Sorting]:
-    """Return an order and its reverse, by columns that each hold an attribute of a product."""
-    columns, key_of = (*values, "product_id"), attrgetter(*values.values(), "product_id")
-    return {
-        name: Sorting(columns, key, key_of, (*least, _NO_ID)),
-        f"{name} desc": Sorting(columns, key, key_of, (*greatest, _NO_ID), is_descending=True),
-    }
+def _by_id(product: Product) -> Key:
+    return (product.product_id,)
 
 
-_PRICE = {"currency": "details.price.currency", "price": "details.price.amount"}
+def _by_change(product: Product) -> Key:
+    return (product.update_time, product.product_id)
+
+
+# The database numbers products as they are created (uuidv7).
+_CREATED = Sorting(("product_id",), IdKey, _by_id, (_NO_ID,))
+_CHANGED = Sorting(("update_time", "product_id"), _ChangeKey, _by_change, (_OLDEST, _NO_ID))
 # By the `order_by` of a request.
 SORTINGS: Mapping[str, Sorting] = {
-    "": Sorting(("product_id",), IdKey, lambda product: (product.product_id,), (_NO_ID,)),
-    **_both_ways("create_time", _TimeKey, {"create_time": "create_time"}, (_OLDEST,), (_NEWEST,)),
-    **_both_ways("update_time", _TimeKey, {"update_time": "update_time"}, (_OLDEST,), (_NEWEST,)),
-    # A code of four letters comes after all of three.
-    **_both_ways("price", _PriceKey, _PRICE, ("", Decimal(0)), ("ZZZZ", Decimal(0))),
+    "": _CREATED,
+    "create_time": _CREATED,
+    "create_time desc": replace(_CREATED, start=(_LAST_ID,), is_descending=True),
+    "update_time": _CHANGED,
+    "update_time desc": replace(_CHANGED, start=(_NEWEST, _NO_ID), is_descending=True),
 }
+BY_CHANGE = frozenset(name for name, sorting in SORTINGS.items() if sorting.key is _ChangeKey)

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, get_type_hints
 from uuid import UUID
 
@@ -29,7 +28,7 @@ _CANDIDATES = 1000
 # Sorting hits by id reads each of them: the candidates are the first of so many, in the table's own order.
 _HITS = 10_000
 # Of the values that lists are sorted by.
-_TYPES = {UUID: "uuid", datetime: "timestamptz", Decimal: "numeric", str: "text"}
+_TYPES = {UUID: "uuid", datetime: "timestamptz"}
 # Over a hundred times what a search needs on a quiet machine.
 SEARCH_TIMEOUT_SECONDS = 1.0
 

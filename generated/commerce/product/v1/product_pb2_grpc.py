@@ -100,8 +100,8 @@ class ProductServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListProducts(self, request, context):
-        """Lists products by product_id, or as `order_by` says. A page of 100 costs
-        about as much as fifteen reads, so fewer of them are let through.
+        """Lists products as `order_by` says. A page of 100 costs about as much as
+        fifteen reads, so fewer of them are let through.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

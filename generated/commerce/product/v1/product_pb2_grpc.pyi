@@ -44,8 +44,8 @@ class ProductServiceStub:
     in all fail it with RESOURCE_EXHAUSTED: ask for fewer at once.
     """
     ListProducts: _grpc.UnaryUnaryMultiCallable[_product_pb2.ListProductsRequest, _product_pb2.ListProductsResponse]
-    """Lists products by product_id, or as `order_by` says. A page of 100 costs
-    about as much as fifteen reads, so fewer of them are let through.
+    """Lists products as `order_by` says. A page of 100 costs about as much as
+    fifteen reads, so fewer of them are let through.
     """
     SearchProducts: _grpc.UnaryUnaryMultiCallable[_product_pb2.SearchProductsRequest, _product_pb2.SearchProductsResponse]
     """Finds active products by their text, best match first. Only the first 16
@@ -80,8 +80,8 @@ class ProductServiceAsyncStub(ProductServiceStub):
     in all fail it with RESOURCE_EXHAUSTED: ask for fewer at once.
     """
     ListProducts: _aio.UnaryUnaryMultiCallable[_product_pb2.ListProductsRequest, _product_pb2.ListProductsResponse]  # type: ignore[assignment]
-    """Lists products by product_id, or as `order_by` says. A page of 100 costs
-    about as much as fifteen reads, so fewer of them are let through.
+    """Lists products as `order_by` says. A page of 100 costs about as much as
+    fifteen reads, so fewer of them are let through.
     """
     SearchProducts: _aio.UnaryUnaryMultiCallable[_product_pb2.SearchProductsRequest, _product_pb2.SearchProductsResponse]  # type: ignore[assignment]
     """Finds active products by their text, best match first. Only the first 16
@@ -131,8 +131,8 @@ class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _product_pb2.ListProductsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_product_pb2.ListProductsResponse, _abc.Awaitable[_product_pb2.ListProductsResponse]]:
-        """Lists products by product_id, or as `order_by` says. A page of 100 costs
-        about as much as fifteen reads, so fewer of them are let through.
+        """Lists products as `order_by` says. A page of 100 costs about as much as
+        fifteen reads, so fewer of them are let through.
         """
 
     @_abc_1.abstractmethod
