@@ -63,7 +63,16 @@ def guide_pages(docs: Path) -> dict[str, bytes]:
 
 
 def _markdown() -> MarkdownIt:
-    return MarkdownIt("commonmark").enable("table")
+    markdown = MarkdownIt("commonmark").enable("table")
+    markdown.add_render_rule("fence", _block)
+    return markdown
+
+
+def _block(_: object, tokens: Sequence[Token], index: int, *__: object) -> str:
+    """Write a block of code under the name of its file, which stands behind the name of its language."""
+    _, _, file = tokens[index].info.strip().partition(" ")
+    above = f"<p><code>{escape(file)}</code></p>\n" if file else ""
+    return f"{above}<pre><code>{escape(tokens[index].content)}</code></pre>\n"
 
 
 def _parse(source: Path) -> list[Token]:

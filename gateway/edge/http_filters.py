@@ -60,11 +60,14 @@ _HSTS = {
         f" ? '' : 'max-age={_SECONDS_PER_YEAR}; includeSubDomains')%"
     )
 }
-# Only what succeeded may be kept, and only if the contract says so; what has not changed, as long again.
+# Only what succeeded may be kept, and only if the contract says so; what has not changed, as long again. What
+# is public to everyone may be more to who shows a token: no cache that others share keeps that.
 _CACHE_CONTROL = {
     "cache-control": (
-        "%CEL(response.headers[':status'] in ['200', '304'] && 'cache-control' in response.headers"
-        " ? response.headers['cache-control'] : 'no-store')%"
+        "%CEL(!(response.headers[':status'] in ['200', '304'] && 'cache-control' in response.headers)"
+        " ? 'no-store'"
+        " : 'authorization' in request.headers && response.headers['cache-control'].startsWith('public,')"
+        " ? 'private, no-cache' : response.headers['cache-control'])%"
     )
 }
 # What the way here leaves in a REST answer.

@@ -3,6 +3,7 @@
 -- Above this stand, compiled from gateway/edge/json_fields.py: FIELDS, by message; and gateway/edge/query.lua.
 
 local LONGEST_NAME = 100
+local TIME = "^%d%d%d%d%-%d%d%-%d%d[Tt]%d%d:%d%d:%d%d[%d.]*[Zz+-][%d:]*$"
 -- The least and the largest value of a kind, where a number of Lua is exact.
 local RANGES = {int32 = {-2147483648, 2147483647}, uint32 = {0, 4294967295}, int64 = {}, uint64 = {}}
 
@@ -39,6 +40,7 @@ end
 -- Returns what a value must be and certainly is not, or nothing.
 local function wrong(field, value)
   if RANGES[field.kind] then return wrong_number(RANGES[field.kind], value) end
+  if field.kind == "time" and not value:find(TIME) then return "must be a time such as 2026-01-31T12:00:00Z" end
   if value == "" then return end
   if field.kind == "enum" then return wrong_name(field.values, value) end
   if field.kind == "bool" and not value:find("^[01]$") and value ~= "true" and value ~= "false" then

@@ -75,6 +75,20 @@ def test_errors_of_no_service_are_told_in_the_same_way(seen: dict[str, Any]) -> 
     ended = {"answers": 1, "code": "OutOfRange", "reason": "POSITION_UNKNOWN", "metadata": {}}
     assert seen["followed"] == ended
     assert seen["unsendable"] == "the token has characters that no header carries"
+    assert seen["without_token"] == [
+        {"code": code, **silent} for code in ("DeadlineExceeded", "Canceled", "Unknown")
+    ]
+
+
+def test_no_time_and_no_address_is_taken_for_another(seen: dict[str, Any]) -> None:
+    month = 30 * 24 * 3600.0
+    waiting = {"code": "Unavailable", "asked": 1, "retryAfter": month + 0.5, **SAID}
+    assert seen["asked_to_wait_for_a_month"] == waiting
+    assert seen["refused_addresses"] == [
+        "Invalid URL",
+        "baseUrl begins with http:// or https://",
+        "baseUrl names no user: give a token",
+    ]
 
 
 def test_package_holds_types_and_licence_and_no_second_copy_of_google_protobuf(tarball: Path) -> None:

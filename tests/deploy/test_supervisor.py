@@ -144,6 +144,26 @@ async def test_a_part_that_does_not_stop_is_made_to(tmp_path: Path, certificates
     assert not process.is_alive()
 
 
+async def test_what_a_new_process_needs_done_is_done_before_it(
+    tmp_path: Path, certificates: Authority
+) -> None:
+    """A process of the newest code on tables of the old one answers nothing but errors."""
+    done: list[list[str]] = []
+
+    async def migrate() -> None:
+        done.append(journal(tmp_path) if (tmp_path / "journal").exists() else [])
+
+    port = free_port()
+    parts: list[Part | Step] = [
+        Step("order-migrations", migrate),
+        dummy("order", port, tmp_path, after=["order-migrations"], shares_port=True),
+    ]
+    async with supervised(tmp_path, certificates, parts) as supervisor:
+        started = journal(tmp_path)
+        assert [name async for name in supervisor.restart(None)] == ["order"]
+        assert done == [[], started]
+
+
 async def test_workers_are_replaced_while_somebody_always_answers(
     tmp_path: Path, certificates: Authority
 ) -> None:

@@ -65,6 +65,11 @@ REFUSED = {
         *INVALID,
         "updateTimeFrom",
     ),
+    "a day for a time": (
+        Sent("GET", "/v1/products?orderBy=update_time&updateTimeFrom=2026-01-31"),
+        *INVALID,
+        "updateTimeFrom",
+    ),
     "no e-mail address": (
         Sent("POST", "/v1/users", {"user": {"email": "ada"}, "password": PASSWORD}),
         *INVALID,

@@ -82,6 +82,13 @@ def test_a_page_of_the_guide_shows_no_html_of_its_source_and_links_to_pages_alon
     assert not re.search(r"<script|onclick|href=.javascript|<One>", one)
 
 
+async def test_a_block_of_the_guide_stands_under_the_name_of_its_file(edge: RunningEdge) -> None:
+    page = (await rest(edge, "GET", f"{GUIDE}/add-a-field")).body
+    files = re.findall(r"^```\w+ (\S+)$", (ROOT / "docs" / "add-a-field.md").read_text(), re.MULTILINE)
+    assert len(files) > 5
+    assert re.findall(r"<p><code>(\S+)</code></p>\n<pre>", page) == files
+
+
 def _links(html: str) -> list[str]:
     return [link for link in re.findall(r'href="([^"]+)"', html) if link.startswith(("/", "#"))]
 

@@ -391,6 +391,16 @@ async def test_what_is_known_already_is_not_sent_again(edge: RunningEdge, known:
     assert not answer.headers.keys() & {"content-length", "content-type", "transfer-encoding"}
 
 
+@pytest.mark.parametrize("known", [{}, {"if-none-match": '"7"'}])
+async def test_no_cache_that_others_share_keeps_what_a_token_was_shown_for(
+    edge: RunningEdge, signer: Signer, known: dict[str, str]
+) -> None:
+    """A merchant sees more of the same address than a guest (RFC 9111, 3.5)."""
+    answer = await rest(edge, "GET", PRODUCT, headers=known, token=signer.token("products.write"))
+    assert answer.http == (304 if known else 200)
+    assert answer.headers["cache-control"] == "private, no-cache"
+
+
 async def test_what_is_not_known_is_sent(edge: RunningEdge) -> None:
     answer = await rest(edge, "GET", PRODUCT, headers={"if-none-match": '"6", "77"'})
     assert (answer.http, answer.body["etag"]) == (200, "7")

@@ -2,7 +2,7 @@
 
 import { Code, ConnectError, type Transport } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
-import { asTheContractSays, type Token } from "./calls.js";
+import { asTheContractSays, checked, type Token } from "./calls.js";
 
 export { Code, createClient } from "@connectrpc/connect";
 export type { Token } from "./calls.js";
@@ -22,7 +22,7 @@ export interface Options {
  * unset is the contract's deadline for the method; what may be repeated is, within it.
  */
 export function connect({ baseUrl, token }: Options): Transport {
-  return asTheContractSays(createGrpcWebTransport({ baseUrl, fetch: fetchOrUnavailable }), token);
+  return asTheContractSays(createGrpcWebTransport({ baseUrl: checked(baseUrl), fetch: fetchOrUnavailable }), token);
 }
 
 /** A TypeError is all that a page is told when there is no connection. */

@@ -4,11 +4,14 @@ import type { SecureClientSessionOptions } from "node:http2";
 import type { Transport } from "@connectrpc/connect";
 import { createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import type { Options as BrowserOptions } from "./browser.js";
-import { asTheContractSays } from "./calls.js";
+import { asTheContractSays, checked } from "./calls.js";
 
 export { Code, createClient } from "@connectrpc/connect";
 export type { Token } from "./calls.js";
 export { CallError, type Violation } from "./errors.js";
+
+/** Unpacked. No answer of the contract comes near it. */
+const LARGEST_ANSWER_BYTES = 16 * 1024 * 1024;
 
 export interface Options extends BrowserOptions {
   /** "grpc" unless something between here and the edge speaks no HTTP/2 to the end. */
@@ -24,7 +27,7 @@ export interface Options extends BrowserOptions {
  * unset is the contract's deadline for the method; what may be repeated is, within it.
  */
 export function connect({ baseUrl, token, protocol = "grpc", tls = {} }: Options): Transport {
-  const over = { baseUrl, nodeOptions: tls };
+  const over = { baseUrl: checked(baseUrl), nodeOptions: tls, readMaxBytes: LARGEST_ANSWER_BYTES };
   const transport =
     protocol === "grpc" ? createGrpcTransport(over) : createGrpcWebTransport({ ...over, httpVersion: "2" });
   return asTheContractSays(transport, token);

@@ -5,6 +5,9 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { retryPolicies, type RetryPolicy, type Throttling } from "./contract.js";
 import { CallError } from "./errors.js";
 
+/** The longest time that timers know: they take a longer one for none. */
+export const LONGEST_MS = 2 ** 31 - 1;
+
 /** How a call is bounded by its caller. */
 export interface Bounds {
   readonly signal: AbortSignal | undefined;
@@ -26,15 +29,20 @@ export class Retries {
   /**
    * Makes a call, and again what may be repeated.
    *
+   * @param endsAt when its time is over, by `endOf`.
    * @param attempt makes it once, in the milliseconds that are left.
    * @throws CallError what the last attempt failed with.
    */
-  async run<T>(method: DescMethod, bounds: Bounds, attempt: (timeoutMs?: number) => Promise<T>): Promise<T> {
+  async run<T>(
+    method: DescMethod,
+    bounds: Bounds,
+    endsAt: number,
+    attempt: (timeoutMs?: number) => Promise<T>,
+  ): Promise<T> {
     const rule = this.#rules.get(`${method.parent.typeName}/${method.name}`);
-    const endsAt = performance.now() + (bounds.timeoutMs ?? Infinity);
     for (let tried = 1; ; tried++) {
       try {
-        const answer = await attempt(bounds.timeoutMs && leftMs(endsAt));
+        const answer = await attempt(bounds.timeoutMs && leftUntil(endsAt));
         rule?.tokens.giveBack();
         return answer;
       } catch (thrown) {
@@ -42,7 +50,7 @@ export class Retries {
         if (bounds.signal?.aborted || !rule?.policy.codes.has(error.code)) throw error;
         const mayRetry = rule.tokens.take();
         const pauseMs = Math.max(backoffMs(rule.policy, tried), (error.retryAfter ?? 0) * 1000);
-        const isLate = performance.now() + pauseMs >= endsAt;
+        const isLate = performance.now() + pauseMs >= endsAt || pauseMs > LONGEST_MS;
         if (!mayRetry || isLate || tried >= rule.policy.maxAttempts) throw error;
         await pause(pauseMs, bounds.signal);
       }
@@ -69,8 +77,13 @@ class Tokens {
   }
 }
 
+/** Returns when a call that begins now ends at the latest. */
+export function endOf({ timeoutMs = Infinity }: Bounds): number {
+  return performance.now() + timeoutMs;
+}
+
 /** What is left of a call's time: whole, as the wire has it, and not 0, which would be no bound. */
-function leftMs(endsAt: number): number {
+export function leftUntil(endsAt: number): number {
   return Math.max(1, Math.ceil(endsAt - performance.now()));
 }
 

@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.local.cli.running import running_mesh
-from deploy.local.errors import NotRunning
+from deploy.local.errors import MeshError, NotRunning
 from deploy.local.layout import Layout
-from deploy.local.parts.certificates import LEAF_LIFETIME, Authority, spiffe_id
+from deploy.local.parts.certificates import LEAF_LIFETIME, Authority, FolderRefused, spiffe_id
 from deploy.local.supervision import control
 
 
@@ -35,8 +35,15 @@ def issue(data: Path, name: str, out: Path | None, console: Console) -> None:
     layout = Layout(data)
     if not (layout.certificates / "ca.crt").exists():
         raise NotRunning(data)
+    if out is not None and out.resolve().is_relative_to(data.resolve()):
+        raise FolderRefused(f"{out} lies in the mesh's own {data}.", "Name a folder outside of it.")
     now = datetime.now(UTC)
-    files = Authority(layout.certificates).issue_outside(name, now, out)
+    try:
+        files = Authority(layout.certificates).issue_outside(name, now, out)
+    except OSError as error:
+        raise MeshError(
+            f"{error.filename}: {error.strerror}.", "Name a folder that you may write."
+        ) from error
     console.print(f"{name} is {spiffe_id(name)}, by {files.cert}, {files.key} and {files.ca}.")
     until = f"{now + LEAF_LIFETIME:%Y-%m-%d %H:%M} UTC"
     renewed = (

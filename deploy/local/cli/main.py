@@ -39,6 +39,8 @@ MethodName = Annotated[
 ]
 Data = Annotated[Path, typer.Option("--data", envvar="MESH_DATA", help="The data folder of the mesh.")]
 _DATA = Path(".mesh")
+# Of logs and events, in one answer.
+MOST_LINES = 1_000_000
 Origins = Annotated[
     list[str] | None,
     typer.Option(metavar="ORIGIN", help="Whose pages may read answers, such as http://localhost:3000."),
@@ -154,7 +156,9 @@ def logs(
     data: Data = _DATA,
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last, of each.")] = 50,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, max=MOST_LINES, help="How many of the last, of each.")
+    ] = 50,
     request: Annotated[
         str | None, typer.Option(help="The x-request-id of a call: its lines of all parts, and no others.")
     ] = None,
@@ -298,7 +302,9 @@ def events(
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as events happen.")] = False,
     after: Annotated[int | None, typer.Option(min=0, help="Begin behind this position of a service.")] = None,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many at the most, before -f.")] = 50,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, max=MOST_LINES, help="How many at the most, before -f.")
+    ] = 50,
 ) -> None:
     """Show what happened, an event a line, as JSON: the last ones, or those behind a position."""
     from deploy.local.cli import events as commands_events

@@ -79,6 +79,7 @@ class Supervisor:
         """Replace the processes of one part, or of all of our services, one after the other.
 
         Parts that share their port are replaced without a gap; one that can reload what changed does that.
+        What a new process needs done, such as migrations, is done before.
 
         Yields:
             The name of each part that is done.
@@ -90,6 +91,10 @@ class Supervisor:
         if not slots:
             groups = ", ".join(sorted({slot.part.group for slot in self._slots.values()}))
             raise MeshError(f"There is no part {name}.", f"The parts are {groups}.")
+        needed = {name for slot in slots if slot.part.shares_port for name in slot.part.after}
+        for step in self._parts:
+            if isinstance(step, Step) and step.name in needed:
+                await step.work()
         for slot in slots:
             if slot.part.reload is not None:
                 await slot.part.reload()

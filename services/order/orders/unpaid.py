@@ -37,5 +37,5 @@ def check_unpaid(unpaid: Unpaid, units: int, most: HoldLimit) -> None:
     if unpaid.orders >= most.reservations or unpaid.units + units > most.units:
         bounds = {"max_reservations": str(most.reservations), "max_units": str(most.units)}
         raise TooManyHolds(
-            "too much is in orders that are not paid yet; try again when they are", metadata=bounds
+            "too much is in orders that are not finished; try again when they are", metadata=bounds
         )

@@ -124,6 +124,28 @@ async function tokens(): Promise<(string | null)[]> {
   return calls.map((each) => each.authorization);
 }
 
+/** A token that never comes, and one that cannot be had. */
+async function withoutToken(): Promise<object[]> {
+  const never = createClient(ProductService, connect({ baseUrl, token: () => hanging }));
+  const lost = createClient(ProductService, connect({ baseUrl, token: () => Promise.reject(new Error("lost")) }));
+  return [
+    await outcome(never.getProduct({}, { timeoutMs: 50 })),
+    await outcome(never.getProduct({}, { signal: AbortSignal.timeout(50) })),
+    await outcome(lost.getProduct({})),
+  ];
+}
+
+/** What `connect` says of addresses that calls cannot go to. */
+function refusedAddresses(): string[] {
+  return ["shop.example", "ftp://shop.example", "http://ada:secret@shop.example"].map((address) => {
+    try {
+      return typeof connect({ baseUrl: address });
+    } catch (error) {
+      return (error as Error).message;
+    }
+  });
+}
+
 const unreachable = connect({ baseUrl: "http://127.0.0.1:1" });
 const unsendable = connect({ baseUrl, token: "a secret\u0007" });
 const late = () => createClient(ProductService, connect({ baseUrl })).deleteProduct({}, { timeoutMs: 50 });
@@ -145,7 +167,13 @@ console.log(
     cancelled: await cancelled(),
     followed: await followed(),
     unreachable: await outcome(createClient(UserService, unreachable).createUser({})),
-    unsendable: await read(unsendable).catch((error: Error) => error.message),
+    unsendable: await read(unsendable).catch((error: CallError) => error.text),
+    without_token: await withoutToken(),
+    refused_addresses: refusedAddresses(),
+    asked_to_wait_for_a_month: await tried(
+      (over) => createClient(ProductService, over).getProduct({}, { timeoutMs: 0 }),
+      { ...UNAVAILABLE, times: 1, retrySeconds: 30n * 24n * HOUR },
+    ),
   }),
 );
 process.exit(0);
