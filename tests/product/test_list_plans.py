@@ -107,6 +107,24 @@ async def test_a_page_reads_no_more_than_it_may_hold(
     await conn.close()
 
 
+@pytest.mark.parametrize("brand", ["", COMMON])
+@pytest.mark.parametrize("sku", ["SKU-1", "SKU-none"])
+async def test_a_list_of_one_sku_reads_one_product(catalogue: DatabaseHandle, sku: str, brand: str) -> None:
+    conn = await connect(catalogue.settings)
+    every = [row["category_id"] for row in await conn.fetch("SELECT category_id FROM categories")]
+    for category_ids in (None, every):
+        for order_by in ("", "create_time desc"):
+            explaining = Explaining(conn)
+            listing = Listing(SORTINGS[order_by], None, [True, False], category_ids, brand, sku)
+            found = await store.list_products(conn, listing, LIMIT)
+            await store.list_products(cast("Connection", explaining), listing, LIMIT)
+            assert [each.details.sku for each in found] == [sku] * (sku == "SKU-1")
+            scans = [part for part in explaining.parts if part.get("Relation Name") == "products"]
+            assert {scan["Node Type"] for scan in scans} <= {"Index Scan", "Index Only Scan"}
+            assert max(map(rows_read, scans)) <= 1, scans
+    await conn.close()
+
+
 async def test_a_span_of_time_is_read_from_its_beginning(catalogue: DatabaseHandle) -> None:
     conn = await connect(catalogue.settings)
     moment = await conn.fetchval("SELECT update_time FROM products WHERE sku = $1", f"SKU-{PRODUCTS // 2}")
