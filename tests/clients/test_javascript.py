@@ -64,13 +64,16 @@ def test_calls_keep_the_contract(seen: dict[str, Any]) -> None:
     waiting = {"code": "Unavailable", "asked": 1, "retryAfter": 3600.5, **SAID}
     assert seen["asked_to_wait_too_long"] == waiting
     # A hundred tokens, one for each failure; retries stop at fifty (gRFC A6).
-    assert seen["throttled"] == [3] * 16 + [2] + [1] * 13
+    # What succeeds gives a tenth back each: 200 let retries go on.
+    assert seen["throttled"] == [3] * 16 + [2] + [1] * 13 + [3]
+    assert seen["shared"] >= 500
 
 
 def test_errors_of_no_service_are_told_in_the_same_way(seen: dict[str, Any]) -> None:
     silent = {"reason": "", "metadata": {}}
     assert seen["late"] == {"code": "DeadlineExceeded", **silent}
     assert seen["cancelled"] == {"code": "Canceled", **silent}
+    assert seen["cancelled_in_a_pause"] == {"code": "Canceled", "asked": 1, **silent}
     assert seen["unreachable"] == {"code": "Unavailable", **silent}
     ended = {"answers": 1, "code": "OutOfRange", "reason": "POSITION_UNKNOWN", "metadata": {}}
     assert seen["followed"] == ended

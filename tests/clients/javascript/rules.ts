@@ -102,7 +102,38 @@ async function throttled(): Promise<number[]> {
     await outcome(read(over));
     asked.push(calls.length);
   }
-  return asked;
+  failing = { ...failing, times: 0 };
+  for (let each = 0; each < 200; each++) await read(over);
+  failing = { ...failing, times: Infinity };
+  calls.length = 0;
+  await outcome(read(over));
+  return [...asked, calls.length];
+}
+
+/** How much less time the second attempt has, in milliseconds, after a pause of half a second. */
+async function shared(): Promise<number> {
+  await tried(read, { code: Code.Unavailable, times: 1, retrySeconds: 0n });
+  const [first, second] = calls.map((each) => each.timeoutMs ?? 0);
+  return first! - second!;
+}
+
+/** The caller's cancellation in a pause of an hour. */
+async function cancelledInAPause(): Promise<object> {
+  const caller = new AbortController();
+  return tried(
+    (over) => {
+      const options = { signal: caller.signal, timeoutMs: 0 };
+      const call = createClient(ProductService, over).getProduct({}, options);
+      const look = setInterval(() => {
+        if (calls.length === 0) return;
+        clearInterval(look);
+        // The refusal is on its way: the pause begins in a moment.
+        setTimeout(() => caller.abort(), 500);
+      }, 10);
+      return call;
+    },
+    { code: Code.Unavailable, times: Infinity, retrySeconds: HOUR },
+  );
 }
 
 /** The contract's deadline for the method, and the caller's own. */
@@ -163,6 +194,8 @@ console.log(
     not_of_a_kind_that_passes: await tried(read, { code: Code.NotFound, times: Infinity }),
     asked_to_wait_too_long: await tried(read, { ...UNAVAILABLE, times: 1, retrySeconds: HOUR }),
     throttled: await throttled(),
+    shared: await shared(),
+    cancelled_in_a_pause: await cancelledInAPause(),
     late: await outcome(late()),
     cancelled: await cancelled(),
     followed: await followed(),
