@@ -7,7 +7,6 @@ import hmac
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, get_type_hints
 from uuid import UUID
 
@@ -35,7 +34,7 @@ class IdKey(NamedTuple):
     id: UUID
 
 
-# A NamedTuple: names and types of what a list is sorted by. Types: UUID, datetime, Decimal, int, float, str.
+# A NamedTuple: names and types of what a list is sorted by. Types: UUID, datetime, int, float, str.
 Key = TypeVar("Key", bound=tuple[Any, ...])
 Row = TypeVar("Row")
 RowMessage = TypeVar("RowMessage", bound=Message)
@@ -157,7 +156,7 @@ def _write_key(key: tuple[Any, ...]) -> bytes:
     return json.dumps(values, separators=(",", ":")).encode()
 
 
-def _to_json(value: UUID | datetime | Decimal) -> str:
+def _to_json(value: UUID | datetime) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
@@ -166,7 +165,7 @@ def _read_key(body: bytes, key: type[Key]) -> Key:
     kinds = get_type_hints(key).values()
     try:
         values = [_read_value(kind, value) for kind, value in zip(kinds, json.loads(body), strict=True)]
-    except (ArithmeticError, TypeError, ValueError):
+    except (TypeError, ValueError):
         _refuse()
     return key(*values)
 
@@ -176,8 +175,6 @@ def _read_value(kind: type[Any], value: object) -> Any:
         return UUID(value)
     if kind is datetime and isinstance(value, str):
         return datetime.fromisoformat(value)
-    if kind is Decimal and isinstance(value, str):
-        return Decimal(value)
     if type(value) is not kind:
         raise TypeError(f"a key has {type(value).__name__} for {kind.__name__}")
     return value
