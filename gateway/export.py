@@ -21,7 +21,10 @@ _EVERYWHERE = "google/protobuf/"
 _OURS = "commerce/"
 _VALIDATE = "buf/validate/"
 # How callers retry, and buf's templates for their languages: as they are.
-_AS_THEY_ARE = (("service_configs", ROOT / "generated" / "clients"), ("", ROOT / "clients" / "protos"))
+_AS_THEY_ARE = (
+    ("service_configs", ROOT / "generated" / "clients", "*.json"),
+    ("", ROOT / "clients" / "protos", "buf.gen.*.yaml"),
+)
 # What buf reads first; other tools are told the folder.
 _BUF_YAML = b"version: v2\nmodules:\n  - path: protos\n"
 _README = """\
@@ -51,8 +54,8 @@ def contents() -> dict[str, bytes]:
     }
     as_they_are = {
         f"{folder}/{path.name}".lstrip("/"): path.read_bytes()
-        for folder, place in _AS_THEY_ARE
-        for path in place.iterdir()
+        for folder, place, names in _AS_THEY_ARE
+        for path in place.glob(names)
     }
     return {"README.md": _README.encode(), "buf.yaml": _BUF_YAML, **as_they_are, **files}
 
