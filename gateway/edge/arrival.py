@@ -19,6 +19,8 @@ from gateway.proto_json import Json
 ARRIVAL = "commerce.arrival"
 # Where the scripts note what others read (dynamic metadata).
 NOTES = "commerce"
+# The header of a request whose body is here, or that has none; nobody sends it on (gateway/edge/request_headers.py).
+WHOLE_HEADER = "x-whole"
 # As long as services/rpc/interceptors.py waits for a message, by test. It counts from a call's first byte, so
 # that its headers are in it.
 ARRIVAL_SECONDS = 2
@@ -62,9 +64,9 @@ def arrival(details: Mapping[int, str]) -> Json:
     return script(names, *BODIES, Path(__file__).with_suffix(".lua"))
 
 
-def body_bounds() -> dict[str, int]:
+def body_bounds() -> dict[str, object]:
     """Return what a script that waits for bodies has above it."""
-    return {"MOST_BODIES": MOST_BODIES, "SWEEP_MILLISECONDS": _SWEEP_MILLISECONDS}
+    return {"WHOLE_HEADER": WHOLE_HEADER, "MOST_BODIES": MOST_BODIES, "SWEEP_MILLISECONDS": _SWEEP_MILLISECONDS}
 
 
 def awaited(largest_bytes: int | None, *, reads: bool) -> Json:

@@ -1,5 +1,5 @@
 -- Keeps each network's unfinished bodies few.
--- Above this stand, compiled from gateway/edge/arrival.py: MOST_BODIES and SWEEP_MILLISECONDS, and
+-- Above this stand, compiled from gateway/edge/arrival.py: WHOLE_HEADER, MOST_BODIES and SWEEP_MILLISECONDS, and
 -- gateway/edge/network.lua.
 
 -- How many bodies of a network are on their way, in this thread; and when garbage was last swept for it.
@@ -43,8 +43,6 @@ end
 -- Waits for the body of a call and returns it; nothing where there is none; or nothing and an HTTP status.
 local function whole_body(handle)
   -- Nobody waits for what is here: a call without a body, a message that the transcoder made.
-  local noted = handle:streamInfo():dynamicMetadata():get("commerce")
-  local is_here = noted and (noted.whole or noted.request and noted.request.whole)
-  if is_here then return handle:body() end
+  if handle:headers():get(WHOLE_HEADER) then return handle:body() end
   return among_others(handle)
 end

@@ -30,6 +30,7 @@ from gateway.edge.listeners import (
 )
 from gateway.edge.origins import check_origin
 from gateway.edge.pages import Pages
+from gateway.edge.route_tree import by_prefix
 from gateway.proto_json import Json, typed
 
 Address = tuple[str, int]
@@ -166,9 +167,9 @@ def _routes(place: EdgeSettings, edge: CompiledEdge, pages: Pages) -> Json:
     hosts = [
         # The last route stands for all that is unknown.
         {
-            **host,
+            **{name: part for name, part in host.items() if name != "routes"},
             "typed_per_filter_config": policy,
-            "routes": [*host["routes"][:-1], *of_pages, host["routes"][-1]],
+            "matcher": by_prefix([*host["routes"][:-1], *of_pages, host["routes"][-1]]),
         }
         for host in edge.routes["virtual_hosts"]
     ]

@@ -1,5 +1,5 @@
 -- Answers public reads from what was answered before, for as long as the contract lets everyone keep it.
--- Above this stand, compiled from gateway/edge/kept.py: METHODS, GENERATION_ENTRIES, GENERATION_BYTES, ENTRY_BYTES,
+-- Above this stand, compiled from gateway/edge/kept.py: WHOLE_HEADER, METHODS, GENERATION_ENTRIES, GENERATION_BYTES, ENTRY_BYTES,
 -- LARGEST_BYTES, LONGEST_KEY, FRESH_PERCENT and CLAIM_MILLISECONDS.
 -- Where this fails, the call goes on to its service as if nothing were kept.
 
@@ -51,16 +51,16 @@ local function is_good(entry, now)
   return false
 end
 
--- Who shows a token may be answered in another way than everyone, and sees at once what they wrote. The first look
--- has noted whether a request ended with its headers: what a body says is not in the key.
-local function is_everyones(headers, noted)
-  return not headers:get("authorization") and noted and noted.request and noted.request.whole
+-- Who shows a token may be answered in another way than everyone, and sees at once what they wrote; and what a body
+-- says is not in the key.
+local function is_everyones(headers)
+  return not headers:get("authorization") and headers:get(WHOLE_HEADER)
 end
 
 -- Returns the entry that answers a call; else notes under what its answer may be kept.
 local function look(handle)
   local headers = handle:headers()
-  if not is_everyones(headers, handle:streamInfo():dynamicMetadata():get("commerce")) then return end
+  if not is_everyones(headers) then return end
   local method = handle:filterContext():get("method")
   local key, now = key_of(headers:get(":path"), METHODS[method].fields), handle:timestamp()
   if not key then return end

@@ -8,6 +8,7 @@ what belongs to one caller: the id, CORS and the other headers of REST are writt
 from pathlib import Path
 
 from gateway.contract.model import Contract, Method, seconds
+from gateway.edge.arrival import WHOLE_HEADER
 from gateway.edge.extension import filter_config
 from gateway.edge.lua import script
 from gateway.proto_json import Json
@@ -43,6 +44,7 @@ def is_kept(method: Method) -> bool:
 def kept_answers(contract: Contract) -> Json:
     """Return the filter. It is off where a route does not say `keeps`."""
     names = {
+        "WHOLE_HEADER": WHOLE_HEADER,
         "GENERATION_ENTRIES": MOST_ENTRIES // _GENERATIONS,
         "GENERATION_BYTES": MOST_BYTES // _GENERATIONS,
         "ENTRY_BYTES": _ENTRY_BYTES,

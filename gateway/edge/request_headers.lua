@@ -1,6 +1,6 @@
 -- The first look at a request: what may not be is refused, what nobody behind reads is taken away.
 -- Above this stand, compiled from gateway/edge/request_headers.py: CALLED, WEB, MESSAGE, ENCODINGS, LONGEST_TARGET,
--- LARGEST_HEADERS, WHOLE, WORDS, MOST_WORDS, REQUEST_INFO, MOST_PARAMETERS, LONGEST_NAME and FIELDS; and
+-- LARGEST_HEADERS, WHOLE_HEADER, WORDS, MOST_WORDS, REQUEST_INFO, MOST_PARAMETERS, LONGEST_NAME and FIELDS; and
 -- gateway/edge/query.lua, query_fields.lua.
 
 local PLAIN = {identity = true}
@@ -59,13 +59,11 @@ local function without_secrets(target)
   return "/" .. table.concat(told, "/")
 end
 
--- Notes what others need of a request: its id as gRPC's refusals carry it, what the log tells of its path, and
--- whether it ended with its headers, so that gateway/edge/arrival.lua has no body of it to wait for.
-local function note(handle, headers, trace, path)
+-- Notes what others need of a request: its id as gRPC's refusals carry it, and what the log tells of its path.
+local function note(handle, trace, path)
   handle:streamInfo():dynamicMetadata():set("commerce", "request", {
     info = REQUEST_INFO .. handle:base64Escape(trace):sub(1, 43),
     path = path,
-    whole = headers:get(WHOLE) and true or nil,
   })
 end
 
@@ -106,11 +104,11 @@ local function look(handle)
   local headers, route = handle:headers(), handle:metadata()
   local kind, target = headers:get("content-type"), headers:get(":path")
   local is_grpc = kind and kind:sub(1, #MESSAGE) == MESSAGE
-  local is_unknown, is_whole = route:get("unknown"), headers:get(WHOLE)
+  local is_unknown, is_whole = route:get("unknown"), headers:get(WHOLE_HEADER)
   -- Nobody behind unpacks a body of REST.
   local coding = headers:get("content-encoding")
   -- CONNECT has no target.
-  note(handle, headers, join_trace(headers), is_unknown and without_secrets(target or "") or route:get("path"))
+  note(handle, join_trace(headers), is_unknown and without_secrets(target or "") or route:get("path"))
   if not target then return "404" end
   if #target > LONGEST_TARGET then return "414" end
   if keep_known(headers, is_grpc and CALLED or WEB) > LARGEST_HEADERS then return "431" end

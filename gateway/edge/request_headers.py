@@ -10,6 +10,7 @@ from pathlib import Path
 from google.protobuf.descriptor import Descriptor
 
 from gateway.contract.model import Contract
+from gateway.edge.arrival import WHOLE_HEADER
 from gateway.edge.bounds import LARGEST_HEADERS_BYTES, LONGEST_TARGET_BYTES
 from gateway.edge.extension import filter_config
 from gateway.edge.json_fields import message_tables
@@ -24,12 +25,12 @@ _READ_BY_GRPC = frozenset({"grpc-encoding", "grpc-timeout"})
 # Every request has them; the edge writes those of HTTP that are sent on, and its own id of the call.
 _OF_EVERY_REQUEST = frozenset({":authority", ":method", ":path", ":scheme", "content-type", "x-request-id"})
 # For the filters and routes behind the first look: where the body ends, and whether TLS was spoken.
-_READ_BY_EDGE = frozenset({"content-length", "transfer-encoding", "x-forwarded-proto"})
+_READ_BY_EDGE = frozenset({"content-length", "transfer-encoding", "x-forwarded-proto", WHOLE_HEADER})
 # The transcoder writes it, with whatever stood in the query.
 _LEFT_BY_EDGE = "x-envoy-original-path"
 # How many milliseconds a request took that has ended with its headers; where more is to come, it is empty and
-# so left out. The first look reads it, and takes it away like all that is unknown.
-_WHOLE, _WHOLE_AFTER = "x-whole", "%REQUEST_DURATION%"
+# so left out.
+_WHOLE_AFTER = "%REQUEST_DURATION%"
 # gRPC's own library reads these compressions; a service meets no other.
 _ENCODINGS = frozenset({"identity", "gzip", "deflate"})
 # The longest list that a query may hold has 100 values.
@@ -61,19 +62,20 @@ def first_look(contract: Contract) -> Json:
         "MESSAGE": "application/grpc",
         "LONGEST_TARGET": LONGEST_TARGET_BYTES,
         "LARGEST_HEADERS": LARGEST_HEADERS_BYTES,
-        "WHOLE": _WHOLE,
+        "WHOLE_HEADER": WHOLE_HEADER,
         "MOST_WORDS": _MOST_WORDS,
         "REQUEST_INFO": REQUEST_INFO,
         "MOST_PARAMETERS": _MOST_PARAMETERS,
         "LONGEST_NAME": _LONGEST_NAME_CHARACTERS,
         "FIELDS": message_tables(_queried(contract)),
     }
-    return script(names, QUERY_SCRIPT, _QUERY_FIELDS_SCRIPT, _SCRIPT)
+    # No route asks for what it takes away or writes, so the one that was found still holds.
+    return {**script(names, QUERY_SCRIPT, _QUERY_FIELDS_SCRIPT, _SCRIPT), "clear_route_cache": False}
 
 
 def is_whole() -> list[Json]:
     """Return what is done to a request's headers as they come: the first look shall see what has no body."""
-    return [{"remove": _WHOLE}, {"append": {"header": {"key": _WHOLE, "value": _WHOLE_AFTER}}}]
+    return [{"remove": WHOLE_HEADER}, {"append": {"header": {"key": WHOLE_HEADER, "value": _WHOLE_AFTER}}}]
 
 
 def answered_as_unknown() -> Json:

@@ -104,26 +104,32 @@ local function read_body(handle)
   local body, status = whole_body(handle)
   if status then return nil, status end
   -- gateway/edge/arrival.lua need not wait and count again.
-  noted_of(handle):set("commerce", "whole", true)
+  handle:headers():replace(WHOLE_HEADER, "0")
   return body and body:length() > 0 and body:getBytes(0, body:length()) or ""
 end
 
+-- Returns the HTTP status to refuse a request with, or nothing; or fails with a refusal.
 local function write(handle, rule)
   local text, status = "", nil
   if rule.message then text, status = read_body(handle) end
-  if status then return handle:respond({[":status"] = status, ["retry-after"] = tostring(SECONDS)}, "") end
-  local is_done, refusal = pcall(complete, handle, rule, text)
+  if status then return status end
   if rule.created then noted_of(handle):set("commerce", "created", rule.created) end
-  if is_done then return end
-  if type(refusal) == "table" then return refuse_as(handle, refusal) end
-  handle:logErr(refusal)
-  handle:respond({[":status"] = "500"}, "")
+  complete(handle, rule, text)
 end
 
 function envoy_on_request(handle)
   -- It finds no way to a service: the transcoder leaves alone what says that it is gRPC.
   if (handle:headers():get("content-type") or ""):sub(1, 16) == "application/grpc" then return end
-  write(handle, RULES[handle:filterContext():get("rule")])
+  -- Where a script fails, Envoy lets the request pass as it is.
+  local is_done, status = pcall(write, handle, RULES[handle:filterContext():get("rule")])
+  if is_done and status then
+    handle:respond({[":status"] = status, ["retry-after"] = tostring(SECONDS)}, "")
+  elseif not is_done and type(status) == "table" then
+    refuse_as(handle, status)
+  elseif not is_done then
+    handle:logErr(status)
+    handle:respond({[":status"] = "500"}, "")
+  end
 end
 
 local function text_of_answer(handle)
