@@ -3,10 +3,16 @@
 -- gateway/edge/bodies.lua.
 -- Where this fails, the call has no way to its service (gateway/edge/routes.py).
 
+-- How the answer may be kept, if it is a success, is noted apart: it is none yet. What is public to everyone may be
+-- more to who shows a token, and no cache that others share keeps that.
 local function mark_arrived(handle)
-  local noted = handle:streamInfo():dynamicMetadata()
+  local noted, rules = handle:streamInfo():dynamicMetadata(), handle:filterContext()
+  local cache = rules:get("cache")
   noted:set("commerce", "arrived", true)
-  noted:set("commerce", "told", handle:filterContext():get("told"))
+  noted:set("commerce", "told", rules:get("told"))
+  if not cache then return end
+  if cache:sub(1, 7) == "public," and handle:headers():get("authorization") then cache = "private, no-cache" end
+  noted:set("commerce.success", "cache", cache)
 end
 
 -- Waits, and returns the HTTP status to refuse a request with, or nothing.
@@ -36,18 +42,23 @@ local function complete(ending, details, request)
   ending:add("grpc-status-details-bin", details .. (request and request.info or ""))
 end
 
--- Notes how a call ended, for the access log, and for the headers of REST the etag of its answer, or when to come
--- back. Nearer to the caller, gRPC-Web and REST write the end in ways of their own.
+-- Notes how a call ended, for the access log, and for the headers of REST the etag of its answer and how it may be
+-- kept, or when to come back. Nearer to the caller, gRPC-Web and REST write the end in ways of their own.
 function envoy_on_response(handle)
   local ending = handle:headers()
   if not ending:get("grpc-status") then ending = handle:trailers() end
   local code = ending and ending:get("grpc-status")
-  if not code then return end
   local noted = handle:streamInfo():dynamicMetadata()
+  -- No service ended it: the edge refuses, perhaps to pass on what a service has said.
+  if not code then return noted:set("commerce", "cache", "no-store") end
   noted:set("commerce", "grpc_status", CODES[code] or code)
   local etag = ending:get("etag")
   if etag then noted:set("commerce", "etag", etag) end
-  if code == "0" then return end
+  if code == "0" then
+    local success = noted:get("commerce.success")
+    if success then noted:set("commerce", "cache", success.cache) end
+    return
+  end
   local wait = ending:get("retry-after")
   if wait then noted:set("commerce", "retry_after", wait) end
   local call = noted:get("commerce")

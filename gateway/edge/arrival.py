@@ -19,7 +19,7 @@ from gateway.proto_json import Json
 ARRIVAL = "commerce.arrival"
 # Where the scripts note what others read (dynamic metadata).
 NOTES = "commerce"
-# The header of a request whose body is here, or that has none; nobody sends it on (gateway/edge/request_headers.py).
+# The header of a request whose body is here, or that has none (gateway/edge/request_headers.py).
 WHOLE_HEADER = "x-whole"
 # As long as services/rpc/interceptors.py waits for a message, by test. It counts from a call's first byte, so
 # that its headers are in it.
@@ -66,18 +66,24 @@ def arrival(details: Mapping[int, str]) -> Json:
 
 def body_bounds() -> dict[str, object]:
     """Return what a script that waits for bodies has above it."""
-    return {"WHOLE_HEADER": WHOLE_HEADER, "MOST_BODIES": MOST_BODIES, "SWEEP_MILLISECONDS": _SWEEP_MILLISECONDS}
+    return {
+        "WHOLE_HEADER": WHOLE_HEADER,
+        "MOST_BODIES": MOST_BODIES,
+        "SWEEP_MILLISECONDS": _SWEEP_MILLISECONDS,
+    }
 
 
-def awaited(largest_bytes: int | None, *, reads: bool) -> Json:
+def awaited(largest_bytes: int | None, *, reads: bool, cache: str) -> Json:
     """Return the filter's setting on a route.
 
     Args:
         largest_bytes: The largest body on the gRPC wire; None for a stream.
         reads: Whether the method has no effects.
+        cache: The Cache-Control of an answer that succeeded; empty where nobody may keep it.
     """
-    rules = {"streams": True} if largest_bytes is None else {"largest": largest_bytes}
-    return filter_config("lua.v3.LuaPerRoute", filter_context={**rules, "told": READS if reads else EFFECTS})
+    rules: Json = {"streams": True} if largest_bytes is None else {"largest": largest_bytes}
+    rules |= {"told": READS if reads else EFFECTS, **({"cache": cache} if cache else {})}
+    return filter_config("lua.v3.LuaPerRoute", filter_context=rules)
 
 
 def has_arrived() -> Json:
@@ -86,9 +92,10 @@ def has_arrived() -> Json:
 
 
 def headers_of_answers() -> Json:
-    """Return the filter that gives REST the headers that a service meant. It stands before the transcoder.
+    """Return the filter that gives REST the headers that a service or the contract meant.
 
-    A service sends them in its trailing metadata, which costs it least; the transcoder drops those.
+    It stands before the transcoder. A service sends its own in trailing metadata, which costs it least; the
+    transcoder drops those.
     """
     written = [
         {
@@ -97,7 +104,7 @@ def headers_of_answers() -> Json:
                 "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
             }
         }
-        for key, note in (("etag", "etag"), ("retry-after", "retry_after"))
+        for key, note in (("etag", "etag"), ("retry-after", "retry_after"), ("cache-control", "cache"))
     ]
     return filter_config("header_mutation.v3.HeaderMutation", mutations={"response_mutations": written})
 

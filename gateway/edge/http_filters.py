@@ -52,24 +52,9 @@ _SECURITY_HEADERS = {
     "x-permitted-cross-domain-policies": "none",
     "x-xss-protection": "0",
 }
+_HSTS = {"strict-transport-security": f"max-age={_SECONDS_PER_YEAR}; includeSubDomains"}
 # On this machine it would turn every other program's plain pages of the same host away, for a year.
-_THIS_MACHINE = "(?i)^(localhost|.+[.]localhost|127[.][0-9]+[.][0-9]+[.][0-9]+|[[]::1[]])[.]?(:[0-9]+)?$"
-_HSTS = {
-    "strict-transport-security": (
-        f"%CEL(request.host.matches('{_THIS_MACHINE}')"
-        f" ? '' : 'max-age={_SECONDS_PER_YEAR}; includeSubDomains')%"
-    )
-}
-# Only what succeeded may be kept, and only if the contract says so; what has not changed, as long again. What
-# is public to everyone may be more to who shows a token: no cache that others share keeps that.
-_CACHE_CONTROL = {
-    "cache-control": (
-        "%CEL(!(response.headers[':status'] in ['200', '304'] && 'cache-control' in response.headers)"
-        " ? 'no-store'"
-        " : 'authorization' in request.headers && response.headers['cache-control'].startsWith('public,')"
-        " ? 'private, no-cache' : response.headers['cache-control'])%"
-    )
-}
+_THIS_MACHINE = "(?i)(localhost|.+[.]localhost|127[.][0-9]+[.][0-9]+[.][0-9]+|[[]::1[]])[.]?(:[0-9]+)?"
 # What the way here leaves in a REST answer.
 _LEAKED_HEADERS = (
     "grpc-status",
@@ -87,7 +72,8 @@ def public_filters(
     rules = _token_rules(issuer, audience)
     return [
         page_headers(),
-        _finish_rest_answers(secure=secure),
+        *([_stay_secure()] if secure else []),
+        _finish_rest_answers(),
         http_filter("header_to_metadata", noted_code()),
         _limit(ADDRESS_LIMIT),
         *path_filters(edge.services),
@@ -145,35 +131,51 @@ def _kept(edge: CompiledEdge) -> Json:
     return {"name": KEPT, "disabled": True, "typed_config": edge.filters["kept"]}
 
 
-def _finish_rest_answers(*, secure: bool) -> Json:
+def _finish_rest_answers() -> Json:
     """Wrap up what REST callers get, refusals included; gRPC's own headers stay as they are."""
-    headers = {**_SECURITY_HEADERS, **(_HSTS if secure else {}), **_CACHE_CONTROL, "vary": "origin"}
     mutations: list[Json] = [{"remove": name} for name in _LEAKED_HEADERS]
-    mutations += [
-        {
-            "append": {
-                "header": {"key": key, "value": value},
-                "append_action": "APPEND_IF_EXISTS_OR_ADD" if key == "vary" else "OVERWRITE_IF_EXISTS_OR_ADD",
-            }
-        }
-        for key, value in headers.items()
-    ]
-    finish = filter_config("header_mutation.v3.HeaderMutation", mutations={"response_mutations": mutations})
+    mutations += [_written(key, value) for key, value in _SECURITY_HEADERS.items()]
+    mutations.append(_written("vary", "origin", "APPEND_IF_EXISTS_OR_ADD"))
+    # What may be kept says so (gateway/edge/arrival.lua).
+    mutations.append(_written("cache-control", "no-store", "ADD_IF_ABSENT"))
+    return _unless([_is_grpc()], mutations)
+
+
+def _stay_secure() -> Json:
+    """Tell browsers that they need not try without TLS."""
+    return _unless([_is_grpc(), _is_this_machine()], [_written(key, value) for key, value in _HSTS.items()])
+
+
+def _written(key: str, value: str, action: str = "OVERWRITE_IF_EXISTS_OR_ADD") -> Json:
+    return {"append": {"header": {"key": key, "value": value}, "append_action": action}}
+
+
+def _unless(conditions: Sequence[Json], mutations: Sequence[Json]) -> Json:
+    """Return a filter that changes the headers of answers, unless the request is one of these."""
+    change = {"mutations": {"response_mutations": list(mutations)}}
+    skip = extension("skip", "envoy.extensions.filters.common.matcher.action.v3.SkipFilter")
+    matchers = [{"predicate": each, "on_match": {"action": skip}} for each in conditions]
     return extension(
         "envoy.filters.http.match_delegate",
         "envoy.extensions.common.matching.v3.ExtensionWithMatcher",
-        extension_config=http_filter("header_mutation", finish),
-        xds_matcher=_skip_for_grpc(),
+        extension_config=http_filter(
+            "header_mutation", filter_config("header_mutation.v3.HeaderMutation", **change)
+        ),
+        xds_matcher={"matcher_list": {"matchers": matchers}},
     )
 
 
-def _skip_for_grpc() -> Json:
-    content_type = extension(
-        "content-type", "envoy.type.matcher.v3.HttpRequestHeaderMatchInput", header_name="content-type"
-    )
-    skip = extension("skip", "envoy.extensions.filters.common.matcher.action.v3.SkipFilter")
-    predicate = {"single_predicate": {"input": content_type, "value_match": {"prefix": "application/grpc"}}}
-    return {"matcher_list": {"matchers": [{"predicate": predicate, "on_match": {"action": skip}}]}}
+def _is_grpc() -> Json:
+    return _header("content-type", prefix="application/grpc")
+
+
+def _is_this_machine() -> Json:
+    return _header(":authority", safe_regex={"google_re2": {}, "regex": _THIS_MACHINE})
+
+
+def _header(name: str, **value: object) -> Json:
+    read = extension(name.strip(":"), "envoy.type.matcher.v3.HttpRequestHeaderMatchInput", header_name=name)
+    return {"single_predicate": {"input": read, "value_match": value}}
 
 
 def _compressors() -> list[Json]:

@@ -14,11 +14,12 @@ from gateway.edge.lua import script
 from gateway.proto_json import Json
 
 KEPT = "commerce.kept"
-# Each thread of Envoy keeps its own, on each listener: with two threads and two listeners all that is kept
-# takes at most 16 MiB, twice that with garbage that is not swept yet. 4 MiB hold 2,000 products of 1 kB.
-MOST_BYTES = 4 * 1024 * 1024
+# Each thread of Envoy keeps its own, for each share of callers (gateway/edge/shares.py) on each listener.
+# With two threads, nine shares and two listeners all that is kept takes at most 72 MiB, and what the callers
+# of one share can fill 8; twice that with garbage that is not swept yet. 2 MiB hold 1,000 products of 1 kB.
+MOST_BYTES = 2 * 1024 * 1024
 # Small answers cost more in tables than in bytes.
-MOST_ENTRIES = 4096
+MOST_ENTRIES = 2048
 # Two of a generation's. A page of 25 products has 30 kB; one of 100 large ones goes to its service.
 LARGEST_BYTES = 128 * 1024
 # A search of 500 letters, a page token and a category fit; what is longer is asked once.

@@ -33,8 +33,8 @@ def literal(value: object) -> str:
 def script(names: Mapping[str, object], *files: Path, long_runs: bool = False) -> Json:
     """Return a filter that runs scripts as one; above them stand `names`, compiled.
 
-    LuaJIT compiles nothing of it, unless it has `long_runs`, such as the reading of a whole body: what runs for
-    some microseconds, and calls Envoy in between, loses more by it than it gains (a tenth of a kept read).
+    LuaJIT compiles nothing of it, unless it has `long_runs`, such as the reading of a whole body. What runs
+    for some microseconds, and calls Envoy in between, loses more by it than it gains: a tenth of a kept read.
     """
     lines = [] if long_runs else ["jit.off()"]
     lines += [f"local {name} = {literal(value)}" for name, value in names.items()]

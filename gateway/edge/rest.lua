@@ -109,8 +109,8 @@ local function read_body(handle)
 end
 
 -- Returns the HTTP status to refuse a request with, or nothing; or fails with a refusal.
-local function write(handle, rule)
-  local text, status = "", nil
+local function write(handle)
+  local rule, text, status = RULES[handle:filterContext():get("rule")], "", nil
   if rule.message then text, status = read_body(handle) end
   if status then return status end
   if rule.created then noted_of(handle):set("commerce", "created", rule.created) end
@@ -121,7 +121,7 @@ function envoy_on_request(handle)
   -- It finds no way to a service: the transcoder leaves alone what says that it is gRPC.
   if (handle:headers():get("content-type") or ""):sub(1, 16) == "application/grpc" then return end
   -- Where a script fails, Envoy lets the request pass as it is.
-  local is_done, status = pcall(write, handle, RULES[handle:filterContext():get("rule")])
+  local is_done, status = pcall(write, handle)
   if is_done and status then
     handle:respond({[":status"] = status, ["retry-after"] = tostring(SECONDS)}, "")
   elseif not is_done and type(status) == "table" then

@@ -52,7 +52,7 @@ def rest(contract: Contract) -> Json:
         "MESSAGES": message_tables(sorted(messages, key=lambda message: str(message.full_name))),
         "RULES": rules,
     }
-    return script(names, *_SCRIPTS)
+    return script(names, *_SCRIPTS, long_runs=True)
 
 
 def conditional() -> Json:

@@ -1,7 +1,7 @@
 """Routes by how their paths begin, so that a call is compared with a few of them and not with all.
 
-Envoy tries a list in order, and each of a hundred regular expressions costs: the route of a product stood 93rd,
-and was looked for twice a call.
+Envoy tries a list in order, and each of a hundred regular expressions costs: the route of a product stood
+93rd, and was looked for twice a call.
 """
 
 import re
@@ -12,16 +12,17 @@ from gateway.proto_json import Json
 
 _PATH = "envoy.type.matcher.v3.HttpRequestHeaderMatchInput"
 _LIST = "envoy.config.route.v3.RouteList"
-# What is the same in a regular expression and in the paths that it matches: plain characters, and escaped ones.
+# What is the same in a regular expression and in the paths that it matches: plain characters, and escaped
+# ones.
 _LITERAL = re.compile(r"(?:[\w/:-]|\\\W)*")
 
 
 def by_prefix(routes: Sequence[Json]) -> Json:
     """Return a matcher that finds, for each path, the same route as the list: the first one that matches.
 
-    The longest prefix that a path has leads to those routes whose paths can begin so, in their order. A route that
-    stands behind several prefixes is as many routes to Envoy, each with limits of its own: what has limits of its
-    own must match one path alone.
+    The longest prefix that a path has leads to those routes whose paths can begin so, in their order. A
+    route that stands behind several prefixes is as many routes to Envoy, each with limits of its own: what
+    has limits of its own must match one path alone.
     """
     prefixes = sorted({_beginning(route["match"]) for route in routes})
     lists = {prefix: [route for route in routes if _may_begin(route["match"], prefix)] for prefix in prefixes}

@@ -144,7 +144,7 @@ def cache_control(method: Method) -> str:
 
 
 def _grpc_routes(method: Method) -> Iterator[Json]:
-    match, cached = grpc_match(f"/{method.name}"), method.rules.HasField("cache")
+    match = grpc_match(f"/{method.name}")
     route: Json = {
         "name": method.name,
         "match": match,
@@ -152,7 +152,6 @@ def _grpc_routes(method: Method) -> Iterator[Json]:
         "decorator": {"operation": method.name},
         "metadata": _metadata(method, told_as(f"/{method.name}")),
         "typed_per_filter_config": _settings(method),
-        **({"response_headers_to_add": [_cache_header(method)]} if cached else {}),
     }
     if method.streams:
         yield route
@@ -170,7 +169,7 @@ def _settings(method: Method) -> Json:
         TOKEN_FIRST: _token_rule(method),
         TOKEN_AGAIN: _token_rule(method),
         "envoy.filters.http.rbac": _scope_rule(method),
-        ARRIVAL: awaited(largest, reads=method.reads),
+        ARRIVAL: awaited(largest, reads=method.reads, cache=_kept_as(method)),
         **(_arriving_bytes(largest) if largest else {}),
     }
 
@@ -299,8 +298,6 @@ def _arriving_bytes(largest: int) -> Json:
     return {"envoy.filters.http.filter_chain": chain}
 
 
-def _cache_header(method: Method) -> Json:
-    return {
-        "header": {"key": "cache-control", "value": cache_control(method)},
-        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-    }
+def _kept_as(method: Method) -> str:
+    """Return the Cache-Control of an answer that somebody may keep."""
+    return cache_control(method) if method.rules.HasField("cache") else ""

@@ -10,6 +10,7 @@ from tests.bench.kept import compare_kept
 from tests.bench.orders import compare_orders
 from tests.bench.reads import compare_reads
 from tests.bench.report import Comparison, Cost, show
+from tests.bench.rules import measure_rules
 from tests.bench.shop import open_bench_shop
 
 
@@ -27,10 +28,12 @@ async def _measure(console: Console) -> list[Comparison | Cost]:
         reads = await compare_reads(shop)
         console.print("Reading what the edge keeps …")
         kept = await compare_kept(shop)
+        console.print("Calling through the edge's rules and without them …")
+        rules = await measure_rules(shop)
         await asyncio.sleep(1)
         console.print("Placing orders …")
         orders = await compare_orders(shop)
-    return [reads, kept, orders]
+    return [reads, kept, orders, *rules]
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,11 +43,20 @@ class Beside:
 
 @contextmanager
 def edge_beside(
-    place: Layout, product_port: int, folder: Path, *, keeps_answers: bool = False
+    place: Layout,
+    product_port: int,
+    folder: Path,
+    *,
+    keeps_answers: bool = False,
+    change: Callable[[Path], None] = lambda _: None,
 ) -> Iterator["Beside"]:
-    """Run an Envoy before a mesh and the product service at a port."""
+    """Run an Envoy before a mesh and the product service at a port.
+
+    `change` gets the folder of its configuration before it starts.
+    """
     port = free_port()
     bootstrap = _write_edge(place, product_port, port, folder, keeps_answers)
+    change(bootstrap.parent)
     program = [str(binary()), "-c", str(bootstrap), "--disable-hot-restart"]
     program += ["--concurrency", str(_THREADS), "-l", "warning"]
     with running(program, folder / "edge.log") as process:

@@ -6,6 +6,7 @@ Closed loop: each connection sends its next request when it has the answer to th
 import asyncio
 import json
 import random
+import string
 import sys
 import time
 from collections import Counter
@@ -29,8 +30,12 @@ class Job:
     seconds: float
     # Products to read, or to order one of.
     product_ids: Sequence[str]
-    # Customers who order; none: products are read.
+    # Customers who order; none: products are read, or edited.
     tokens: Sequence[str] = ()
+    # The token of who reads; empty: a guest.
+    reader: str = ""
+    # How long a description is written into products by the reader; 0: they are read.
+    edited_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ def main() -> None:
 
 
 async def _generate(job: Job) -> Result:
-    make = _order_maker(job) if job.tokens else _read_maker(job)
+    make = _maker(job)
     latencies: list[float] = []
     refused: Counter[str] = Counter()
     began_at, began, began_cpu = time.time(), time.perf_counter(), time.process_time()
@@ -117,8 +122,21 @@ async def _repeat(
             refused[f"{answer.status} {answer.body[:200].decode()}"] += 1
 
 
-def _read_maker(job: Job) -> Callable[[], bytes]:
-    requests = [encode_request("GET", f"/v1/products/{each}", host=job.host) for each in job.product_ids]
+def _maker(job: Job) -> Callable[[], bytes]:
+    if job.tokens:
+        return _order_maker(job)
+    body = {"description": "".join(random.choices(string.ascii_letters, k=job.edited_bytes))}
+    requests = [
+        encode_request(
+            "PATCH" if job.edited_bytes else "GET",
+            # With its mask it says the same to an edge that knows no other.
+            f"/v1/products/{each}" + ("?updateMask=description" if job.edited_bytes else ""),
+            host=job.host,
+            token=job.reader,
+            body=json.dumps(body).encode() if job.edited_bytes else b"",
+        )
+        for each in job.product_ids
+    ]
     return lambda: random.choice(requests)
 
 

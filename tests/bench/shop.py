@@ -32,6 +32,8 @@ class BenchShop:
     tokens: Sequence[str]
     # A product as it goes over the gRPC wire.
     product: bytes
+    # A token that may edit products.
+    merchant: str
 
     @property
     def folder(self) -> Path:
@@ -67,4 +69,5 @@ async def _fill(mesh: Mesh) -> BenchShop:
         product_ids=[product.product_id for product in products],
         tokens=[signer.sign() for _ in range(CUSTOMER_COUNT)],
         product=product.SerializeToString(),
+        merchant=admin.token,
     )

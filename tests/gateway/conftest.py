@@ -89,11 +89,12 @@ def running_edge(
     folder: Path,
     *,
     wait_for_keys: bool = True,
+    contract: Path = CONTRACT,
     **changes: object,
 ) -> Iterator[RunningEdge]:
     """Run an edge for as long as it is needed: each holds several of the system's few inotify instances."""
     place = replace(make_place(certificates, backends, folder), **changes)  # type: ignore[arg-type]
-    bootstrap = write_edge(place, CONTRACT, folder)
+    bootstrap = write_edge(place, contract, folder)
     command: list[str | Path] = [ENVOY, "-c", bootstrap, "--disable-hot-restart", "--concurrency", "1"]
     command += ["--drain-time-s", "2", "--log-level", "warning"]
     command += ["--file-flush-interval-msec", str(FLUSH_MILLISECONDS)]

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 
 import pytest
+from commerce.product.v1 import product_pb2
 
-from tests.gateway.backends import MISSING_ID, PRODUCT_ID, Backends, Signer
+from tests.gateway.backends import MISSING_ID, PRODUCT_ID, SLOW_ID, Backends, Signer
 from tests.gateway.callers import Answer, native, rest, web
 from tests.gateway.conftest import ORIGIN, RunningEdge
 from tests.support.waiting import PATIENCE_SECONDS
@@ -129,6 +131,23 @@ async def test_only_what_the_contract_lets_be_kept_is(edge: RunningEdge, signer:
         assert "etag" not in other.headers
     answer = await rest(edge, "PATCH", "/v1/users/me", token=token, body={})
     assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_what_the_edge_answers_for_a_service_is_kept_by_nobody(edge: RunningEdge) -> None:
+    answer = await rest(edge, "GET", f"/v1/products/{SLOW_ID}")
+    assert (answer.http, answer.headers["cache-control"]) == (504, "no-store")
+    assert "etag" not in answer.headers
+
+
+@pytest.mark.parametrize("call", [web, native])
+@pytest.mark.parametrize("product_id", [PRODUCT_ID, MISSING_ID])
+async def test_nothing_over_grpc_claims_to_be_for_everyone(
+    edge: RunningEdge, call: Callable[..., Awaitable[Answer]], product_id: str
+) -> None:
+    """Each call is a POST whose answer, a refusal too, has the status 200."""
+    answer = await call(edge, GET_PRODUCT, product_pb2.GetProductRequest(product_id=product_id))
+    assert answer.code == ("" if product_id == PRODUCT_ID else "NOT_FOUND")
+    assert "cache-control" not in answer.headers
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br"])

@@ -4,13 +4,16 @@ import json
 import os
 import random
 import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.gateway.backends import MISSING_ID, OTHER_ETAG, PAST_ETAG, PRODUCT_ID, Backends, Signer
 from tests.gateway.callers import Answer, exchange, rest
-from tests.gateway.conftest import RunningEdge
+from tests.gateway.conftest import CONTRACT, RunningEdge
 
 PRODUCT = f"/v1/products/{PRODUCT_ID}"
 SESSION = "/v1/sessions/0198c0de-0000-7000-8000-000000000002"
@@ -475,3 +478,32 @@ async def test_a_refusal_repeats_no_more_of_a_name_than_it_takes_to_find_it(edge
     name = "b" * 7000
     answer = await rest(edge, "GET", f"/v1/products?{name}&{name}")
     assert _violation(answer)[0] == "b" * 100
+
+
+@pytest.mark.parametrize(
+    "broken",
+    {
+        "local function complete(handle, rule, text)": "error(0)",
+        "local function read_body(handle)": "local no; no.body()",
+        "local function write(handle)": "local no = ({})[0].rule",
+    }.items(),
+)
+async def test_a_write_that_the_edge_fails_to_read_goes_no_further(
+    start_edge: Callable[..., RunningEdge],
+    backends: Backends,
+    signer: Signer,
+    tmp_path: Path,
+    broken: tuple[str, str],
+) -> None:
+    """Envoy lets pass what a script fails on, and nobody would have judged it."""
+    contract = tmp_path / CONTRACT.name
+    shutil.copytree(CONTRACT, contract)
+    shutil.copy(CONTRACT.with_name("openapi.json"), tmp_path)
+    filters = contract / "filters.json"
+    compiled = filters.read_text(encoding="utf-8")
+    assert compiled.count(broken[0]) == 1
+    filters.write_text(compiled.replace(broken[0], " ".join(broken)), encoding="utf-8")
+    edge, before = start_edge(backends, contract=contract), len(backends.seen.calls)
+    answer = await _write(edge, signer, "PATCH", PRODUCT, {"name": "x"})
+    assert (answer.http, answer.outcome) == (500, ("INTERNAL", "INTERNAL"))
+    assert "UpdateProduct" not in backends.seen.calls[before:]

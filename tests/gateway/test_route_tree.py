@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gateway
@@ -30,8 +30,8 @@ def regex(pattern: str) -> dict[str, Any]:
 
 # Of every kind, nested and crossing.
 MADE = [
-    named("exact", path="/v1/things"),
-    named("exact with a query of its own", path="/v1/things:search"),
+    named("one path", path="/v1/things"),
+    named("one path with a query of its own", path="/v1/things:search"),
     named("one", **regex("/v1/things/[^/:]+")),
     named("verb", **regex("/v1/things/[^/:]+:close")),
     named("escaped", **regex(r"/v1/a\-b/[^/]+")),
@@ -39,7 +39,7 @@ MADE = [
     named("optional escaped", **regex(r"/v1/things\-?/y")),
     named("choice", **regex("/v1/other|/v2/[^/]+")),
     named("inner prefix", prefix="/v1/things/inner"),
-    named("exact below a prefix", path="/v1/things/inner/deep"),
+    named("one path below a prefix", path="/v1/things/inner/deep"),
     named("all", prefix="/"),
 ]
 
@@ -57,8 +57,12 @@ def of_list(routes: Sequence[Route], path: str) -> list[Route]:
     return [route for route in routes if matches(route["match"], path)]
 
 
-def of_tree(routes: Sequence[Route], path: str) -> list[Route]:
-    lists = by_prefix(routes)["matcher_tree"]["prefix_match_map"]["map"]
+def lists_of(routes: Sequence[Route]) -> Route:
+    found: Route = by_prefix(routes)["matcher_tree"]["prefix_match_map"]["map"]
+    return found
+
+
+def of_tree(lists: Route, path: str) -> list[Route]:
     prefixes = [prefix for prefix in lists if path.startswith(prefix)]
     if not prefixes:
         return []
@@ -66,7 +70,24 @@ def of_tree(routes: Sequence[Route], path: str) -> list[Route]:
 
 
 PIECES = sorted(
-    {"/", ":", "-", "?", "x", "y", ID, "?a=b", "things", "thing", "a-b", "inner", "deep", "other", "v2", "close"}
+    {
+        "/",
+        ":",
+        "-",
+        "?",
+        "x",
+        "y",
+        ID,
+        "?a=b",
+        "things",
+        "thing",
+        "a-b",
+        "inner",
+        "deep",
+        "other",
+        "v2",
+        "close",
+    }
     | {
         piece
         for route in COMPILED
@@ -85,25 +106,50 @@ paths = st.one_of(
 )
 
 
-@pytest.mark.parametrize("routes", [COMPILED, MADE], ids=["compiled", "made"])
+@pytest.mark.parametrize(
+    ("routes", "lists"), [(COMPILED, lists_of(COMPILED)), (MADE, lists_of(MADE))], ids=["compiled", "made"]
+)
+# How long an example takes depends on what else runs.
+@settings(deadline=None)
 @given(path=paths, end=st.sampled_from(["", "?a=b", "/", ":x", "x"]))
 def test_a_path_finds_the_routes_of_the_list_in_their_order(
-    routes: list[Route], path: str, end: str
+    routes: list[Route], lists: Route, path: str, end: str
 ) -> None:
-    assert of_tree(routes, path + end) == of_list(routes, path + end)
+    assert of_tree(lists, path + end) == of_list(routes, path + end)
+
+
+@pytest.mark.parametrize(
+    ("path", "first"),
+    {
+        "/v1/things": "one path",
+        "/v1/things?page=2": "one path",
+        "/v1/things:search": "one path with a query of its own",
+        f"/v1/things/{ID}": "one",
+        f"/v1/things/{ID}:close": "verb",
+        "/v1/a-b/c": "escaped",
+        "/v1/thing/x": "optional letter",
+        "/v1/things/x": "one",
+        "/v1/things/y": "one",
+        "/v1/things-/y": "optional escaped",
+        "/v1/other": "choice",
+        "/v2/c": "choice",
+        "/v1/things/inner": "one",
+        "/v1/things/inner/most": "inner prefix",
+        "/v1/things/inner/deep": "inner prefix",
+        "/v1/things/inner/deeper": "inner prefix",
+        "/": "all",
+    }.items(),
+)
+def test_a_path_finds_its_route(path: str, first: str) -> None:
+    assert of_list(MADE, path)[0]["name"] == of_tree(lists_of(MADE), path)[0]["name"] == first
 
 
 def test_a_call_is_compared_with_few_routes() -> None:
-    lists = by_prefix(COMPILED)["matcher_tree"]["prefix_match_map"]["map"]
-    [product] = [
-        among["action"]["typed_config"]["routes"]
-        for prefix, among in lists.items()
-        if prefix == "/v1/products/"
-    ]
+    product = lists_of(COMPILED)["/v1/products/"]["action"]["typed_config"]["routes"]
     assert len(product) * 5 < len(COMPILED)
 
 
 def test_a_route_of_one_path_stands_once() -> None:
-    """Its limits are a table of its own wherever it stands: two of them would let twice as many calls through."""
+    """Its limits are a table of its own wherever it stands: two would let twice as many calls through."""
     text = json.dumps(by_prefix([*COMPILED, *MADE]))
-    assert text.count('"exact"') == text.count('"exact below a prefix"') == 1
+    assert text.count('"one path"') == text.count('"one path below a prefix"') == 1

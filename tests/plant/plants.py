@@ -275,6 +275,13 @@ PLANTS = (
         ("tests/gateway/test_edge_proxies.py::test_limits_count_by_that_address",),
     ),
     Plant(
+        "a path's limits are one table, wherever its route stands",
+        "gateway/edge/route_tree.py",
+        'return prefix == beginning if "path" in match else prefix.startswith(beginning)',
+        "return prefix.startswith(beginning)",
+        ("tests/gateway/test_route_tree.py::test_a_route_of_one_path_stands_once",),
+    ),
+    Plant(
         "an origin that only begins like a known one reads nothing",
         "gateway/edge/http_filters.py",
         '[{"exact": origin} for origin in origins]',
