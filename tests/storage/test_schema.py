@@ -1,6 +1,7 @@
 """Migrations: each once, in order, whole or not at all, never edited, safe beside one another."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -76,7 +77,7 @@ async def test_migration_gives_up_on_a_locked_table_instead_of_queueing_the_shop
     (folder / "0003_three.sql").write_text("ALTER TABLE two ADD COLUMN name text;")
     async with owner.transaction():
         await owner.execute("SELECT id FROM two")
-        with pytest.raises(asyncpg.LockNotAvailableError):
+        with pytest.raises(MigrationError, match=r"room/0003_three\.sql waited 1 s .* run it again"):
             await asyncio.wait_for(migrate(dsn, [folder]), timeout=PATIENCE_SECONDS)
     assert await migrate(dsn, [folder]) == ["room/0003_three.sql"]
 
@@ -107,3 +108,36 @@ async def test_a_back_fill_in_batches_holds_the_rows_of_one_batch_alone(
     sizes = await owner.fetch("SELECT count(*) AS size FROM three WHERE b = 1 GROUP BY xmin ORDER BY size")
     assert [row["size"] for row in sizes] == [1, 4, 4]
     assert await migrate(dsn, [folder]) == []
+
+
+async def test_a_text_that_names_the_one_it_replaces_is_as_good(folder: Path, dsn: str) -> None:
+    former = (folder / "0001_one.sql").read_text()
+    await migrate(dsn, [folder])
+    checksum = hashlib.sha256(former.encode()).hexdigest()
+    (folder / "0001_one.sql").write_text(f"-- Formerly: {checksum}\n{former}")
+    assert await migrate(dsn, [folder]) == []
+    (folder / "0001_one.sql").write_text(f"-- Formerly: {checksum[::-1]}\n{former}")
+    with pytest.raises(MigrationError, match="was changed"):
+        await migrate(dsn, [folder])
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("-- Concurrently: a\nCREATE INDEX CONCURRENTLY a ON two (id); SELECT 1;", "and nothing else"),
+        ("-- Concurrently: a\nCREATE INDEX a ON two (id);", "and nothing else"),
+        # Without a name, what a kill leaves could not be found.
+        ("-- Concurrently: a\nCREATE INDEX CONCURRENTLY ON two (id);", "and nothing else"),
+        # An invalid index would be kept.
+        ("-- Concurrently: a\nCREATE INDEX CONCURRENTLY IF NOT EXISTS a ON two (id);", "and nothing else"),
+        ("-- Concurrently: a\nDROP INDEX CONCURRENTLY a;", "and nothing else"),
+        ("-- An index.\ncreate index concurrently a ON two (id);", 'begin its text with "-- Concurrently:"'),
+    ],
+)
+async def test_an_index_that_could_not_be_taken_up_again_is_refused_before_anything_is_applied(
+    folder: Path, dsn: str, owner: "asyncpg.Connection[asyncpg.Record]", text: str, complaint: str
+) -> None:
+    (folder / "0003_three.sql").write_text(text)
+    with pytest.raises(MigrationError, match=complaint):
+        await migrate(dsn, [folder])
+    assert await owner.fetchval("SELECT to_regclass('one')") is None
