@@ -20,6 +20,9 @@ PRODUCTS = 10_000
 RARE_ONES = 40
 RARE, COMMON = "rare", "common"
 LIMIT = 26
+# So many categories, each with a page of products.
+BREADTH = 500
+TABLES = ("products", "product_changes")
 ACTIVES = ([True], [False], [True, False])
 BY_CHANGE = ("update_time", "update_time desc")
 OTHERS = tuple(name for name in SORTINGS if name not in BY_CHANGE)
@@ -139,9 +142,60 @@ async def test_a_span_of_time_is_read_from_its_beginning(catalogue: DatabaseHand
 
 def check_cost(parts: Sequence[dict[str, Any]], most: int) -> None:
     """Fail where a part of a plan has come by more rows than the page's lanes may hold."""
-    scans = [part for part in parts if part.get("Relation Name") == "products"]
+    scans = [part for part in parts if part.get("Relation Name") in TABLES]
     assert {scan["Node Type"] for scan in scans} <= {"Index Scan", "Index Only Scan"}
-    assert len(scans) >= 2, "the lanes, and what stands on the page"
+    assert len(scans) >= 3, "the heads of the lanes, their rows, and what stands on the page"
     sorts = [below for part in parts if "Sort" in part["Node Type"] for below in part["Plans"]]
     for part in (*scans, *sorts):
         assert rows_read(part) <= most, part
+
+
+@pytest.fixture(scope="module")
+def broad(database: Callable[[str], DatabaseHandle]) -> DatabaseHandle:
+    """A catalogue of hundreds of categories that are equally full."""
+    handle = database("product")
+    run_in_thread(lambda: asyncio.run(fill_broadly(handle)))
+    return handle
+
+
+async def fill_broadly(handle: DatabaseHandle) -> None:
+    owner = await asyncpg.connect(handle.owner_dsn)
+    await owner.execute(
+        "INSERT INTO categories (display_name) SELECT 'C' || n FROM generate_series(1, $1::int) AS n", BREADTH
+    )
+    await owner.execute(
+        """
+        INSERT INTO products (sku, name, description, brand, category_id, price, currency,
+                              attributes, image_urls, active)
+        SELECT 'SKU-' || n, 'Product ' || n, '', '', category_id, n, 'USD', '{}', '{}', n % 3 > 0
+          FROM generate_series(1, $1::bigint) AS n
+          JOIN categories ON display_name = 'C' || 1 + (n * 7 + n / $2) % $2
+         ORDER BY n
+        """,
+        *(BREADTH * LIMIT, BREADTH),
+    )
+    await owner.execute("ANALYZE")
+    await owner.close()
+
+
+@pytest.mark.parametrize("order_by", ["", "create_time desc"])
+@pytest.mark.parametrize("actives", ACTIVES)
+async def test_a_category_of_hundreds_costs_a_row_for_each_and_the_page(
+    broad: DatabaseHandle, order_by: str, actives: list[bool]
+) -> None:
+    conn = await connect(broad.settings)
+    every = [row["category_id"] for row in await conn.fetch("SELECT category_id FROM categories")]
+    order = "SELECT product_id FROM products WHERE active = ANY($1) ORDER BY product_id"
+    wanted = [row["product_id"] for row in await conn.fetch(order, actives)]
+    wanted = wanted[::-1] if order_by else wanted
+    first = Listing(SORTINGS[order_by], None, actives, every)
+    for place in (0, len(wanted) // 2, len(wanted) - 3):
+        listing = replace(first, after=(wanted[place - 1],)) if place else first
+        found = [each.product_id for each in await store.list_products(conn, listing, LIMIT)]
+        assert found == wanted[place : place + LIMIT]
+        explaining = Explaining(conn)
+        await store.list_products(cast("Connection", explaining), listing, LIMIT)
+        scans = [part for part in explaining.parts if part.get("Relation Name") == "products"]
+        heads, before_each = len(actives) * BREADTH, LIMIT * (LIMIT + 1) // 2
+        assert sum(map(rows_read, scans)) <= heads + before_each + LIMIT, scans
+    await conn.close()

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from commerce.product.v1 import product_pb2
 
-from services.product.catalogue.store import search_products
+from services.product.search.store import search_products
 from services.storage.postgres import connection
 from tests.product.conftest import Shop
 from tests.product.real_rows import bestbuy_rows

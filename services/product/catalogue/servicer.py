@@ -27,6 +27,7 @@ from services.product.catalogue.sorting import BY_CHANGE, SORTINGS, Listing
 from services.product.categories import store as category_store
 from services.product.imports.rows import Import
 from services.product.inventory import store as stock_store
+from services.product.search import store as search_store
 from services.product.text import refuse
 from services.product.turns import Turns
 from services.rpc.fields import read_optional_id, read_optional_time
@@ -117,7 +118,7 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
         page = self._pages.open(request, _HitKey)
         async with self._searches.turn(), connection(self._pool) as conn:
             category_ids = await _subtree(conn, request.category_id)
-            found = await store.search_products(
+            found = await search_store.search_products(
                 conn, request.query, category_ids=category_ids, after=page.after, limit=page.limit
             )
         products, token = await page.cut(

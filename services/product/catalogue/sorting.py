@@ -25,7 +25,7 @@ class _ChangeKey(NamedTuple):
 class Sorting:
     """An order of products."""
 
-    # Of `products`. No two products have the same in all of them.
+    # Of its table. No two products have the same in all of them.
     columns: tuple[str, ...]
     # What a page token holds: a value for each column.
     key: type[Key]
@@ -33,6 +33,8 @@ class Sorting:
     # Comes before every product.
     start: Key
     is_descending: bool = False
+    # Where the products stand in this order, what is active apart from what is not.
+    table: str = "products"
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ def _by_change(product: Product) -> Key:
 
 # The database numbers products as they are created (uuidv7).
 _CREATED = Sorting(("product_id",), IdKey, _by_id, (_NO_ID,))
-_CHANGED = Sorting(("update_time", "product_id"), _ChangeKey, _by_change, (_OLDEST, _NO_ID))
+_CHANGED = Sorting(
+    ("update_time", "product_id"), _ChangeKey, _by_change, (_OLDEST, _NO_ID), table="product_changes"
+)
 # By the `order_by` of a request.
 SORTINGS: Mapping[str, Sorting] = {
     "": _CREATED,

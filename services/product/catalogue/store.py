@@ -1,8 +1,8 @@
-"""SQL over products. Stock lies in services/product/inventory/store.py."""
+"""SQL over products. Stock lies in services/product/inventory/store.py, and search in that of search."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, get_type_hints
 from uuid import UUID
@@ -14,7 +14,6 @@ from services.product.catalogue.domain import (
     Price,
     Product,
     ProductDetails,
-    SearchTooSlow,
     SkuTaken,
     not_found,
 )
@@ -22,25 +21,8 @@ from services.product.catalogue.sorting import Listing
 from services.product.categories.domain import not_found as category_not_found
 from services.storage.postgres import Connection, constraint_name
 
-# Ranking reads the words of every candidate: 95,000 of them took 0.2 s of a core. Whose query has more hits
-# than these needs more words, not more pages.
-_CANDIDATES = 1000
-# Sorting hits by id reads each of them: the candidates are the first of so many, in the table's own order.
-_HITS = 10_000
 # Of the values that lists are sorted by.
 _TYPES = {UUID: "uuid", datetime: "timestamptz"}
-# Over a hundred times what a search needs on a quiet machine.
-SEARCH_TIMEOUT_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Found:
-    """A search's hit; (exact, rank, product_id) is its place, best first."""
-
-    product: Product
-    # 1: the query is its whole name or sku.
-    exact: int
-    rank: float
 
 
 async def insert_products(conn: Connection, added: Sequence[ProductDetails]) -> list[Product]:
@@ -77,32 +59,49 @@ async def update_products(conn: Connection, changed: Sequence[Product]) -> list[
     with _constraints([product.details for product in changed]):
         rows = await conn.fetch(
             """
-            WITH locked AS (
+            WITH asked AS MATERIALIZED (
                 -- In one order, so that two imports of the same rows never wait for each other (a deadlock).
-                SELECT product_id
-                  FROM products
-                 WHERE product_id = ANY($2)
+                SELECT product_id, r.version, r.name, r.description, r.brand, r.category_id, r.price,
+                       r.currency, r.attributes, r.image_urls, r.active,
+                       (p.name, p.description, p.brand) <> (r.name, r.description, r.brand) AS is_reworded
+                  FROM jsonb_to_recordset($1)
+                       AS r (product_id uuid, version bigint, name text, description text, brand text,
+                             category_id uuid, price numeric, currency text, attributes jsonb,
+                             image_urls text[], active boolean)
+                  JOIN products p USING (product_id)
                  ORDER BY product_id
-                   FOR NO KEY UPDATE
+                   FOR NO KEY UPDATE OF p
+            ),
+            reworded AS (
+                UPDATE products p
+                   SET name = r.name, description = r.description, brand = r.brand,
+                       category_id = r.category_id, price = r.price, currency = r.currency,
+                       attributes = r.attributes, image_urls = r.image_urls, active = r.active,
+                       version = p.version + 1, update_time = clock_timestamp()
+                  FROM asked r
+                 WHERE p.product_id = r.product_id AND p.version = r.version AND p.delete_time IS NULL
+                   AND is_reworded
+                RETURNING p.product_id, p.version, p.update_time
+            ),
+            others AS (
+                -- Naming a word's column would make `search` anew: other bytes, and entries in every index.
+                UPDATE products p
+                   SET category_id = r.category_id, price = r.price, currency = r.currency,
+                       attributes = r.attributes, image_urls = r.image_urls, active = r.active,
+                       version = p.version + 1, update_time = clock_timestamp()
+                  FROM asked r
+                 WHERE p.product_id = r.product_id AND p.version = r.version AND p.delete_time IS NULL
+                   AND NOT is_reworded
+                RETURNING p.product_id, p.version, p.update_time
             )
-            UPDATE products p
-               SET name = r.name, description = r.description, brand = r.brand, category_id = r.category_id,
-                   price = r.price, currency = r.currency, attributes = r.attributes,
-                   image_urls = r.image_urls, active = r.active,
-                   version = p.version + 1, update_time = clock_timestamp()
-              FROM jsonb_to_recordset($1)
-                   AS r (product_id uuid, version bigint, name text, description text, brand text,
-                         category_id uuid, price numeric, currency text, attributes jsonb,
-                         image_urls text[], active boolean)
-              JOIN locked USING (product_id)
-             WHERE p.product_id = r.product_id AND p.version = r.version AND p.delete_time IS NULL
-            RETURNING p.product_id, p.version, p.update_time
+            SELECT product_id, version, update_time FROM reworded
+             UNION ALL
+            SELECT product_id, version, update_time FROM others
             """,
             [
                 {**_to_json(each.details), "product_id": str(each.product_id), "version": each.version}
                 for each in changed
             ],
-            [each.product_id for each in changed],
         )
     written = {row["product_id"]: row for row in rows}
     if len(written) < len(changed):
@@ -129,7 +128,7 @@ async def delete_product(conn: Connection, product_id: UUID) -> Product:
     )
     if row is None:
         raise not_found(product_id)
-    return _product(row)
+    return product_of(row)
 
 
 async def find_products(conn: Connection, product_ids: Sequence[UUID]) -> dict[UUID, Product]:
@@ -143,7 +142,7 @@ async def find_products(conn: Connection, product_ids: Sequence[UUID]) -> dict[U
         """,
         product_ids,
     )
-    return {row["product_id"]: _product(row) for row in rows}
+    return {row["product_id"]: product_of(row) for row in rows}
 
 
 async def find_products_by_sku(conn: Connection, skus: Sequence[str]) -> dict[str, Product]:
@@ -157,7 +156,7 @@ async def find_products_by_sku(conn: Connection, skus: Sequence[str]) -> dict[st
         """,
         skus,
     )
-    return {row["sku"]: _product(row) for row in rows}
+    return {row["sku"]: product_of(row) for row in rows}
 
 
 async def lock_product(conn: Connection, product_id: UUID) -> Product:
@@ -178,7 +177,7 @@ async def lock_product(conn: Connection, product_id: UUID) -> Product:
     )
     if row is None:
         raise not_found(product_id)
-    return _product(row)
+    return product_of(row)
 
 
 async def list_products(conn: Connection, listing: Listing, limit: int) -> list[Product]:
@@ -189,22 +188,31 @@ async def list_products(conn: Connection, listing: Listing, limit: int) -> list[
     way, past = ("DESC", "<") if listing.sorting.is_descending else ("ASC", ">")
     key = ", ".join(listing.sorting.columns)
     by = ", ".join(f"{column} {way}" for column in listing.sorting.columns)
+    lane = ", ".join(f"one_{column}" for column in parts)
+    rows_of = f"""
+                SELECT {key}
+                  FROM {"named" if listing.sku else listing.sorting.table}
+                 WHERE {where} AND ({key}) {past} ({start})
+                 ORDER BY {", ".join(f"{column} {way}" for column in parts)}, {by}"""  # noqa: S608  as below
     rows = await conn.fetch(
         f"""
-        WITH {_named(listing, values)} page AS MATERIALIZED (
+        WITH {_named(listing, values)} lanes AS MATERIALIZED (
             -- Each category by itself, and what is active apart from what is not: the first rows of such a
-            -- part stand together in one index. `= ANY (ARRAY[x])` and `(SELECT $n)` hide from the planner
+            -- lane stand together in one index. `= ANY (ARRAY[x])` and `(SELECT $n)` hide from the planner
             -- that each is a single value: knowing it, it took another index for the order, and walked past
             -- all that is not wanted, for 60 ms of a core where this takes 1 ms.
-            SELECT part.product_id
+            -- Of all lanes, only those with the first heads come onto the page.
+            SELECT {lane}, row_number() OVER (ORDER BY {by}) AS place
               FROM {" CROSS JOIN ".join(parts.values())}
-             CROSS JOIN LATERAL (
-                SELECT {key}
-                  FROM {"named" if listing.sku else "products"}
-                 WHERE {where} AND ({key}) {past} ({start})
-                 ORDER BY {", ".join(f"{column} {way}" for column in parts)}, {by}
-                 LIMIT $1
-             ) AS part
+             CROSS JOIN LATERAL ({rows_of} LIMIT 1) AS head
+             ORDER BY {by}
+             LIMIT $1
+        ),
+        page AS MATERIALIZED (
+            -- Before the rows of a lane come the heads of those in front of it.
+            SELECT part.product_id
+              FROM lanes
+             CROSS JOIN LATERAL ({rows_of} LIMIT $1 - place + 1) AS part
              ORDER BY {by}
              LIMIT $1
         )
@@ -216,7 +224,7 @@ async def list_products(conn: Connection, listing: Listing, limit: int) -> list[
         """,  # noqa: S608  names of ours; what callers send stands in `values`
         *values,
     )
-    return [_product(row) for row in rows]
+    return [product_of(row) for row in rows]
 
 
 def _named(listing: Listing, values: list[Any]) -> str:
@@ -240,7 +248,9 @@ def _parts(listing: Listing, values: list[Any]) -> dict[str, str]:
 
 def _rules(listing: Listing, parts: Iterable[str], values: list[Any]) -> str:
     """Return which products a part has; where it begins in time, the list's start says."""
-    rules = ["delete_time IS NULL", *(f"{column} = ANY (ARRAY[one_{column}])" for column in parts)]
+    rules = [f"{column} = ANY (ARRAY[one_{column}])" for column in parts]
+    if listing.sorting.table == "products":
+        rules.append("delete_time IS NULL")
     if listing.sorting.is_descending and listing.since:
         rules.append(f"update_time >= {_bound(values, listing.since)}")
     if not listing.sorting.is_descending and listing.before:
@@ -260,83 +270,6 @@ def _bound(values: list[Any], value: Any) -> str:
     """Add a value to those of a statement, and return its name there."""
     values.append(value)
     return f"${len(values)}"
-
-
-async def search_products(
-    conn: Connection,
-    query: str,
-    *,
-    category_ids: Sequence[UUID] | None,
-    after: tuple[int, float, UUID] | None,
-    limit: int,
-) -> list[Found]:
-    """Return active products that have the words of the query, or have it as their name or sku.
-
-    Raises:
-        SearchTooSlow: it takes too long.
-    """
-    exact, rank, product_id = after or (None, None, None)
-    try:
-        rows = await conn.fetch(
-            """
-            WITH question AS MATERIALIZED (SELECT search_query($1) AS words),
-            candidates AS MATERIALIZED (
-                -- Each kind by id, which only grows: the pages of one search see the same candidates.
-                (SELECT product_id
-                   FROM (SELECT product_id
-                           FROM products
-                          WHERE active AND delete_time IS NULL AND search @@ (SELECT words FROM question)
-                            AND ($2::uuid[] IS NULL OR category_id = ANY($2))
-                          LIMIT $8) AS hits
-                  ORDER BY product_id
-                  LIMIT $7)
-                UNION
-                (SELECT product_id
-                   FROM products
-                  WHERE active AND delete_time IS NULL AND lower(name) = lower($1)
-                    AND ($2::uuid[] IS NULL OR category_id = ANY($2))
-                  ORDER BY product_id
-                  LIMIT $7)
-                UNION
-                SELECT product_id
-                  FROM products
-                 WHERE active AND delete_time IS NULL AND sku = $1
-                   AND ($2::uuid[] IS NULL OR category_id = ANY($2))
-            ),
-            found AS (
-                SELECT product_id,
-                       (sku = $1 OR lower(name) = lower($1))::integer AS exact,
-                       -- 1: by the logarithm of the length: long descriptions do not win by chance.
-                       ts_rank(search, (SELECT words FROM question), 1) AS rank
-                  FROM candidates
-                  JOIN products USING (product_id)
-            ),
-            page AS (
-                SELECT product_id, exact, rank
-                  FROM found
-                 WHERE $3::integer IS NULL OR (exact, rank, product_id) < ($3, $4::real, $5::uuid)
-                 ORDER BY exact DESC, rank DESC, product_id DESC
-                 LIMIT $6
-            )
-            SELECT product_id, sku, name, description, brand, category_id, price, currency,
-                   attributes, image_urls, active, version, create_time, update_time, exact, rank
-              FROM page
-              JOIN products USING (product_id)
-             ORDER BY exact DESC, rank DESC, product_id DESC
-            """,
-            query,
-            category_ids,
-            exact,
-            rank,
-            product_id,
-            limit,
-            _CANDIDATES,
-            _HITS,
-            timeout=SEARCH_TIMEOUT_SECONDS,
-        )
-    except TimeoutError:
-        raise SearchTooSlow("the search takes too long; ask for rarer words") from None
-    return [Found(_product(row), row["exact"], row["rank"]) for row in rows]
 
 
 @contextmanager
@@ -373,7 +306,8 @@ def _added(details: ProductDetails, row: asyncpg.Record) -> Product:
     return Product(row["product_id"], details, row["version"], row["create_time"], row["update_time"])
 
 
-def _product(row: asyncpg.Record) -> Product:
+def product_of(row: asyncpg.Record) -> Product:
+    """Return the product of a row that has all of its columns."""
     details = ProductDetails(
         sku=row["sku"],
         name=row["name"],

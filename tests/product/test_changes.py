@@ -1,0 +1,177 @@
+"""What an edit costs the database, and the table by which lists of changes go (0011 and 0012)."""
+
+import asyncio
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from commerce.product.v1 import product_pb2
+
+from services.product.catalogue import store
+from services.product.catalogue.domain import Price, Product, ProductDetails
+from services.product.catalogue.messages import read_details
+from services.storage.postgres import Connection, connect
+from services.storage.schema import migrate, migration_folders
+from tests.conftest import ROOT, DatabaseHandle
+from tests.product.conftest import Shop, some_product
+from tests.support.waiting import until
+
+EDITS = 20
+# Those of the first texts of 0006 to 0010, which built the same indexes in a transaction.
+FORMER = {
+    "product/0006_list.sql": "0ed217e1da0f04081175f4ac5785e01358ac8f7f3d864b4283d9be32e9ebec9c",
+    "product/0007_list_by_change.sql": "ea7c4d35f411f7a264c366fd33fa12f1d030005015641a1e8a4a940f2e3e5211",
+    "product/0008_list_by_brand.sql": "2f20e21dc048e00acbcae9bfdf7139c3f6ae4f44ecf991ef5f1471b4e6ee5ac4",
+    "product/0009_list_by_category.sql": "59c6849274758e174f86d7ab76e6df52dd96fd6604b672431a7137e57e5079e9",
+    "product/0010_list_by_category_and_brand.sql": (
+        "6290e016f4ec5486e77835d02948d138cd8ca4e9a988381b8a95f63435a7bf31"
+    ),
+}
+# Products and their places by change, where they differ.
+DIFFERENCES = """
+    SELECT p.product_id, c.product_id
+      FROM (SELECT active, update_time, product_id FROM products WHERE delete_time IS NULL) p
+      FULL JOIN product_changes c USING (active, update_time, product_id)
+     WHERE p.product_id IS NULL OR c.product_id IS NULL
+    """
+
+
+@pytest.fixture
+def handle(database: Callable[[str], DatabaseHandle]) -> DatabaseHandle:
+    """A catalogue of its own."""
+    return database("product")
+
+
+@pytest.fixture
+async def alone(handle: DatabaseHandle) -> AsyncIterator[Connection]:
+    conn = await connect(handle.settings)
+    yield conn
+    await conn.close()
+
+
+def wordy(number: int) -> ProductDetails:
+    """A product whose words are too many to lie in its row as they are."""
+    description = " ".join(secrets.token_hex(3) for _ in range(1000))
+    return read_details(some_product(sku=f"SKU-{number}", description=description))
+
+
+async def edits(conn: Connection) -> tuple[int, int]:
+    """Return how many edits of products PostgreSQL has counted, and how many of them wrote into no index."""
+    row = await conn.fetchrow(
+        "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'products'"
+    )
+    assert row is not None
+    return row["n_tup_upd"], row["n_tup_hot_upd"]
+
+
+@pytest.mark.parametrize(
+    "field", [{"price": Price(Decimal(2), "EUR")}, {"attributes": {"colour": "red"}}, {"image_urls": ("a",)}]
+)
+async def test_an_edit_that_changes_no_words_writes_into_no_index(
+    alone: Connection, field: dict[str, Any]
+) -> None:
+    [product] = await store.insert_products(alone, [wordy(1)])
+    for _ in range(EDITS):
+        changed = replace(product, details=replace(product.details, **field))
+        [product] = await store.update_products(alone, [changed])
+
+    async def are_counted() -> bool:
+        return (await edits(alone))[0] == EDITS
+
+    await until(are_counted)
+    assert await edits(alone) == (EDITS, EDITS)
+
+
+async def test_an_edit_of_words_is_found_by_them(alone: Connection) -> None:
+    products = await store.insert_products(alone, [wordy(1), wordy(2)])
+    changes = [
+        replace(products[0], details=replace(products[0].details, name="Lamp", brand="Bright")),
+        replace(products[1], details=replace(products[1].details, price=Price(Decimal(3), "USD"))),
+    ]
+    written = await store.update_products(alone, changes)
+    assert [(each.product_id, each.version) for each in written] == [
+        (each.product_id, 2) for each in products
+    ]
+    found = await store.find_products(alone, [each.product_id for each in products])
+    assert [found[each.product_id] for each in products] == written
+    words = "SELECT sku FROM products WHERE search @@ search_query('bright lamp')"
+    assert [row["sku"] for row in await alone.fetch(words)] == ["SKU-1"]
+
+
+async def test_every_product_has_its_place_by_change(shop: Shop) -> None:
+    kept, hidden, gone = [await shop.create() for _ in range(3)]
+    for product, field in ((kept, {"name": "Other"}), (hidden, {"active": False})):
+        changed = product_pb2.Product(product_id=product.product_id, **field)
+        request = product_pb2.UpdateProductRequest(product=changed, update_mask={"paths": list(field)})
+        await shop.products.UpdateProduct(request, metadata=shop.writer)
+    deletion = product_pb2.DeleteProductRequest(product_id=gone.product_id)
+    await shop.products.DeleteProduct(deletion, metadata=shop.writer)
+    rows = [some_product(sku=kept.sku, name="Third"), some_product()]
+    report = await shop.load(product_pb2.ImportProductsRequest(row_number=1, product=row) for row in rows)
+    assert (report.created_count, report.updated_count) == (1, 1)
+    assert await shop.pool.fetch(DIFFERENCES) == []
+
+
+async def test_products_of_before_get_their_places_while_they_are_edited(
+    handle: DatabaseHandle, alone: Connection, tmp_path: Path
+) -> None:
+    products = await store.insert_products(alone, [wordy(number) for number in range(4)])
+    await store.delete_product(alone, products[3].product_id)
+    owner = await asyncpg.connect(handle.owner_dsn)
+    await forget_changes(owner)
+    folders = [ROOT / "services/storage/migrations", tmp_path / "product" / "migrations"]
+    shutil.copytree(migration_folders("product")[1], folders[1])
+    later = [path for path in folders[1].iterdir() if path.name >= "0012"]
+    for path in later:
+        path.rename(path.with_suffix(".later"))
+    assert await migrate(handle.owner_dsn, folders) == ["product/0011_changes.sql"]
+    for path in later:
+        path.with_suffix(".later").rename(path)
+    async with alone.transaction():
+        await edit_and_delete(alone, products)
+        migrating = asyncio.create_task(migrate(handle.owner_dsn, folders))
+        await until(lambda: is_blocked(owner))
+    assert [name[:12] for name in await migrating] == ["product/0012", "product/0013", "product/0014"]
+    assert await alone.fetch(DIFFERENCES) == []
+    assert await alone.fetchval("SELECT count(*) FROM product_changes") == 2
+    await owner.close()
+
+
+async def forget_changes(owner: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Make a database what it was before 0011."""
+    await owner.execute("DROP TABLE product_changes")
+    await owner.execute("DROP FUNCTION products_note_change CASCADE")
+    await owner.execute("DELETE FROM schema_migrations WHERE name BETWEEN 'product/0011' AND 'product/9999'")
+
+
+async def edit_and_delete(conn: Connection, products: list[Product]) -> None:
+    changed = replace(products[0], details=replace(products[0].details, price=Price(Decimal(9), "USD")))
+    await store.update_products(conn, [changed])
+    await store.delete_product(conn, products[1].product_id)
+
+
+async def is_blocked(owner: "asyncpg.Connection[asyncpg.Record]") -> bool:
+    """Tell whether a migrator waits for somebody's row."""
+    blocked = """
+        SELECT count(*)
+          FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%product_changes%'
+        """
+    return bool(await owner.fetchval(blocked))
+
+
+async def test_a_database_that_has_applied_the_former_texts_needs_nothing(handle: DatabaseHandle) -> None:
+    owner = await asyncpg.connect(handle.owner_dsn)
+    for name, checksum in FORMER.items():
+        changed = await owner.execute(
+            "UPDATE schema_migrations SET checksum = $2 WHERE name = $1 AND checksum <> $2", name, checksum
+        )
+        assert changed == "UPDATE 1"
+    await owner.close()
+    assert await migrate(handle.owner_dsn, migration_folders("product")) == []
