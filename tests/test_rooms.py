@@ -37,16 +37,19 @@ MAY_IMPORT = {
     "services.money": set(),
     "services.networks": set(),
     "services.process": {"uvloop"},
+    "services.read_mask": set(),
     "services.roster": set(),
     "services.settings": set(),
     "services.rpc": {
         *("commerce", "services.errors", "services.money", "services.networks", "services.process"),
-        *("services.roster", "services.settings", "services.storage", "services.telemetry"),
+        *("services.read_mask", "services.roster", "services.settings", "services.storage"),
+        *("services.telemetry",),
         *("cryptography", "google", "grpc", "grpc_channelz", "grpc_health", "grpc_reflection", "jwt"),
         *("protovalidate", "structlog"),
     },
     "services.storage": {
-        *("services.errors", "services.settings", "asyncpg", "google", "redis", "structlog", "tenacity"),
+        *("services.errors", "services.read_mask", "services.settings"),
+        *("asyncpg", "google", "redis", "structlog", "tenacity"),
     },
     "services.telemetry": {"services.settings", "grpc", "opentelemetry", "structlog"},
     "gateway": set(),
@@ -56,7 +59,7 @@ MAY_IMPORT = {
     },
     "gateway.edge": {
         *("gateway.contract", "gateway.failures", "gateway.proto_json", "services.networks"),
-        *("services.roster", "google", "markdown_it"),
+        *("services.read_mask", "services.roster", "google", "markdown_it"),
     },
     "gateway.explain": {"gateway.contract", "gateway.edge", "gateway.find", "google"},
     "gateway.export": {"gateway.contract", "google"},
@@ -91,6 +94,7 @@ MAY_IMPORT = {
         *("commerce", "deploy.local.errors", "deploy.local.layout", "gateway.contract"),
         *(
             "services.money",
+            "services.read_mask",
             "services.roster",
             "services.rpc",
             "services.settings",

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from gateway.proto_json import Json
+from services.read_mask import READ_MASK
 
 # The kinds that gateway/edge/json_body.lua judges, by the type of a field.
 _KINDS = {
@@ -55,11 +56,8 @@ def message_tables(roots: Iterable[Descriptor]) -> Json:
 
 
 def is_of_rest(field: FieldDescriptor) -> bool:
-    """Tell whether a request over REST may have a field.
-
-    A `read_mask` it may not: the transcoder prints what a mask leaves out as "" or false, as if it were so.
-    """
-    return bool(field.name != "read_mask")
+    """Tell whether a request over REST may have a field."""
+    return bool(field.name != READ_MASK)
 
 
 def _fields(message: Descriptor) -> Json:

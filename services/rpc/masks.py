@@ -6,6 +6,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from services.errors import FieldViolation, InvalidArgument
+from services.read_mask import READ_MASK
 
 # A mask that is this alone names every field: that there is, or that may be changed.
 EVERYTHING = "*"
@@ -37,11 +38,11 @@ def left_out_fields(mask: FieldMask, kind: type[Message]) -> list[str]:
     if not paths or paths == {EVERYTHING}:
         return []
     violations = [
-        FieldViolation("read_mask", f"{path} is no field of {kind.DESCRIPTOR.name}", "FIELD_UNKNOWN")
+        FieldViolation(READ_MASK, f"{path} is no field of {kind.DESCRIPTOR.name}", "FIELD_UNKNOWN")
         for path in sorted(paths.difference(known))
     ]
     if violations:
-        raise InvalidArgument(f'read_mask may name {", ".join(known)}, or be "*"', violations=violations)
+        raise InvalidArgument(f'{READ_MASK} may name {", ".join(known)}, or be "*"', violations=violations)
     return [name for name in known if name not in paths]
 
 

@@ -13,6 +13,7 @@ from uuid import UUID
 from google.protobuf.message import Message
 
 from services.errors import PageTokenInvalid
+from services.read_mask import READ_MASK
 
 DEFAULT_PAGE_SIZE = 25
 MAX_PAGE_SIZE = 100
@@ -24,6 +25,9 @@ MAX_PAGE_BYTES = 256 * 1024
 # Between so many, other calls have their turn. gRPC hands over about one new call in each round of the event
 # loop: while pages of a hundred rows were made in one piece, new calls queued up in front of it.
 _ROWS_A_STEP = 4
+
+# The fields of a list that do not say which rows it has. They may differ from page to page (AIP-158).
+_NO_FILTERS = frozenset({"page_size", "page_token", READ_MASK})
 
 _MAC_BYTES = hashlib.sha256().digest_size
 
@@ -51,7 +55,7 @@ class Pages:
         self._token_keys = tuple(token_keys)
 
     def open(self, request: Message, key: type[Key], *, owner: UUID | None = None) -> "Page[Key]":
-        """Read `page_size` and `page_token` of a request; its other fields are the list's filters.
+        """Read `page_size` and `page_token` of a request; its other fields, but a read mask, are the filters.
 
         Args:
             request: Of a list method.
@@ -145,8 +149,8 @@ def _place(request: Message, owner: UUID | None) -> bytes:
     """Name where a token is good: the method's request, its filters and the owner, in a fixed length."""
     filters = type(request)()
     filters.CopyFrom(request)
-    filters.ClearField("page_size")
-    filters.ClearField("page_token")
+    for name in _NO_FILTERS.intersection(request.DESCRIPTOR.fields_by_name):
+        filters.ClearField(name)
     names = f"{request.DESCRIPTOR.full_name}\0{owner or ''}\0".encode()
     return hashlib.sha256(names + filters.SerializeToString(deterministic=True)).digest()
 

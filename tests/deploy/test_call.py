@@ -51,6 +51,16 @@ def test_call_prints_the_answer_through_the_edge_and_direct(call: Call, direct: 
 
 
 @pytest.mark.parametrize("direct", [False, True])
+def test_call_prints_no_field_that_a_mask_leaves_out(call: Call, direct: bool) -> None:
+    masked = SEARCH.replace("{", '{"readMask": "sku,active", ')
+    assert call("SearchProducts", masked, direct=direct)["products"] == [{"sku": SKU, "active": True}]
+    [whole] = call("SearchProducts", SEARCH, direct=direct)["products"]
+    assert {"brand", "description", "attributes", "imageUrls"} <= whole.keys()
+    masked = json.dumps({"productId": whole["productId"], "readMask": "price"})
+    assert call("GetProduct", masked, direct=direct).keys() == {"price"}
+
+
+@pytest.mark.parametrize("direct", [False, True])
 def test_call_as_a_role_may_what_the_role_may(call: Call, direct: bool) -> None:
     assert "orders" in call("OrderService/ListOrders", '{"pageSize": 1}', role="support", direct=direct)
     with pytest.raises(MeshError, match=r"UNAUTHENTICATED TOKEN_MISSING: ") as refusal:

@@ -73,6 +73,22 @@ async def test_a_mask_of_what_is_not_there_is_refused(shop: Shop, path: str) -> 
         assert [each.field for each in error.violations] == ["read_mask"]
 
 
+@pytest.mark.parametrize("method", ["ListProducts", "SearchProducts"])
+async def test_a_mask_may_change_from_page_to_page(shop: Shop, method: str) -> None:
+    word = f"W{uuid4().hex}"
+    for number in range(2):
+        await shop.create(name=f"{word} {number}", brand=word)
+    fields = {"query": word} if method == "SearchProducts" else {"brand": word}
+    request = getattr(product_pb2, f"{method}Request")(**fields, page_size=1, read_mask={"paths": ["name"]})
+    first = await getattr(shop.products, method)(request)
+    request.page_token = first.next_page_token
+    request.read_mask.paths[:] = ["name", "brand"]
+    second = await getattr(shop.products, method)(request)
+    seen = [*first.products, *second.products]
+    assert {each.name for each in seen} == {f"{word} 0", f"{word} 1"}
+    assert [each.brand for each in seen] == ["", word]
+
+
 async def test_the_version_goes_with_its_field(shop: Shop) -> None:
     product = await some_product(shop)
     for paths, etags in (["name"], []), (["name", "etag"], [f'"{product.etag}"']):

@@ -14,6 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from deploy.local.errors import MeshError
 from gateway.contract.model import Method
+from services.read_mask import READ_MASK
 from services.rpc.status import DETAILS_KEY
 
 _REQUEST_ID_KEY = "x-request-id"
@@ -89,7 +90,7 @@ def call(
 
 def has_read_mask(requests: Sequence[Message]) -> bool:
     """Tell whether a call asks for some fields only."""
-    return any(field.name == "read_mask" for request in requests for field, _ in request.ListFields())
+    return any(field.name == READ_MASK for request in requests for field, _ in request.ListFields())
 
 
 def to_json(message: Message, *, indent: int | None = None, is_masked: bool = False) -> str:
