@@ -8,10 +8,12 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money
 
+from services.errors import FieldViolation, InvalidArgument
 from services.money import amount_of, round_line, units_and_nanos
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECONDS_A_DAY = 86_400
+_NANOS_A_SECOND = 1_000_000_000
 
 
 def to_decimal(money: Money) -> Decimal:
@@ -42,8 +44,19 @@ def moment_of(stamp: Timestamp) -> datetime:
 
 
 def read_optional_time(message: Message, name: str) -> datetime | None:
-    """Read a timestamp that may be left out, as `moment_of` does."""
-    return moment_of(getattr(message, name)) if message.HasField(name) else None
+    """Read a timestamp that may be left out, as `moment_of` does.
+
+    Raises:
+        InvalidArgument: it is none: its nanos are no part of one second.
+    """
+    if not message.HasField(name):
+        return None
+    stamp: Timestamp = getattr(message, name)
+    # The contract's rules of times look at the seconds alone where those differ.
+    if not 0 <= stamp.nanos < _NANOS_A_SECOND:
+        told = "nanos must be from 0 to 999,999,999"
+        raise InvalidArgument(f"{name}: {told}", violations=[FieldViolation(name, told, "TIMESTAMP_NANOS")])
+    return moment_of(stamp)
 
 
 def timestamp(moment: datetime) -> Timestamp:

@@ -136,17 +136,30 @@ def _told(status: status_pb2.Status) -> UpstreamError | None:
 
 
 def _in_json_names(error: ServiceError) -> ServiceError:
-    """Spell the fields of violations, and the first where the message begins with it, as JSON does."""
+    """Spell the fields of violations, and the first where the message begins with it, as JSON does.
+
+    What is said of a mask names fields itself: `update_mask may name display_name`.
+    """
     first = error.violations[0].field
+    is_of_mask = first.endswith("_mask")
     message = error.message
-    if message.startswith(f"{first}:"):
+    if is_of_mask:
+        message = _json_path(message)
+    elif message.startswith(f"{first}:"):
         message = _json_path(first) + message.removeprefix(first)
     return UpstreamError(
         error.code,
         error.reason,
         message,
         metadata=error.metadata,
-        violations=[replace(each, field=_json_path(each.field)) for each in error.violations],
+        violations=[
+            replace(
+                each,
+                field=_json_path(each.field),
+                description=_json_path(each.description) if is_of_mask else each.description,
+            )
+            for each in error.violations
+        ],
         retry_after_seconds=error.retry_after_seconds,
     )
 

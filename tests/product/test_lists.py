@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 from commerce.product.v1 import product_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.product.catalogue.sorting import SORTINGS
 from services.rpc.fields import timestamp
@@ -186,6 +187,15 @@ async def test_a_list_that_no_index_serves_is_refused_by_name(
     error = await error_of(shop.products.ListProducts(asked(**fields)))
     assert (str(error.code), error.reason) == INVALID
     assert [each.field for each in error.violations] == [named]
+
+
+@pytest.mark.parametrize("nanos", [-1, 1_000_000_000, 2**31 - 1])
+async def test_a_time_whose_nanos_are_more_than_a_second_is_refused(shop: Shop, nanos: int) -> None:
+    for name in ("update_time_from", "update_time_before"):
+        request = asked(order_by="update_time", **{name: Timestamp(seconds=1, nanos=nanos)})
+        error = await error_of(shop.products.ListProducts(request, metadata=shop.writer))
+        assert (str(error.code), error.reason) == INVALID
+        assert [each.field for each in error.violations] == [name]
 
 
 @pytest.mark.parametrize("order_by", ["update_time", "update_time desc"])

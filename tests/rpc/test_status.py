@@ -3,20 +3,24 @@
 import pytest
 from commerce.product.v1 import product_pb2
 from commerce.user.v1 import user_pb2
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.rpc import error_details_pb2, status_pb2
 
 from services.errors import FieldViolation, InvalidArgument, Overloaded
+from services.rpc.masks import masked_fields
 from services.rpc.status import DETAILS_KEY, as_sent
 from services.rpc.validation import violations_in
 from services.telemetry.metadata import Metadata
 
+CAMELS = ("updateMask", "displayName", "userId")
 OVER_REST: Metadata = (("x-envoy-original-method", "GET"),)
 
 
-def _fields(sent: bytes) -> list[str]:
+def _violations(sent: str | bytes) -> list[error_details_pb2.BadRequest.FieldViolation]:
+    assert isinstance(sent, bytes)
     bad_request = error_details_pb2.BadRequest()
     assert any(detail.Unpack(bad_request) for detail in status_pb2.Status.FromString(sent).details)
-    return [violation.field for violation in bad_request.field_violations]
+    return list(bad_request.field_violations)
 
 
 @pytest.mark.parametrize(
@@ -34,9 +38,18 @@ def test_fields_are_spelled_as_their_caller_spells_them(field: str, spelled: str
     for metadata, expected in (((), field), (OVER_REST, spelled)):
         message, trailers = as_sent(error, "1", metadata)
         assert message == f"{expected}: is wrong"
-        sent = dict(trailers)[DETAILS_KEY]
-        assert isinstance(sent, bytes)
-        assert _fields(sent) == [expected]
+        assert [each.field for each in _violations(dict(trailers)[DETAILS_KEY])] == [expected]
+
+
+def test_a_mask_s_refusal_spells_all_fields_as_their_caller_does() -> None:
+    mask = FieldMask(paths=["user_id"])
+    with pytest.raises(InvalidArgument) as refused:
+        masked_fields(user_pb2.User(), mask, ["display_name"])
+    for metadata, words in (((), ("update_mask", "display_name", "user_id")), (OVER_REST, CAMELS)):
+        message, trailers = as_sent(refused.value, "1", metadata)
+        assert message == f'{words[0]} may name {words[1]}, or be "*"'
+        [violation] = _violations(dict(trailers)[DETAILS_KEY])
+        assert (violation.field, violation.description) == (words[0], f"{words[2]} cannot be changed")
 
 
 @pytest.mark.parametrize(("seconds", "header"), [(0.2, "1"), (1.0, "1"), (1.5, "2"), (None, None)])
