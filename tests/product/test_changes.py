@@ -23,16 +23,6 @@ from tests.product.conftest import Shop, some_product
 from tests.support.waiting import until
 
 EDITS = 20
-# Those of the first texts of 0006 to 0010, which built the same indexes in a transaction.
-FORMER = {
-    "product/0006_list.sql": "0ed217e1da0f04081175f4ac5785e01358ac8f7f3d864b4283d9be32e9ebec9c",
-    "product/0007_list_by_change.sql": "ea7c4d35f411f7a264c366fd33fa12f1d030005015641a1e8a4a940f2e3e5211",
-    "product/0008_list_by_brand.sql": "2f20e21dc048e00acbcae9bfdf7139c3f6ae4f44ecf991ef5f1471b4e6ee5ac4",
-    "product/0009_list_by_category.sql": "59c6849274758e174f86d7ab76e6df52dd96fd6604b672431a7137e57e5079e9",
-    "product/0010_list_by_category_and_brand.sql": (
-        "6290e016f4ec5486e77835d02948d138cd8ca4e9a988381b8a95f63435a7bf31"
-    ),
-}
 # Products and their places by change, where they differ.
 DIFFERENCES = """
     SELECT p.product_id, c.product_id
@@ -164,14 +154,3 @@ async def is_blocked(owner: "asyncpg.Connection[asyncpg.Record]") -> bool:
          WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%product_changes%'
         """
     return bool(await owner.fetchval(blocked))
-
-
-async def test_a_database_that_has_applied_the_former_texts_needs_nothing(handle: DatabaseHandle) -> None:
-    owner = await asyncpg.connect(handle.owner_dsn)
-    for name, checksum in FORMER.items():
-        changed = await owner.execute(
-            "UPDATE schema_migrations SET checksum = $2 WHERE name = $1 AND checksum <> $2", name, checksum
-        )
-        assert changed == "UPDATE 1"
-    await owner.close()
-    assert await migrate(handle.owner_dsn, migration_folders("product")) == []

@@ -8,9 +8,28 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from services.storage.schema import MigrationError, migrate
+from services.storage.schema import MigrationError, migrate, migration_folders
 from tests.conftest import DatabaseHandle
 from tests.support.waiting import PATIENCE_SECONDS
+
+# The checksums of the first texts of migrations that have another by now.
+FORMER = {
+    "product": {
+        "product/0006_list.sql": "0ed217e1da0f04081175f4ac5785e01358ac8f7f3d864b4283d9be32e9ebec9c",
+        "product/0007_list_by_change.sql": "ea7c4d35f411f7a264c366fd33fa12f1d030005015641a1e8a4a940f2e3e5211",
+        "product/0008_list_by_brand.sql": "2f20e21dc048e00acbcae9bfdf7139c3f6ae4f44ecf991ef5f1471b4e6ee5ac4",
+        "product/0009_list_by_category.sql": (
+            "59c6849274758e174f86d7ab76e6df52dd96fd6604b672431a7137e57e5079e9"
+        ),
+        "product/0010_list_by_category_and_brand.sql": (
+            "6290e016f4ec5486e77835d02948d138cd8ca4e9a988381b8a95f63435a7bf31"
+        ),
+    },
+    "order": {
+        "services/0004_forgetting.sql": "8d74dc20ffe4cec7516f6e5b2ac4f7a67805c9523b816a3b3e1fde009ea59023",
+        "order/0004_unpaid.sql": "ea2e5a4805fdb9c40aa067459dbbea005c392f9ce6d84a40ff356d254d8716da",
+    },
+}
 
 
 @pytest.fixture
@@ -141,3 +160,21 @@ async def test_an_index_that_could_not_be_taken_up_again_is_refused_before_anyth
     with pytest.raises(MigrationError, match=complaint):
         await migrate(dsn, [folder])
     assert await owner.fetchval("SELECT to_regclass('one')") is None
+
+
+@pytest.mark.parametrize("service", FORMER)
+async def test_a_database_that_has_applied_the_first_texts_is_migrated_on(
+    database: Callable[[str], DatabaseHandle], service: str
+) -> None:
+    handle = database(service)
+    conn = await asyncpg.connect(handle.owner_dsn)
+    for name, checksum in FORMER[service].items():
+        changed = await conn.execute(
+            "UPDATE schema_migrations SET checksum = $2 WHERE name = $1 AND checksum <> $2", name, checksum
+        )
+        assert changed == "UPDATE 1"
+    # What the first text of 0004 had, 0005 has now.
+    await conn.execute("DELETE FROM schema_migrations WHERE name = 'services/0005_forgetting_rule.sql'")
+    await conn.close()
+    again = await migrate(handle.owner_dsn, migration_folders(service))
+    assert again == ["services/0005_forgetting_rule.sql"]
