@@ -153,7 +153,7 @@ async def _take_turn(conn: "asyncpg.Connection[asyncpg.Record]") -> None:
                 await asyncio.sleep(_TURN_POLL_SECONDS)
     except TimeoutError:
         raise MigrationError(
-            f"Another process has been migrating this database for {_TURN_PATIENCE_SECONDS} seconds. "
+            f"Another process has been migrating this database for {_TURN_PATIENCE_SECONDS} s. "
             "See in pg_stat_activity what it waits for, and run this again."
         ) from None
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from services.storage import schema
 from services.storage.schema import MigrationError, migrate, migration_folders
 from tests.conftest import DatabaseHandle
 from tests.support.waiting import PATIENCE_SECONDS
@@ -87,6 +88,17 @@ async def test_processes_that_migrate_at_once_apply_each_file_once(
     applied = await asyncio.gather(*(migrate(dsn, [folder]) for _ in range(6)))
     assert sorted(map(len, applied)) == [0, 0, 0, 0, 0, 2]
     assert await owner.fetchval("SELECT count(*) FROM two") == 1
+
+
+async def test_who_waits_too_long_for_another_migrator_is_told_so(
+    folder: Path, dsn: str, owner: "asyncpg.Connection[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "_TURN_PATIENCE_SECONDS", 1)
+    await owner.execute("SELECT pg_advisory_lock($1)", schema._ADVISORY_LOCK)
+    with pytest.raises(MigrationError, match="Another process has been migrating this database for 1 s"):
+        await migrate(dsn, [folder])
+    await owner.execute("SELECT pg_advisory_unlock_all()")
+    assert await migrate(dsn, [folder]) == ["room/0001_one.sql", "room/0002_two.sql"]
 
 
 async def test_migration_gives_up_on_a_locked_table_instead_of_queueing_the_shop(
