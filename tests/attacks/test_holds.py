@@ -89,6 +89,25 @@ class Shop:
         units: int = row["units"]
         return units
 
+    async def orders_have_ended(self, product_id: str) -> None:
+        """Wait until every order of a product is confirmed or cancelled: stock is committed a step before."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while await self._unfinished(product_id):  # noqa: ASYNC110  the mesh cannot tell
+                await asyncio.sleep(0.05)
+
+    async def _unfinished(self, product_id: str) -> int:
+        [row] = await self.mesh.fetch(
+            "order",
+            """
+            SELECT count(*) AS orders FROM orders o
+             WHERE o.state NOT IN ('CONFIRMED', 'CANCELLED')
+               AND o.lines @> jsonb_build_array(jsonb_build_object('product_id', $1::text))
+            """,
+            product_id,
+        )
+        orders: int = row["orders"]
+        return orders
+
     async def are_sold(self, product_id: str, units: int) -> None:
         """Wait until so many units are committed to orders."""
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -132,8 +151,9 @@ async def test_an_order_that_is_given_up_at_any_moment_holds_nothing(shop: Shop)
             call = send(ORDERS + "PlaceOrder", order_of(product_id, 3), token)
             answered.append(await give_up(call, dice.uniform(0.2, 1.0) * whole))
     assert answered.count(False) > CALLS / 2, "hardly one was given up"
-    stock = await shop.nothing_is_held(product_id)
-    sold = await shop.units_sold(product_id)
+    await shop.nothing_is_held(product_id)
+    await shop.orders_have_ended(product_id)
+    stock, sold = await shop.stock(product_id), await shop.units_sold(product_id)
     assert (stock.free, stock.committed) == (1_000 - sold, sold)
 
 
