@@ -3,7 +3,8 @@
 Orders, reservations, stock movements, events and the first answers of the order service are kept: README.md
 says by how much an order grows them.
 A settled order leaves the work queue in the transaction that settles it. The schema lets no answer of
-something done, no token and no session be deleted that is younger than a day, whatever stands here.
+something done, no token, no session and no mail that was sent be deleted that is younger than a day, whatever
+stands here.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,6 +23,9 @@ ANSWERS_KEPT = timedelta(days=7)
 USED_TOKENS_KEPT = timedelta(days=30)
 # Sessions that have ended or expired: for whoever asks, after a theft, when an account was used.
 OVER_SESSIONS_KEPT = timedelta(days=30)
+# Mails, with what their tokens were good for: a token lives for a day, and for an hour it is counted how many
+# were sent. What is sent holds no text and no address.
+MAILS_KEPT = timedelta(days=2)
 
 # Some milliseconds a batch: nobody notices the transaction.
 _BATCH = 500

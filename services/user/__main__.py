@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import grpc
 from commerce.event.v1 import event_pb2, event_pb2_grpc
-from commerce.user.v1 import auth_pb2, auth_pb2_grpc, user_pb2, user_pb2_grpc
+from commerce.user.v1 import auth_pb2, auth_pb2_grpc, recovery_pb2, recovery_pb2_grpc, user_pb2, user_pb2_grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.process import utc_now
@@ -25,10 +25,16 @@ from services.storage.events import EventLog
 from services.storage.forgetting import Forgetting
 from services.storage.idempotency import forget_answers
 from services.storage.paging import Pages
-from services.storage.postgres import open_pool
+from services.storage.postgres import Pool, open_pool
 from services.telemetry import logs
 from services.user.accounts.passwords import Passwords
 from services.user.accounts.servicer import UserServicer
+from services.user.mail.letters import Letters
+from services.user.mail.sending import Sending
+from services.user.mail.settings import MailSettings, mailer_of
+from services.user.mail.store import forget_mails
+from services.user.mail.tokens import MailTokens
+from services.user.recovery.servicer import RecoveryServicer
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.store import forget_sessions, forget_used_tokens
 from services.user.sessions.throttle import LoginThrottle
@@ -46,9 +52,15 @@ class ServeSettings(ServiceSettings):
     """What the user service is started with."""
 
     redis: RedisSettings
+    mail: MailSettings
     signing_key: Ed25519PrivateKey = variable(  # noqa: RUF009  declares, holds nothing
         "COMMERCE_SIGNING_KEY_FILE", _signing_key, about="the Ed25519 key that signs access tokens (PEM)"
     )
+
+
+def _sending(pool: Pool, settings: MailSettings, tokens: MailTokens) -> Sending:
+    letters = Letters(settings.product, settings.sender, settings.link_base)
+    return Sending(pool, mailer_of(settings), letters=letters, tokens=tokens, clock=utc_now)
 
 
 async def _serve() -> None:
@@ -61,7 +73,9 @@ async def _serve() -> None:
     passwords = Passwords()
     pages = Pages(settings.pages.token_keys)
     event_log = EventLog(pool, _NAME, settings.database)
-    forgetting = Forgetting(pool, [forget_answers, forget_used_tokens, forget_sessions])
+    forgetting = Forgetting(pool, [forget_answers, forget_used_tokens, forget_sessions, forget_mails])
+    mail_tokens = MailTokens(settings.mail.token_keys)
+    sending = _sending(pool, settings.mail, mail_tokens)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         users = UserServicer(pool, pages, passwords, utc_now)
@@ -73,18 +87,20 @@ async def _serve() -> None:
             signer=signer,
             clock=utc_now,
         )
+        recovery = RecoveryServicer(pool, passwords, mail_tokens, utc_now)
         feed = EventFeedServicer(event_log)
         user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
         auth_pb2_grpc.add_AuthServiceServicer_to_server(auth, server)
+        recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
         event_pb2_grpc.add_EventFeedServicer_to_server(feed, server)
-        return service_names(user_pb2, auth_pb2, event_pb2)
+        return service_names(user_pb2, auth_pb2, recovery_pb2, event_pb2)
 
     await serve(
         _NAME,
         settings.server,
         register=register,
         verifier=TokenVerifier(issuer, audience, signer.verification_keys),
-        background=[event_log.run_sequencer, forgetting.run],
+        background=[event_log.run_sequencer, forgetting.run, sending.run],
         on_close=[passwords.close, redis.aclose, pool.close],
     )
 

@@ -70,6 +70,8 @@ class User:
     update_time: datetime
     # The account speaks for operators of this role and never logs in.
     operator_role: Role | None = None
+    # When the person showed that they read what is sent to `email`; None: not yet.
+    email_verify_time: datetime | None = None
 
     @property
     def etag(self) -> str:
@@ -103,7 +105,17 @@ class UserDeleted:
     user_id: UUID
 
 
-UserEvent: TypeAlias = UserCreated | UserUpdated | UserDeleted
+@dataclass(frozen=True)
+class EmailConfirmed:
+    user_id: UUID
+
+
+@dataclass(frozen=True)
+class PasswordReset:
+    user_id: UUID
+
+
+UserEvent: TypeAlias = UserCreated | UserUpdated | UserDeleted | EmailConfirmed | PasswordReset
 
 
 @dataclass(frozen=True)
@@ -162,6 +174,17 @@ def update(
         return user, None
     updated = replace(wanted, version=user.version + 1, update_time=now)
     return updated, UserUpdated(user.user_id, changed, updated.roles)
+
+
+def confirm_email(user: User, now: datetime) -> tuple[User, EmailConfirmed]:
+    """Confirm the address of an account, which is not confirmed yet."""
+    confirmed = replace(user, email_verify_time=now, version=user.version + 1, update_time=now)
+    return confirmed, EmailConfirmed(user.user_id)
+
+
+def reset_password(user: User, now: datetime) -> tuple[User, PasswordReset]:
+    """Give an account a new password."""
+    return replace(user, version=user.version + 1, update_time=now), PasswordReset(user.user_id)
 
 
 def close(user: User, now: datetime) -> tuple[User, UserDeleted]:

@@ -20,6 +20,7 @@ def user_message(user: User) -> user_pb2.User:
         create_time=timestamp(user.create_time),
         update_time=timestamp(user.update_time),
         etag=user.etag,
+        email_verify_time=user.email_verify_time and timestamp(user.email_verify_time),
     )
 
 

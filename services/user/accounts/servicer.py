@@ -20,6 +20,8 @@ from services.user.accounts.emails import canonical_email
 from services.user.accounts.messages import change_of, user_message
 from services.user.accounts.ownership import owned_user_id
 from services.user.accounts.passwords import Passwords
+from services.user.mail import store as mail_store
+from services.user.mail.domain import Kind
 
 Context = grpc.aio.ServicerContext[Any, Any]
 # Opens an account in a transaction, and returns what is kept of the answer.
@@ -77,6 +79,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
             user = await store.get_user_for_update(conn, user_id)
             check_etag(request.etag, user.etag)
             await store.delete_user(conn, *domain.close(user, self._clock()))
+            await mail_store.delete_mails(conn, user_id)
         return Empty()
 
     async def ListUsers(
@@ -99,6 +102,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
                 user_id, request.user.email, request.user.display_name, self._clock()
             )
             await store.insert_user(conn, user, event, password_hash)
+            await mail_store.append_mail(conn, user_id, Kind.CONFIRM_EMAIL, now=user.create_time)
             return registration.kept_part(user_message(user))
 
         return work

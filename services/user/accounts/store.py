@@ -9,7 +9,9 @@ import asyncpg
 from services.storage.events import NewEvent, append_events
 from services.storage.postgres import Connection
 from services.user.accounts.domain import (
+    EmailConfirmed,
     EmailTaken,
+    PasswordReset,
     Role,
     User,
     UserCreated,
@@ -86,7 +88,8 @@ async def ensure_operator_account(conn: Connection, user: User, event: UserCreat
     # Its own statement: a fresh snapshot sees the account that was in the way.
     row = await conn.fetchrow(
         """
-        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role
+        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role,
+               email_verify_time
           FROM users
          WHERE operator_role = $1 AND delete_time IS NULL
         """,
@@ -103,7 +106,8 @@ async def get_user(conn: Connection, user_id: UUID) -> User:
     """
     row = await conn.fetchrow(
         """
-        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role
+        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role,
+               email_verify_time
           FROM users
          WHERE user_id = $1 AND delete_time IS NULL
         """,
@@ -120,7 +124,8 @@ async def get_user_for_update(conn: Connection, user_id: UUID) -> User:
     """
     row = await conn.fetchrow(
         """
-        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role
+        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role,
+               email_verify_time
           FROM users
          WHERE user_id = $1 AND delete_time IS NULL
            FOR NO KEY UPDATE
@@ -134,7 +139,8 @@ async def list_users(conn: Connection, *, before: UUID, limit: int) -> list[User
     """List accounts with smaller ids than `before`, newest first: a UUIDv7 grows with time."""
     rows = await conn.fetch(
         """
-        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role
+        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role,
+               email_verify_time
           FROM users
          WHERE user_id < $1 AND delete_time IS NULL
          ORDER BY user_id DESC
@@ -188,6 +194,42 @@ async def delete_user(conn: Connection, user: User, event: UserDeleted) -> None:
     await _append(conn, user, event)
 
 
+async def confirm_email(conn: Connection, user: User, event: EmailConfirmed) -> None:
+    """Write that an account's address is confirmed; this transaction holds the account."""
+    await conn.execute(
+        """
+        UPDATE users
+           SET email_verify_time = $2, version = $3, update_time = $4
+         WHERE user_id = $1
+        """,
+        user.user_id,
+        user.email_verify_time,
+        user.version,
+        user.update_time,
+    )
+    await _append(conn, user, event)
+
+
+async def reset_password(conn: Connection, user: User, event: PasswordReset, password_hash: str) -> None:
+    """Write the new password of an account that this transaction holds, and end all of its sessions."""
+    await conn.execute(
+        """
+        WITH ended AS (
+            UPDATE sessions SET end_time = $4, end_reason = $5 WHERE user_id = $1 AND end_time IS NULL
+        )
+        UPDATE users
+           SET password_hash = $2, version = $3, update_time = $4
+         WHERE user_id = $1
+        """,
+        user.user_id,
+        password_hash,
+        user.version,
+        user.update_time,
+        EndReason.PASSWORD_RESET,
+    )
+    await _append(conn, user, event)
+
+
 async def find_password_hash(conn: Connection, user_id: UUID) -> str | None:
     """Return the password hash of an account, closed or not; None for an operator's."""
     password_hash: str | None = await conn.fetchval(
@@ -237,4 +279,5 @@ def _user(row: asyncpg.Record | None) -> User:
         create_time=row["create_time"],
         update_time=row["update_time"],
         operator_role=row["operator_role"] and Role(row["operator_role"]),
+        email_verify_time=row["email_verify_time"],
     )

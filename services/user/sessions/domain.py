@@ -26,6 +26,8 @@ class EndReason(StrEnum):
     LOGGED_OUT = "LOGGED_OUT"
     TOKEN_REUSED = "TOKEN_REUSED"  # noqa: S105  a word, not a secret
     ACCOUNT_CLOSED = "ACCOUNT_CLOSED"
+    # By the token of a mail.
+    PASSWORD_RESET = "PASSWORD_RESET"  # noqa: S105  a word, not a secret
     # By a newer one: the account had as many as it may have.
     SUPERSEDED = "SUPERSEDED"
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from commerce.user.v1 import role_pb2 as commerce_dot_user_dot_v1_dot_role__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63ommerce/user/v1/events.proto\x12\x10\x63ommerce.user.v1\x1a\x1b\x63ommerce/user/v1/role.proto\"E\n\x0bUserCreated\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12%\n\x05roles\x18\x02 \x03(\x0e\x32\x16.commerce.user.v1.Role\"]\n\x0bUserUpdated\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63hanged_fields\x18\x02 \x03(\t\x12%\n\x05roles\x18\x03 \x03(\x0e\x32\x16.commerce.user.v1.Role\"\x1e\n\x0bUserDeleted\x12\x0f\n\x07user_id\x18\x01 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63ommerce/user/v1/events.proto\x12\x10\x63ommerce.user.v1\x1a\x1b\x63ommerce/user/v1/role.proto\"E\n\x0bUserCreated\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12%\n\x05roles\x18\x02 \x03(\x0e\x32\x16.commerce.user.v1.Role\"]\n\x0bUserUpdated\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63hanged_fields\x18\x02 \x03(\t\x12%\n\x05roles\x18\x03 \x03(\x0e\x32\x16.commerce.user.v1.Role\"\x1e\n\x0bUserDeleted\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"!\n\x0e\x45mailConfirmed\x12\x0f\n\x07user_id\x18\x01 \x01(\t\" \n\rPasswordReset\x12\x0f\n\x07user_id\x18\x01 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,4 +38,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERUPDATED']._serialized_end=244
   _globals['_USERDELETED']._serialized_start=246
   _globals['_USERDELETED']._serialized_end=276
+  _globals['_EMAILCONFIRMED']._serialized_start=278
+  _globals['_EMAILCONFIRMED']._serialized_end=311
+  _globals['_PASSWORDRESET']._serialized_start=313
+  _globals['_PASSWORDRESET']._serialized_end=345
 # @@protoc_insertion_point(module_scope)

@@ -68,7 +68,7 @@ class UserServiceServicer:
     """
 
     def CreateUser(self, request, context):
-        """Registers a customer.
+        """Registers a customer, and sends a mail that asks to confirm the address.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

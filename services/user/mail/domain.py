@@ -1,0 +1,118 @@
+"""Which mails there are, and when one is to be sent. No I/O, no clock of its own."""
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from services.user.accounts.emails import CanonicalEmail, canonical_email
+
+# Of one kind, to one account. Enough for who looks in the wrong folder first, too few to fill a mailbox.
+MOST_AN_HOUR = 3
+COUNTED_FOR = timedelta(hours=1)
+# Attempts in all, over about an hour and a half: a mail server that is restarted or moved is back by then.
+MOST_ATTEMPTS = 12
+_FIRST_DELAY_SECONDS = 5.0
+_LONGEST_DELAY_SECONDS = 900.0
+
+
+class Kind(StrEnum):
+    """What a mail is for."""
+
+    CONFIRM_EMAIL = "CONFIRM_EMAIL"
+    RESET_PASSWORD = "RESET_PASSWORD"  # noqa: S105  a word, not a secret
+    # Tells the owner; it has no token.
+    PASSWORD_CHANGED = "PASSWORD_CHANGED"  # noqa: S105  a word, not a secret
+
+
+# How long a token is good. Who asks for a new password waits for it; who has registered may read it tomorrow.
+TOKEN_LIFETIMES = {Kind.CONFIRM_EMAIL: timedelta(hours=24), Kind.RESET_PASSWORD: timedelta(minutes=30)}
+
+
+class Outcome(StrEnum):
+    """How a mail ended."""
+
+    SENT = "SENT"
+    # The mail server does not take it, now or ever.
+    REFUSED = "REFUSED"
+    GIVEN_UP = "GIVEN_UP"
+    # It would tell nothing, or carry a token that is void.
+    NEEDLESS = "NEEDLESS"
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What the token of a mail is good for: one use, for one account with this address."""
+
+    # Of the mail.
+    mail_id: UUID
+    kind: Kind
+    user_id: UUID
+    email: CanonicalEmail
+    expire_time: datetime
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A mail to an account that is open."""
+
+    mail_id: UUID
+    kind: Kind
+    user_id: UUID
+    # Where it goes, as the person wrote it.
+    email: str
+    create_time: datetime
+    # None where there is no token.
+    expire_time: datetime | None
+    # Before this one.
+    attempt_count: int
+
+    @property
+    def grant(self) -> Grant | None:
+        """What its token is good for; None where it has none."""
+        if self.expire_time is None:
+            return None
+        return Grant(self.mail_id, self.kind, self.user_id, canonical_email(self.email), self.expire_time)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A mail that this process sends, until its lease ends."""
+
+    mail: Mail
+    claim_id: UUID
+    # This one included.
+    attempt_count: int
+
+
+@dataclass(frozen=True)
+class Due:
+    """A mail whose time has come, and what decides whether it is sent."""
+
+    mail_id: UUID
+
+    # None: the account is closed, or there never was one.
+    mail: Mail | None
+    # Of its kind, to the same account, within the hour before it. 0 for one that was tried before.
+    earlier_mails: int
+    is_token_void: bool
+    is_email_confirmed: bool
+
+
+def to_be_sent(due: Due, now: datetime) -> Mail | None:
+    """Return the mail, if it is still of use and not one of too many."""
+    mail = due.mail
+    if mail is None or mail.expire_time is None:
+        return mail
+    is_needless = mail.kind is Kind.CONFIRM_EMAIL and due.is_email_confirmed
+    is_too_late = due.is_token_void or mail.expire_time <= now
+    return None if is_needless or is_too_late or due.earlier_mails >= MOST_AN_HOUR else mail
+
+
+def retry_delay(attempt_count: int) -> timedelta | None:
+    """Return how long to wait after a failed attempt; None when it was the last."""
+    if attempt_count >= MOST_ATTEMPTS:
+        return None
+    ceiling = min(_FIRST_DELAY_SECONDS * 2.0 ** (attempt_count - 1), _LONGEST_DELAY_SECONDS)
+    return timedelta(seconds=random.uniform(ceiling / 2, ceiling))

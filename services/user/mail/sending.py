@@ -1,0 +1,107 @@
+"""Sends what waits in the outbox: each mail at least once, and given up in the end."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+
+from services.storage.loops import outliving, run_batches
+from services.storage.postgres import Pool, connection, transaction
+from services.user.mail import store
+from services.user.mail.domain import Claim, Outcome, retry_delay, to_be_sent
+from services.user.mail.letters import Letters
+from services.user.mail.mailers import Mailer, MailFailed, MailRefused
+from services.user.mail.tokens import MailTokens
+
+log = structlog.get_logger(__name__)
+
+# Mails on their way at once: each has a connection of its own to the mail server.
+_AT_ONCE = 8
+# Looked at in one transaction. Most are sent or dropped at once; those that nobody has cost a row each.
+_LOOKED_AT = 200
+# After a kill -9 its mails wait this long for somebody else. Longer than a mailer takes.
+LEASE = timedelta(seconds=30)
+_INTERVAL_SECONDS = 0.5
+
+
+class Sending:
+    """Sends in the background; every worker process runs one.
+
+    A process that dies between the mailer's answer and the note of it has the mail sent once more, with the
+    same token and the same Message-ID.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        mailer: Mailer,
+        *,
+        letters: Letters,
+        tokens: MailTokens,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._pool = pool
+        self._mailer = mailer
+        self._letters = letters
+        self._tokens = tokens
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Send until cancelled. What is on its way then is sent again when its lease ends."""
+        await run_batches("mails cannot be read", self.send_due, batch=1, interval_seconds=_INTERVAL_SECONDS)
+
+    async def send_due(self) -> int:
+        """Send some of the mails whose time has come, drop those of no use, and return how many they were."""
+        claims, dropped = await self._claim()
+        async with asyncio.TaskGroup() as group:
+            for claim in claims:
+                group.create_task(self._send(claim))
+        return len(claims) + dropped
+
+    async def _claim(self) -> tuple[list[Claim], int]:
+        now = self._clock()
+        async with transaction(self._pool) as conn:
+            if not await store.take_turn(conn):
+                return [], 0
+            due = await store.list_due(conn, _LOOKED_AT)
+            judged = [(each.mail_id, to_be_sent(each, now)) for each in due]
+            unwanted = [mail_id for mail_id, mail in judged if mail is None]
+            wanted = [mail for _, mail in judged if mail is not None]
+            if unwanted:
+                await store.drop_mails(conn, unwanted)
+            return await store.claim_mails(conn, wanted[:_AT_ONCE], LEASE), len(unwanted)
+
+    async def _send(self, claim: Claim) -> None:
+        mail = claim.mail
+        # Not sent, or not noted: it is due again when its lease ends.
+        with outliving("a mail waits for its lease to end", mail_id=str(mail.mail_id)):
+            try:
+                token = self._tokens.make(mail.grant) if mail.grant else None
+                await self._mailer.send(self._letters.write(mail, token), mail.email)
+            except MailRefused as error:
+                await self._end(claim, Outcome.REFUSED, cause=error.cause)
+            except MailFailed as error:
+                await self._retry(claim, error.cause)
+            else:
+                await self._end(claim, Outcome.SENT)
+
+    async def _retry(self, claim: Claim, cause: str) -> None:
+        delay = retry_delay(claim.attempt_count)
+        if delay is None:
+            await self._end(claim, Outcome.GIVEN_UP, cause=cause)
+            return
+        log.warning("a mail waits", mail_id=str(claim.mail.mail_id), kind=claim.mail.kind.value, cause=cause)
+        async with connection(self._pool) as conn:
+            await store.postpone_mail(conn, claim, delay)
+
+    async def _end(self, claim: Claim, outcome: Outcome, **details: str) -> None:
+        async with connection(self._pool) as conn:
+            await store.end_mail(conn, claim, outcome)
+        tell = log.info if outcome is Outcome.SENT else log.error
+        told = {"kind": claim.mail.kind.value, "outcome": outcome.value, **details}
+        tell(
+            "a mail was sent" if outcome is Outcome.SENT else "a mail was not sent",
+            mail_id=str(claim.mail.mail_id),
+            **told,
+        )

@@ -1,0 +1,250 @@
+"""SQL of mails: what waits to be sent, and what became of the tokens. Transactions are the caller's."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+
+from services.storage.forgetting import MAILS_KEPT
+from services.storage.postgres import Connection
+from services.user.accounts.emails import CanonicalEmail
+from services.user.mail.domain import COUNTED_FOR, TOKEN_LIFETIMES, Claim, Due, Grant, Kind, Mail, Outcome
+
+
+async def append_mail(conn: Connection, user_id: UUID, kind: Kind, *, now: datetime) -> None:
+    """Have a mail sent to a person once this transaction has committed; not one of RESET_PASSWORD."""
+    lifetime = TOKEN_LIFETIMES.get(kind)
+    await conn.execute(
+        """
+        INSERT INTO outgoing_mails (kind, user_id, create_time, expire_time)
+        VALUES ($1, $2, $3, $4)
+        """,
+        kind,
+        user_id,
+        now,
+        lifetime and now + lifetime,
+    )
+
+
+async def append_reset(conn: Connection, email: CanonicalEmail, *, now: datetime) -> None:
+    """Have a mail of RESET_PASSWORD sent to whoever has the address.
+
+    One row is written in any case: how long it takes does not tell whether somebody has it.
+    """
+    await conn.execute(
+        """
+        INSERT INTO outgoing_mails (kind, user_id, password_mark, create_time, expire_time)
+        SELECT $2, u.user_id, sha256(convert_to(u.password_hash, 'UTF8')), $3, $4
+          FROM (VALUES ($1)) AS asked (email)
+          LEFT JOIN users u ON u.canonical_email = asked.email AND u.delete_time IS NULL
+                           AND u.password_hash IS NOT NULL
+        """,
+        email,
+        Kind.RESET_PASSWORD,
+        now,
+        now + TOKEN_LIFETIMES[Kind.RESET_PASSWORD],
+    )
+
+
+async def list_recent(
+    conn: Connection, user_id: UUID, kind: Kind, *, limit: int, now: datetime
+) -> list[datetime]:
+    """Return when the last mails of a kind were written to a person within the hour, newest first."""
+    rows = await conn.fetch(
+        """
+        SELECT create_time
+          FROM outgoing_mails
+         WHERE user_id = $1 AND kind = $2 AND create_time > $3
+         ORDER BY create_time DESC
+         LIMIT $4
+        """,
+        user_id,
+        kind,
+        now - COUNTED_FOR,
+        limit,
+    )
+    return [row["create_time"] for row in rows]
+
+
+async def take_turn(conn: Connection) -> bool:
+    """Tell whether this transaction alone looks for mails: two would each count without the other's."""
+    has_turn: bool = await conn.fetchval("SELECT pg_try_advisory_xact_lock(hashtext('outgoing_mails'))")
+    return has_turn
+
+
+async def list_due(conn: Connection, limit: int) -> list[Due]:
+    """Return mails whose time has come, those that wait for longest first, and hold them."""
+    rows = await conn.fetch(
+        """
+        SELECT m.mail_id, m.kind, m.create_time, m.expire_time, m.attempt_count, u.user_id, u.email,
+               u.email_verify_time IS NOT NULL AS is_email_confirmed,
+               m.use_time IS NOT NULL
+                   OR coalesce(m.password_mark <> sha256(convert_to(u.password_hash, 'UTF8')), FALSE)
+                   AS is_token_void,
+               CASE WHEN m.attempt_count > 0 THEN 0 ELSE (
+                   SELECT count(*)
+                     FROM outgoing_mails o
+                    WHERE o.user_id = m.user_id AND o.kind = m.kind AND o.create_time > m.create_time - $2
+                      AND (o.attempt_count > 0 OR (o.create_time, o.mail_id) < (m.create_time, m.mail_id))
+               ) END AS earlier_mails
+          FROM outgoing_mails m
+          LEFT JOIN users u ON u.user_id = m.user_id AND u.delete_time IS NULL
+         WHERE m.due_time <= now()
+         ORDER BY m.due_time
+         LIMIT $1
+           FOR UPDATE OF m SKIP LOCKED
+        """,
+        limit,
+        COUNTED_FOR,
+    )
+    return [_due(row) for row in rows]
+
+
+async def claim_mails(conn: Connection, mails: Sequence[Mail], lease: timedelta) -> list[Claim]:
+    """Take mails that this transaction holds; nobody else gets them before the lease ends."""
+    rows = await conn.fetch(
+        """
+        UPDATE outgoing_mails
+           SET due_time = now() + $2, claim_id = gen_random_uuid(), attempt_count = attempt_count + 1
+         WHERE mail_id = ANY($1)
+        RETURNING mail_id, claim_id, attempt_count
+        """,
+        [mail.mail_id for mail in mails],
+        lease,
+    )
+    by_id = {mail.mail_id: mail for mail in mails}
+    return [Claim(by_id[row["mail_id"]], row["claim_id"], row["attempt_count"]) for row in rows]
+
+
+async def drop_mails(conn: Connection, mail_ids: Sequence[UUID]) -> None:
+    """Drop mails that are not to be sent; of those that may have been, it is kept that they were tried."""
+    await conn.execute("DELETE FROM outgoing_mails WHERE mail_id = ANY($1) AND attempt_count = 0", mail_ids)
+    await conn.execute(
+        """
+        UPDATE outgoing_mails
+           SET due_time = NULL, outcome = $2
+         WHERE mail_id = ANY($1)
+        """,
+        mail_ids,
+        Outcome.NEEDLESS,
+    )
+
+
+async def end_mail(conn: Connection, claim: Claim, outcome: Outcome) -> None:
+    """Note what became of a mail; nothing happens if somebody else has it by now, or it is gone."""
+    await conn.execute(
+        """
+        UPDATE outgoing_mails
+           SET due_time = NULL, outcome = $3
+         WHERE mail_id = $1 AND claim_id = $2 AND due_time IS NOT NULL
+        """,
+        claim.mail.mail_id,
+        claim.claim_id,
+        outcome,
+    )
+
+
+async def postpone_mail(conn: Connection, claim: Claim, delay: timedelta) -> None:
+    """Give a mail back, due again after `delay`; nothing happens if somebody else has it by now."""
+    await conn.execute(
+        """
+        UPDATE outgoing_mails
+           SET due_time = now() + $3
+         WHERE mail_id = $1 AND claim_id = $2 AND due_time IS NOT NULL
+        """,
+        claim.mail.mail_id,
+        claim.claim_id,
+        delay,
+    )
+
+
+async def find_grant(conn: Connection, mail_id: UUID, kind: Kind) -> Grant | None:
+    """Return what a mail's token is, or was, good for; None where there is no such mail of the kind."""
+    row = await conn.fetchrow(
+        """
+        SELECT m.mail_id, m.user_id, m.expire_time, u.canonical_email
+          FROM outgoing_mails m
+          JOIN users u ON u.user_id = m.user_id
+         WHERE m.mail_id = $1 AND m.kind = $2 AND m.expire_time IS NOT NULL
+        """,
+        mail_id,
+        kind,
+    )
+    if row is None:
+        return None
+    return Grant(
+        row["mail_id"], kind, row["user_id"], CanonicalEmail(row["canonical_email"]), row["expire_time"]
+    )
+
+
+async def is_token_good(conn: Connection, grant: Grant, *, now: datetime) -> bool:
+    """Tell whether a token may be used. For sure only while its person is held: see `void_tokens`."""
+    is_good: bool | None = await conn.fetchval(
+        """
+        SELECT m.use_time IS NULL AND m.expire_time > $2 AND u.delete_time IS NULL
+               AND coalesce(m.password_mark = sha256(convert_to(u.password_hash, 'UTF8')), TRUE)
+          FROM outgoing_mails m
+          JOIN users u ON u.user_id = m.user_id
+         WHERE m.mail_id = $1
+        """,
+        grant.mail_id,
+        now,
+    )
+    return bool(is_good)
+
+
+async def void_tokens(conn: Connection, user_id: UUID, kinds: Sequence[Kind], *, now: datetime) -> None:
+    """Use up all tokens of some kinds of a person that this transaction holds, also those not sent yet."""
+    await conn.execute(
+        """
+        UPDATE outgoing_mails
+           SET use_time = $3
+         WHERE user_id = $1 AND kind = ANY($2) AND use_time IS NULL
+        """,
+        user_id,
+        kinds,
+        now,
+    )
+
+
+async def delete_mails(conn: Connection, user_id: UUID) -> None:
+    """Delete all that was or would be written to a person whose account this transaction has closed."""
+    await conn.execute("DELETE FROM outgoing_mails WHERE user_id = $1", user_id)
+
+
+async def forget_mails(conn: Connection, limit: int) -> int:
+    """Forget up to `limit` of the oldest mails, with their tokens, and return how many."""
+    forgotten = await conn.fetch(
+        """
+        DELETE FROM outgoing_mails
+         WHERE mail_id IN (SELECT mail_id
+                             FROM outgoing_mails
+                            WHERE create_time < now() - $1::interval
+                            ORDER BY create_time
+                            LIMIT $2)
+        RETURNING TRUE
+        """,
+        MAILS_KEPT,
+        limit,
+    )
+    return len(forgotten)
+
+
+def _due(row: asyncpg.Record) -> Due:
+    mail = row["user_id"] and Mail(
+        mail_id=row["mail_id"],
+        kind=Kind(row["kind"]),
+        user_id=row["user_id"],
+        email=row["email"],
+        create_time=row["create_time"],
+        expire_time=row["expire_time"],
+        attempt_count=row["attempt_count"],
+    )
+    return Due(
+        mail_id=row["mail_id"],
+        mail=mail,
+        earlier_mails=row["earlier_mails"],
+        is_token_void=row["is_token_void"],
+        is_email_confirmed=row["is_email_confirmed"] or False,
+    )

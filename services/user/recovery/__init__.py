@@ -1,0 +1,1 @@
+"""What people do with the tokens that are sent to them: confirm an address, set a new password."""

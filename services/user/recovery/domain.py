@@ -1,0 +1,58 @@
+"""When a mail may be asked for, and what is said of a token that is of no use. No I/O, no clock."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from services.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
+from services.user.accounts.domain import User, check_registrable
+from services.user.mail.domain import COUNTED_FOR, MOST_AN_HOUR
+
+
+class MailTokenInvalid(InvalidArgument):
+    """Forged, used, too old or made void: one answer for all."""
+
+    reason = "MAIL_TOKEN_INVALID"
+
+    def __init__(self) -> None:
+        super().__init__("the token is not valid, or no longer: have a new mail sent")
+
+
+class EmailAlreadyConfirmed(FailedPrecondition):
+    reason = "EMAIL_ALREADY_CONFIRMED"
+
+    def __init__(self) -> None:
+        super().__init__("the e-mail address is confirmed")
+
+
+class TooManyMails(ResourceExhausted):
+    reason = "TOO_MANY_MAILS"
+
+
+def check_unconfirmed(user: User) -> None:
+    """Check that there is something to confirm.
+
+    Raises:
+        EmailAlreadyConfirmed: it is.
+        EmailReserved: the account is an operators', whose address has no mailbox.
+    """
+    check_registrable(user.canonical_email)
+    if user.email_verify_time is not None:
+        raise EmailAlreadyConfirmed
+
+
+def check_mails_left(recent: Sequence[datetime], now: datetime) -> None:
+    """Check that one mail more may be sent to somebody.
+
+    Args:
+        recent: When those of the last hour were written, newest first.
+        now: The time.
+
+    Raises:
+        TooManyMails: says when the next one may be.
+    """
+    if len(recent) >= MOST_AN_HOUR:
+        wait = recent[MOST_AN_HOUR - 1] + COUNTED_FOR - now
+        raise TooManyMails(
+            f"no more than {MOST_AN_HOUR} such mails are sent an hour",
+            retry_after_seconds=wait.total_seconds(),
+        )
