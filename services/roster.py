@@ -21,10 +21,11 @@ class Service:
     signs_tokens: bool = False
     uses_cache: bool = False
     uses_payment: bool = False
+    sends_mail: bool = False
 
 
 SERVICES = (
-    Service(name="user", port=50051, signs_tokens=True, uses_cache=True),
+    Service(name="user", port=50051, signs_tokens=True, uses_cache=True, sends_mail=True),
     # Whoever verifies access tokens asks the user service for its keys.
     Service(name="product", port=50052, calls=("user",)),
     Service(name="order", port=50053, calls=("user", "product"), uses_payment=True),

@@ -40,6 +40,8 @@ class Options:
     redis_url: str | None = None
     payment_url: str | None = None
     payment_api_key_file: Path | None = None
+    smtp_url: str | None = None
+    mail_sender: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Turn into what `from_json` reads."""
@@ -102,6 +104,11 @@ class Layout:
     def lock(self) -> Path:
         """Held by the supervisor for as long as it lives."""
         return self.data / "lock"
+
+    @property
+    def mail(self) -> Path:
+        """The mails that were sent, a file each, unless a server of others sends them."""
+        return self.data / "mail"
 
     @property
     def seeded(self) -> Path:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from deploy.local.cli.options import MailSender, Origins, PaymentUrl, PostgresUrl, Proxies, RedisUrl, SmtpUrl
 from deploy.local.cli.terminal import harmless
 from deploy.local.errors import MeshError
 from deploy.local.layout import MAX_PORT_OFFSET, Options
@@ -41,16 +42,6 @@ Data = Annotated[Path, typer.Option("--data", envvar="MESH_DATA", help="The data
 _DATA = Path(".mesh")
 # Of logs and events, in one answer.
 MOST_LINES = 1_000_000
-Origins = Annotated[
-    list[str] | None,
-    typer.Option(metavar="ORIGIN", help="Whose pages may read answers, such as http://localhost:3000."),
-]
-Proxies = Annotated[int, typer.Option(min=0, max=10, help="Hops of X-Forwarded-For that are believed.")]
-PostgresUrl = Annotated[
-    str | None, typer.Option(envvar="MESH_POSTGRES_URL", help="Use this server; a role that makes roles.")
-]
-RedisUrl = Annotated[str | None, typer.Option(envvar="MESH_REDIS_URL", help="Use this Valkey or Redis.")]
-PaymentUrl = Annotated[str | None, typer.Option(envvar="MESH_PAYMENT_URL", help="Use this payment provider.")]
 # Of a command whose arguments are another program's.
 _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 # Where an option comes from that somebody wrote, and did not leave to its default.
@@ -94,6 +85,8 @@ def up(
     redis_url: RedisUrl = None,
     payment_url: PaymentUrl = None,
     payment_api_key_file: Annotated[Path | None, typer.Option(help="The key it knows us by.")] = None,
+    smtp_url: SmtpUrl = None,
+    mail_sender: MailSender = None,
 ) -> None:
     """Start everything. In the foreground Ctrl-C stops it; a second `up` says that it runs."""
     from deploy.local.cli import up as commands_up
@@ -111,6 +104,8 @@ def up(
         redis_url=redis_url,
         payment_url=payment_url,
         payment_api_key_file=payment_api_key_file.absolute() if payment_api_key_file else None,
+        smtp_url=smtp_url,
+        mail_sender=mail_sender,
     )
     commands_up.up(options, console, detach=detach, asked=_given(context))
 
@@ -310,6 +305,20 @@ def events(
     from deploy.local.cli import events as commands_events
 
     commands_events.events(data.absolute(), service, follow=follow, after=after, lines=lines)
+
+
+@app.command()
+def mail(
+    data: Data = _DATA,
+    *,
+    to: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Only those to this address.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as mails are sent.")] = False,
+    count: Annotated[int, typer.Option("--count", "-n", min=0, max=MOST_LINES, help="At the most.")] = 10,
+) -> None:
+    """Show the mails that were sent, newest first, with the tokens in them: they went to no server."""
+    from deploy.local.cli import mail as commands_mail
+
+    commands_mail.mail(data.absolute(), to=to, count=count, follow=follow)
 
 
 @app.command(context_settings=_PASSED_ON)

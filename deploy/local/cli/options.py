@@ -1,0 +1,21 @@
+"""Options of `mesh up` that need a few words: addresses, and parts of others in place of ours."""
+
+from typing import Annotated
+
+import typer
+
+Origins = Annotated[
+    list[str] | None,
+    typer.Option(metavar="ORIGIN", help="Whose pages may read answers, such as http://localhost:3000."),
+]
+Proxies = Annotated[int, typer.Option(min=0, max=10, help="Hops of X-Forwarded-For that are believed.")]
+PostgresUrl = Annotated[
+    str | None, typer.Option(envvar="MESH_POSTGRES_URL", help="Use this server; a role that makes roles.")
+]
+RedisUrl = Annotated[str | None, typer.Option(envvar="MESH_REDIS_URL", help="Use this Valkey or Redis.")]
+PaymentUrl = Annotated[str | None, typer.Option(envvar="MESH_PAYMENT_URL", help="Use this payment provider.")]
+SmtpUrl = Annotated[
+    str | None,
+    typer.Option(envvar="MESH_SMTP_URL", help="Send mails by this server, such as smtp://me:password@host."),
+]
+MailSender = Annotated[str | None, typer.Option(help="The address that mails come from.")]
