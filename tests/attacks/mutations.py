@@ -7,14 +7,16 @@ from uuid import UUID, uuid4
 
 from commerce.order.v1 import order_pb2
 from commerce.product.v1 import category_pb2, inventory_pb2, product_pb2
-from commerce.user.v1 import auth_pb2, role_pb2, user_pb2
+from commerce.user.v1 import auth_pb2, recovery_pb2, role_pb2, user_pb2
 
 from services.rpc.fields import to_money
 from services.rpc.identity import Caller
+from services.user.mail.domain import Kind
 from tests.attacks.parts import Attempt, Parts
 from tests.order.conftest import OK
-from tests.support.world import AUTH, CATEGORIES, INVENTORY, ORDERS, PRODUCTS, USERS
-from tests.user.conftest import PASSWORD, some_email
+from tests.support.mails import last_token
+from tests.support.world import AUTH, CATEGORIES, INVENTORY, ORDERS, PRODUCTS, RECOVERY, USERS
+from tests.user.conftest import MAIL_TOKENS, PASSWORD, some_email
 
 PERSON_SCOPES = frozenset({"orders.read", "orders.write", "users.read", "users.write"})
 MERCHANT = Caller(
@@ -176,6 +178,33 @@ async def delete_session(parts: Parts) -> Attempt:
     return Attempt(request, who, frozenset({"SESSION_NOT_FOUND"}))
 
 
+async def request_email_verification(parts: Parts) -> Attempt:
+    _, who = await _new_user(parts)
+    request = recovery_pb2.RequestEmailVerificationRequest(user_id=str(who.subject))
+    # The first mail was sent at the registration, a third and last one by a repetition.
+    return Attempt(request, who, frozenset({"TOO_MANY_MAILS"}))
+
+
+async def confirm_email(parts: Parts) -> Attempt:
+    email, _ = await _new_user(parts)
+    token = await last_token(parts.users, MAIL_TOKENS, email, Kind.CONFIRM_EMAIL)
+    return Attempt(recovery_pb2.ConfirmEmailRequest(token=token), ANYONE, frozenset({"MAIL_TOKEN_INVALID"}))
+
+
+async def request_password_reset(parts: Parts) -> Attempt:
+    email, _ = await _new_user(parts)
+    return Attempt(recovery_pb2.RequestPasswordResetRequest(email=email), ANYONE)
+
+
+async def reset_password(parts: Parts) -> Attempt:
+    request = await request_password_reset(parts)
+    await parts.call(RECOVERY + "RequestPasswordReset", request)
+    email = request.request.email  # type: ignore[union-attr]
+    token = await last_token(parts.users, MAIL_TOKENS, email, Kind.RESET_PASSWORD)
+    attempt = recovery_pb2.ResetPasswordRequest(token=token, new_password=f"another {PASSWORD}")
+    return Attempt(attempt, ANYONE, frozenset({"MAIL_TOKEN_INVALID"}))
+
+
 async def issue_operator_token(_: Parts) -> Attempt:
     request = auth_pb2.IssueOperatorTokenRequest(role=role_pb2.ROLE_SUPPORT)
     return Attempt(request, OPERATOR, answers_alike=False)
@@ -248,4 +277,8 @@ CASES: dict[str, Prepare] = {
     AUTH + "RefreshSession": refresh_session,
     AUTH + "DeleteSession": delete_session,
     AUTH + "IssueOperatorToken": issue_operator_token,
+    RECOVERY + "RequestEmailVerification": request_email_verification,
+    RECOVERY + "ConfirmEmail": confirm_email,
+    RECOVERY + "RequestPasswordReset": request_password_reset,
+    RECOVERY + "ResetPassword": reset_password,
 }

@@ -22,13 +22,15 @@ from services.storage.cache import open_redis
 from services.storage.postgres import Pool, connection
 from services.user.accounts.passwords import Passwords
 from services.user.accounts.servicer import UserServicer
+from services.user.recovery.servicer import RecoveryServicer
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.throttle import LoginThrottle
 from services.user.sessions.tokens import TokenSigner
 from tests.conftest import DatabaseHandle
 from tests.order.conftest import PAGES, Mesh, now
 from tests.support.calls import descriptor
-from tests.support.world import AUTH, CATEGORIES, INVENTORY, ORDERS, PRODUCTS, USERS
+from tests.support.world import AUTH, CATEGORIES, INVENTORY, ORDERS, PRODUCTS, RECOVERY, USERS
+from tests.user.conftest import MAIL_TOKENS
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,7 @@ async def open_parts(
         INVENTORY: InventoryServicer(mesh.stock_pool, PAGES),
         USERS: UserServicer(pool, PAGES, passwords, now),
         AUTH: AuthServicer(pool, PAGES, passwords=passwords, throttle=throttle, signer=signer, clock=now),
+        RECOVERY: RecoveryServicer(pool, passwords, MAIL_TOKENS, now),
     }
     by_name = {path.strip("/"): servicer for path, servicer in servicers.items()}
     return Parts(mesh, pool, throttle, finishing, by_name)

@@ -10,7 +10,7 @@ from uuid import uuid4
 from commerce.event.v1 import event_pb2
 from commerce.order.v1 import order_pb2
 from commerce.product.v1 import category_pb2, inventory_pb2, product_pb2
-from commerce.user.v1 import auth_pb2, role_pb2, user_pb2
+from commerce.user.v1 import auth_pb2, recovery_pb2, role_pb2, user_pb2
 from google.protobuf.message import Message
 
 from services.roster import FROM_OUTSIDE, NAMES, OTHER_CALLERS
@@ -22,6 +22,7 @@ from tests.support.world import (
     ORDERS,
     PASSWORD,
     PRODUCTS,
+    RECOVERY,
     ROLES,
     USERS,
     World,
@@ -76,6 +77,10 @@ RULES: Mapping[str, Rule] = {
     AUTH + "DeleteSession": ByRole(EVERYONE, for_others=frozenset({"admin"})),
     AUTH + "GetJwks": Public(),
     AUTH + "IssueOperatorToken": Internal(frozenset({"operator"})),
+    RECOVERY + "RequestEmailVerification": ByRole(EVERYONE, for_others=frozenset({"admin"})),
+    RECOVERY + "ConfirmEmail": Public(),
+    RECOVERY + "RequestPasswordReset": Public(),
+    RECOVERY + "ResetPassword": Public(),
     PRODUCTS + "GetProduct": Public(),
     PRODUCTS + "BatchGetProducts": Public(),
     PRODUCTS + "ListProducts": Public(),
@@ -133,6 +138,16 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
     AUTH + "DeleteSession": lambda w: auth_pb2.DeleteSessionRequest(session_id=_unknown()),
     AUTH + "GetJwks": lambda w: auth_pb2.GetJwksRequest(),
     AUTH + "IssueOperatorToken": lambda w: auth_pb2.IssueOperatorTokenRequest(role=role_pb2.ROLE_CUSTOMER),
+    RECOVERY + "RequestEmailVerification": lambda w: recovery_pb2.RequestEmailVerificationRequest(
+        user_id="me", etag="past"
+    ),
+    RECOVERY + "ConfirmEmail": lambda w: recovery_pb2.ConfirmEmailRequest(token="never made"),
+    RECOVERY + "RequestPasswordReset": lambda w: recovery_pb2.RequestPasswordResetRequest(
+        email=f"{_unknown()}@example.com"
+    ),
+    RECOVERY + "ResetPassword": lambda w: recovery_pb2.ResetPasswordRequest(
+        token="never made", new_password=PASSWORD
+    ),
     PRODUCTS + "GetProduct": lambda w: product_pb2.GetProductRequest(product_id=w.product_id),
     PRODUCTS + "BatchGetProducts": lambda w: product_pb2.BatchGetProductsRequest(product_ids=[w.product_id]),
     PRODUCTS + "ListProducts": lambda w: product_pb2.ListProductsRequest(page_size=1),
@@ -196,6 +211,9 @@ NAMING: Mapping[str, Callable[[str], Message]] = {
     USERS + "DeleteUser": lambda named: user_pb2.DeleteUserRequest(user_id=named, etag="past"),
     AUTH + "ListSessions": lambda named: auth_pb2.ListSessionsRequest(user_id=named),
     AUTH + "DeleteSession": lambda named: auth_pb2.DeleteSessionRequest(session_id=named),
+    RECOVERY + "RequestEmailVerification": lambda named: recovery_pb2.RequestEmailVerificationRequest(
+        user_id=named, etag="past"
+    ),
     ORDERS + "GetOrder": lambda named: order_pb2.GetOrderRequest(order_id=named),
     ORDERS + "ListOrders": lambda named: order_pb2.ListOrdersRequest(user_id=named),
     ORDERS + "CancelOrder": lambda named: order_pb2.CancelOrderRequest(order_id=named, etag="past"),

