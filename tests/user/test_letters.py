@@ -1,0 +1,132 @@
+"""What stands in a mail and its token, and the settings that it is made of."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from services.settings import SettingsError, load
+from services.user.mail.domain import MOST_ATTEMPTS, Kind, Mail, retry_delay
+from services.user.mail.letters import Letters
+from services.user.mail.settings import MailSettings
+from services.user.mail.tokens import MailTokens
+from tests.support.mails import read_mail, token_in
+from tests.user.conftest import MAIL_TOKENS
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+KEY, OTHER_KEY = b"a key of thirty-two bytes, or more", b"another key of that length or more"
+
+
+def mail_of(kind: Kind, email: str = "ada@example.com") -> Mail:
+    expire_time = None if kind is Kind.PASSWORD_CHANGED else NOW + timedelta(hours=1)
+    return Mail(uuid4(), kind, uuid4(), email, NOW, expire_time, 0)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_mail_is_one_that_any_program_reads(kind: Kind) -> None:
+    mail = mail_of(kind)
+    token = MAIL_TOKENS.make(mail.grant) if mail.grant else None
+    raw = Letters("Müller & Söhne", "no-reply@shop.example", None).write(mail, token).as_bytes()
+    assert raw.isascii()
+    assert max(map(len, raw.splitlines())) <= 78
+    read = read_mail(raw)
+    assert read["From"].addresses[0].display_name == "Müller & Söhne"
+    assert read["To"].addresses[0].addr_spec == "ada@example.com"
+    assert read["Message-ID"] == f"<{mail.mail_id}@shop.example>"
+    assert read["Date"].datetime == NOW
+    assert read["Auto-Submitted"] == "auto-generated"
+    assert "Müller & Söhne" in read.get_content()
+    if token is not None:
+        assert token_in(read) == token
+
+
+def test_a_link_has_the_token_behind_the_hash_sign() -> None:
+    letters = Letters("Shop", "no-reply@shop.example", "https://shop.example/account")
+    token = "t" * 64
+    text = read_mail(letters.write(mail_of(Kind.RESET_PASSWORD), token).as_bytes()).get_content()
+    assert f"https://shop.example/account/reset-password#{token}" in text
+    text = read_mail(letters.write(mail_of(Kind.CONFIRM_EMAIL), token).as_bytes()).get_content()
+    assert f"https://shop.example/account/confirm-email#{token}" in text
+
+
+@pytest.mark.parametrize("email", ["a..b@example.com", ".a@example.com", "!#$%&'*+/=?^_`{|}~-@example.com"])
+def test_every_address_that_may_register_can_be_written_to(email: str) -> None:
+    raw = Letters("Shop", "no-reply@shop.example", None).write(mail_of(Kind.CONFIRM_EMAIL, email), "t" * 64)
+    assert f"\r\nTo: {email}\r\n".encode() in raw.as_bytes()
+
+
+@pytest.mark.parametrize(
+    "email", ["a@b.example\r\nBcc: c@d.example", "a\nBcc: c@d.example", "a@b, c@d.example"]
+)
+def test_no_address_brings_a_header_or_another_receiver_with_it(email: str) -> None:
+    try:
+        raw = Letters("Shop", "no-reply@shop.example", None).write(
+            mail_of(Kind.CONFIRM_EMAIL, email), "t" * 64
+        )
+    except ValueError:
+        return
+    read = read_mail(raw.as_bytes())
+    assert read["Bcc"] is None
+    assert len(read["To"].addresses) == 1
+
+
+def test_a_token_is_known_under_every_key_and_under_no_other() -> None:
+    grant = mail_of(Kind.RESET_PASSWORD).grant
+    assert grant is not None
+    old = MailTokens([KEY]).make(grant)
+    rotated = MailTokens([OTHER_KEY, KEY])
+    assert rotated.is_made_of(old, grant)
+    assert rotated.make(grant) != old
+    assert not MailTokens([OTHER_KEY]).is_made_of(old, grant)
+
+
+def settings(**changed: str) -> MailSettings:
+    key_file = changed.pop("key_file")
+    given = {f"COMMERCE_{name}": text for name, text in changed.items()}
+    return load(MailSettings, {"COMMERCE_MAIL_TOKEN_KEY_FILE": key_file, **given})
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"MAIL_URL": "smtp://me:secret@mail.example"}, "holds a password"),
+        ({"MAIL_URL": "smtp:///"}, "names no host"),
+        ({"MAIL_URL": "file://host/folder"}, "the whole path"),
+        ({"MAIL_URL": "https://mail.example"}, "not a URL of file or smtp"),
+        ({"MAIL_URL": "file:///m", "MAIL_PRODUCT": "Shop\r\nBcc: a@b.c"}, "not one line"),
+        ({"MAIL_URL": "file:///m", "MAIL_SENDER": "a@b.c\nBcc: d@e.f"}, "not one line"),
+        ({"MAIL_URL": "file:///m", "MAIL_SENDER": "Shop <a@b.c>"}, "not an e-mail address"),
+        ({"MAIL_URL": "file:///m", "MAIL_LINK_BASE": "https://shop.example/?a=b"}, "without ? and #"),
+        ({"MAIL_URL": "file:///m", "MAIL_LINK_BASE": "javascript:alert(1)"}, "not a URL of https or http"),
+    ],
+)
+def test_settings_that_would_spoil_a_mail_are_refused(
+    tmp_path: Path, changed: dict[str, str], said: str
+) -> None:
+    (tmp_path / "key").write_bytes(KEY.replace(b" ", b"-"))
+    with pytest.raises(SettingsError, match=said.replace("?", r"\?")) as refused:
+        settings(key_file=str(tmp_path / "key"), **changed)
+    assert "secret@" not in str(refused.value)
+
+
+def test_a_server_elsewhere_needs_tls_and_one_on_this_machine_does_not(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(KEY.replace(b" ", b"-"))
+    key_file = str(tmp_path / "key")
+    for host, needs_tls in (
+        ("mail.example", True),
+        ("10.0.0.1", True),
+        ("127.0.0.1", False),
+        ("[::1]", False),
+    ):
+        place = settings(key_file=key_file, MAIL_URL=f"smtp://me%40shop@{host}:2525").place
+        assert not isinstance(place, Path)
+        assert (place.needs_tls, place.port, place.user) == (needs_tls, 2525, "me@shop"), host
+
+
+def test_the_waits_between_attempts_grow_to_a_quarter_of_an_hour() -> None:
+    waits = [retry_delay(count) for count in range(1, MOST_ATTEMPTS)]
+    assert all(wait is not None and timedelta(seconds=2) <= wait <= timedelta(minutes=15) for wait in waits)
+    assert waits[-1] is not None
+    assert waits[-1] >= timedelta(minutes=7)
+    assert retry_delay(MOST_ATTEMPTS) is None
