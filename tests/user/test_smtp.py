@@ -68,7 +68,7 @@ class MailServer:
     def authenticate(self, _: SMTP, _s: Session, _e: Envelope, _mechanism: str, data: Any) -> AuthResult:
         assert isinstance(data, LoginPassword)
         self.logins.append((data.login.decode(), data.password.decode()))
-        return AuthResult(success=data.password == b"right")
+        return AuthResult(success=data.password == b"right", handled=False)
 
 
 @contextlib.asynccontextmanager
@@ -132,6 +132,7 @@ async def test_over_tls_and_with_a_password_a_mail_arrives(tls: ssl.SSLContext, 
         (tmp_path / "password").write_text("rotated")
         with pytest.raises(MailFailed) as failed:
             await send(SmtpMailer(place, tmp_path / "password"))
+    assert "535" in failed.value.cause
     assert not isinstance(failed.value, MailRefused), "a wrong password is ours to mend"
     assert len(server.taken) == 1
 
