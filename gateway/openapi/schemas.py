@@ -115,6 +115,9 @@ class Schemas:
     def _required(self, field: FieldDescriptor, use: Use) -> bool:
         behaviors = self._contract.behaviors(field)
         if use is Use.ANSWER:
+            # An `optional` field is the one member of a oneof that protoc makes for it.
+            if field.containing_oneof is not None:
+                return False
             # What we own, or were given with certainty, is always there.
             return field.is_repeated or not field.has_presence or not behaviors.isdisjoint(_ALWAYS_THERE)
         return use is Use.INPUT and "REQUIRED" in behaviors

@@ -22,6 +22,8 @@ def blueprint(tmp_path: Path, *, is_outside: bool) -> Blueprint:
             redis_url="redis://:secret@cache.example:6379/0",
             payment_url="https://pay.example",
             payment_api_key_file=tmp_path / "key",
+            smtp_url="smtp://me:secret@mail.example:2525",
+            mail_sender="hello@shop.example",
         )
     layout = Layout(options.data)
     return Blueprint(options, layout, Authority(layout.certificates), tmp_path / "runtime")
@@ -52,6 +54,34 @@ def test_every_secret_that_a_part_is_given_is_made(tmp_path: Path, is_outside: b
     assert len(given) > 5
     assert [path.name for path in given if not path.read_bytes()] == []
     assert not any("secret@" in value for value in values)
+
+
+def test_mails_go_to_files_of_the_mesh_or_to_a_server_of_others(tmp_path: Path) -> None:
+    ours, outside = (
+        mail_settings(tmp_path / name, is_outside=name == "outside") for name in ("ours", "outside")
+    )
+    assert ours.keys() == {"COMMERCE_MAIL_URL", "COMMERCE_MAIL_TOKEN_KEY_FILE"}
+    assert ours["COMMERCE_MAIL_URL"] == (tmp_path / "ours" / "data" / "mail").as_uri()
+    assert outside["COMMERCE_MAIL_URL"] == "smtp://me@mail.example:2525"
+    assert outside["COMMERCE_MAIL_SENDER"] == "hello@shop.example"
+    assert Path(outside["COMMERCE_SMTP_PASSWORD_FILE"]).read_text() == "secret"
+
+
+def mail_settings(folder: Path, *, is_outside: bool) -> dict[str, str]:
+    """Return what of the user service's environment is about mail."""
+    folder.mkdir()
+    plan = blueprint(folder, is_outside=is_outside)
+    open_data_folder(plan.layout)
+    make_secrets(plan)
+    user = next(part for part in build(plan) if isinstance(part, Part) and part.name.startswith("user"))
+    return {name: text for name, text in user.environment.items() if "MAIL" in name or "SMTP" in name}
+
+
+def test_a_mail_server_is_named_by_a_url_of_smtp(tmp_path: Path) -> None:
+    plan = blueprint(tmp_path, is_outside=False)
+    plan = replace(plan, options=replace(plan.options, smtp_url="https://mail.example"))
+    with pytest.raises(MeshError, match="--smtp-url is not a URL of smtp"):
+        build(plan)
 
 
 def test_secrets_that_are_there_are_kept(tmp_path: Path) -> None:
