@@ -160,7 +160,7 @@ async def test_a_reset_sets_the_password_ends_all_sessions_and_confirms_the_addr
     reasons = await pool.fetch(
         "SELECT DISTINCT end_reason FROM sessions WHERE user_id = $1 AND end_time IS NOT NULL", ada.user_id
     )
-    assert [row["end_reason"] for row in reasons] == ["PASSWORD_RESET"]
+    assert [row["end_reason"] for row in reasons] == ["PASSWORD_CHANGED"]
     assert await events_of(pool, ada.user_id) == ["UserCreated", "EmailConfirmed", "PasswordReset"]
     assert (await me(service, ada)).HasField("email_verify_time")
     assert await count_mails(service, ada.email, Kind.PASSWORD_CHANGED) == 1

@@ -211,12 +211,9 @@ async def confirm_email(conn: Connection, user: User, event: EmailConfirmed) -> 
 
 
 async def reset_password(conn: Connection, user: User, event: PasswordReset, password_hash: str) -> None:
-    """Write the new password of an account that this transaction holds, and end all of its sessions."""
+    """Write the new password of an account that this transaction holds."""
     await conn.execute(
         """
-        WITH ended AS (
-            UPDATE sessions SET end_time = $4, end_reason = $5 WHERE user_id = $1 AND end_time IS NULL
-        )
         UPDATE users
            SET password_hash = $2, version = $3, update_time = $4
          WHERE user_id = $1
@@ -225,7 +222,6 @@ async def reset_password(conn: Connection, user: User, event: PasswordReset, pas
         password_hash,
         user.version,
         user.update_time,
-        EndReason.PASSWORD_RESET,
     )
     await _append(conn, user, event)
 

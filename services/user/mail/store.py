@@ -85,7 +85,8 @@ async def list_due(conn: Connection, limit: int) -> list[Due]:
                CASE WHEN m.attempt_count > 0 THEN 0 ELSE (
                    SELECT count(*)
                      FROM outgoing_mails o
-                    WHERE o.user_id = m.user_id AND o.kind = m.kind AND o.create_time > m.create_time - $2::interval
+                    WHERE o.user_id = m.user_id AND o.kind = m.kind
+                      AND o.create_time > m.create_time - $2::interval
                       AND (o.attempt_count > 0 OR (o.create_time, o.mail_id) < (m.create_time, m.mail_id))
                ) END AS earlier_mails
           FROM outgoing_mails m

@@ -19,6 +19,8 @@ from services.user.mail import store as mail_store
 from services.user.mail.domain import MOST_AN_HOUR, TOKEN_LIFETIMES, Grant, Kind
 from services.user.mail.tokens import MailTokens, mail_id_of
 from services.user.recovery import domain
+from services.user.sessions import store as session_store
+from services.user.sessions.domain import EndReason
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -78,6 +80,9 @@ class RecoveryServicer(recovery_pb2_grpc.RecoveryServiceServicer):
             # Who reads the mails of an address has confirmed it.
             user = await self._confirm(conn, user, now)
             await account_store.reset_password(conn, *reset_password(user, now), password_hash)
+            await session_store.end_sessions(
+                conn, user.user_id, EndReason.PASSWORD_CHANGED, keep=None, now=now
+            )
             await mail_store.append_mail(conn, user.user_id, Kind.PASSWORD_CHANGED, now=now)
         return Empty()
 

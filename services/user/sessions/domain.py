@@ -26,10 +26,9 @@ class EndReason(StrEnum):
     LOGGED_OUT = "LOGGED_OUT"
     TOKEN_REUSED = "TOKEN_REUSED"  # noqa: S105  a word, not a secret
     ACCOUNT_CLOSED = "ACCOUNT_CLOSED"
-    # By the token of a mail.
-    PASSWORD_RESET = "PASSWORD_RESET"  # noqa: S105  a word, not a secret
     # By a newer one: the account had as many as it may have.
     SUPERSEDED = "SUPERSEDED"
+    PASSWORD_CHANGED = "PASSWORD_CHANGED"  # noqa: S105  a word, not a secret
 
 
 class CredentialsInvalid(Unauthenticated):
