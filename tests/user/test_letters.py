@@ -1,12 +1,15 @@
 """What stands in a mail and its token, and the settings that it is made of."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from services.settings import SettingsError, load
+from services.user.accounts.emails import canonical_email
 from services.user.mail.domain import MOST_ATTEMPTS, Kind, Mail, retry_delay
 from services.user.mail.letters import Letters
 from services.user.mail.settings import MailSettings
@@ -79,6 +82,23 @@ def test_a_token_is_known_under_every_key_and_under_no_other() -> None:
     assert rotated.is_made_of(old, grant)
     assert rotated.make(grant) != old
     assert not MailTokens([OTHER_KEY]).is_made_of(old, grant)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"mail_id": uuid4()},
+        {"kind": Kind.CONFIRM_EMAIL},
+        {"user_id": uuid4()},
+        {"email": canonical_email("ada@example.org")},
+        {"expire_time": NOW + timedelta(hours=2)},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_a_token_is_bound_to_all_that_it_is_good_for(changed: dict[str, Any]) -> None:
+    grant = mail_of(Kind.RESET_PASSWORD).grant
+    assert grant is not None
+    assert not MAIL_TOKENS.is_made_of(MAIL_TOKENS.make(grant), replace(grant, **changed))
 
 
 def settings(**changed: str) -> MailSettings:

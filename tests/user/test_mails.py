@@ -103,6 +103,15 @@ async def test_processes_that_send_side_by_side_send_each_mail_once(pool: Pool) 
     assert sorted(sent) == sorted(user.email for user in users)
 
 
+async def test_one_process_at_a_time_counts_and_claims(pool: Pool) -> None:
+    await add_user(pool)
+    sending = sending_to(pool, Recorder(), Clock())
+    async with transaction(pool) as conn:
+        assert await store.take_turn(conn)
+        assert await sending.send_due() == 0
+    assert await sending.send_due() == 1
+
+
 async def test_a_mail_that_fails_is_tried_again_later_and_given_up_in_the_end(pool: Pool) -> None:
     user = await add_user(pool)
     mailer = Recorder([MailFailed("away") for _ in range(MOST_ATTEMPTS + 5)])
