@@ -26,6 +26,7 @@ _ARRIVAL = "tests/gateway/test_edge_arrival.py::"
 _GROUPS = "tests/rpc/test_groups.py::"
 _PIPELINE = "tests/order/test_pipeline.py::"
 _STOCK = "tests/product/test_domain.py::"
+_RECOVERY = "tests/user/test_recovery.py::"
 
 PLANTS = (
     Plant(
@@ -287,5 +288,26 @@ PLANTS = (
         '[{"exact": origin} for origin in origins]',
         '[{"prefix": origin} for origin in origins]',
         ("tests/gateway/test_edge_browser.py::test_a_known_origin_may_read_answers_and_refusals",),
+    ),
+    Plant(
+        "a token in a mail is good once",
+        "services/user/mail/store.py",
+        "SELECT m.use_time IS NULL AND m.expire_time > $2",
+        "SELECT m.expire_time > $2",
+        (_RECOVERY + "test_a_reset_is_good_once_and_for_half_an_hour",),
+    ),
+    Plant(
+        "a token is judged again once its person is held",
+        "services/user/recovery/servicer.py",
+        "if not is_good or user.canonical_email != grant.email:",
+        "if user.canonical_email != grant.email:",
+        (_RECOVERY + "test_of_resets_at_the_same_moment_one_wins",),
+    ),
+    Plant(
+        "a mail server that hides STARTTLS gets no mail",
+        "services/user/mail/smtp.py",
+        "start_tls=place.needs_tls,",
+        "start_tls=None if place.needs_tls else False,",
+        ("tests/user/test_smtp.py::test_a_server_without_starttls_gets_neither_mail_nor_password",),
     ),
 )

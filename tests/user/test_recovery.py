@@ -111,11 +111,14 @@ async def test_an_account_gets_three_confirmations_an_hour(service: UserService)
 
 
 async def test_requests_at_the_same_moment_are_counted_too(service: UserService) -> None:
-    ada = await service.register()
-    answers = await asyncio.gather(
-        *(ask_for_confirmation(service, ada) for _ in range(10)), return_exceptions=True
-    )
-    assert answers.count(None) == MOST_AN_HOUR - 1
+    for _ in range(5):
+        ada = await service.register()
+        for _ in range(MOST_AN_HOUR - 2):
+            await ask_for_confirmation(service, ada)
+        answers = await asyncio.gather(
+            *(ask_for_confirmation(service, ada) for _ in range(10)), return_exceptions=True
+        )
+        assert answers.count(None) == 1
 
 
 async def test_of_several_confirmations_one_is_used_and_the_others_end_with_it(service: UserService) -> None:
@@ -187,6 +190,8 @@ async def test_of_resets_at_the_same_moment_one_wins(service: UserService, pool:
         )
         won = [each for each, outcome in zip(passwords, outcomes, strict=True) if outcome is None]
         assert len(won) == 1, outcomes
+        lost = [await refusal(outcome) for outcome in outcomes if outcome is not None]
+        assert set(lost) == {TOKEN_INVALID}
         await service.create_session(ada.email, won[0])
         assert (await events_of(pool, ada.user_id)).count("PasswordReset") == 1
 
