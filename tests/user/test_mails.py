@@ -143,6 +143,17 @@ async def test_a_bug_at_one_mail_keeps_no_other_from_being_sent(pool: Pool) -> N
     assert sorted(ended, key=str) == [None, "SENT", "SENT"]
 
 
+async def test_a_mail_that_its_sender_dies_of_each_time_is_given_up_too(pool: Pool) -> None:
+    user = await add_user(pool)
+    mailer = Recorder([KeyError("a bug") for _ in range(MOST_ATTEMPTS + 5)])
+    sending = sending_to(pool, mailer, Clock())
+    for _ in range(MOST_ATTEMPTS + 2):
+        await sending.send_due()
+        await make_due(pool)
+    assert len(mailer.sent) == MOST_ATTEMPTS
+    assert await outcomes(pool, user.user_id) == [("NEEDLESS", MOST_ATTEMPTS)]
+
+
 async def test_who_dies_while_sending_has_the_same_mail_sent_again_after_the_lease(pool: Pool) -> None:
     user = await add_user(pool)
     mailer = Recorder([asyncio.CancelledError()])

@@ -137,6 +137,15 @@ async def test_over_tls_and_with_a_password_a_mail_arrives(tls: ssl.SSLContext, 
     assert len(server.taken) == 1
 
 
+async def test_without_the_file_of_its_password_a_mail_waits(tmp_path: Path) -> None:
+    async with serving(MailServer()) as server:
+        mailer = SmtpMailer(SmtpPlace("localhost", server.port, "shop", needs_tls=False), tmp_path / "gone")
+        with pytest.raises(MailFailed) as failed:
+            await send(mailer)
+    assert not isinstance(failed.value, MailRefused)
+    assert server.taken == []
+
+
 async def test_a_server_without_starttls_gets_neither_mail_nor_password(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("right")
     async with serving(MailServer(), auth_require_tls=False) as server:

@@ -103,7 +103,10 @@ class Due:
 def to_be_sent(due: Due, now: datetime) -> Mail | None:
     """Return the mail, if it is still of use and not one of too many."""
     mail = due.mail
-    if mail is None or mail.expire_time is None:
+    # Who dies of a mail each time never notes that it failed.
+    if mail is None or mail.attempt_count >= MOST_ATTEMPTS:
+        return None
+    if mail.expire_time is None:
         return mail
     is_needless = mail.kind is Kind.CONFIRM_EMAIL and due.is_email_confirmed
     is_too_late = due.is_token_void or mail.expire_time <= now

@@ -50,14 +50,17 @@ class SmtpMailer:
 
     async def send(self, message: EmailMessage, address: str) -> None:
         """Send a mail. When the time is over it is not known whether the server has it."""
-        client = self._client()
         try:
             async with asyncio.timeout(self._seconds):
-                await client.connect()
-                await client.sendmail(parseaddr(str(message["From"]))[1], [address], message.as_bytes())
-                await self._quit(client)
+                await self._send(self._client(), message, address)
         except (aiosmtplib.SMTPException, OSError) as error:
             raise _failure(error) from error
+
+    async def _send(self, client: aiosmtplib.SMTP, message: EmailMessage, address: str) -> None:
+        try:
+            await client.connect()
+            await client.sendmail(parseaddr(str(message["From"]))[1], [address], message.as_bytes())
+            await self._quit(client)
         finally:
             client.close()
 
