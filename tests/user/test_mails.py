@@ -112,6 +112,15 @@ async def test_one_process_at_a_time_counts_and_claims(pool: Pool) -> None:
     assert await sending.send_due() == 1
 
 
+async def test_a_mail_that_somebody_holds_keeps_no_other_waiting(pool: Pool) -> None:
+    held, other = await add_user(pool), await add_user(pool)
+    mailer = Recorder()
+    async with transaction(pool) as conn:
+        await store.void_tokens(conn, held.user_id, [Kind.CONFIRM_EMAIL], now=datetime.now(UTC))
+        await sending_to(pool, mailer, Clock()).send_due()
+        assert [address for address, _ in mailer.sent] == [other.email]
+
+
 async def test_a_mail_that_fails_is_tried_again_later_and_given_up_in_the_end(pool: Pool) -> None:
     user = await add_user(pool)
     mailer = Recorder([MailFailed("away") for _ in range(MOST_ATTEMPTS + 5)])
