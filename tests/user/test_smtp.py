@@ -72,14 +72,14 @@ class MailServer:
 
 
 @contextlib.asynccontextmanager
-async def serving(server: MailServer, **options: Any) -> AsyncIterator[MailServer]:
+async def serving(server: MailServer, host: str = "127.0.0.1", **options: Any) -> AsyncIterator[MailServer]:
     """Run an SMTP server on loopback."""
     loop = asyncio.get_running_loop()
 
     def connected() -> SMTP:
         return SMTP(server, hostname="mail.test", loop=loop, authenticator=server.authenticate, **options)
 
-    listener = await loop.create_server(connected, "127.0.0.1", 0)
+    listener = await loop.create_server(connected, host, 0)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server
@@ -124,7 +124,7 @@ async def test_an_address_of_an_unusual_kind_arrives_too() -> None:
 
 async def test_over_tls_and_with_a_password_a_mail_arrives(tls: ssl.SSLContext, tmp_path: Path) -> None:
     (tmp_path / "password").write_text("right\n")
-    options = {"tls_context": tls, "require_starttls": True, "auth_required": True}
+    options: dict[str, Any] = {"tls_context": tls, "require_starttls": True, "auth_required": True}
     async with serving(MailServer(), **options) as server:
         place = SmtpPlace("localhost", server.port, "shop", needs_tls=True)
         await send(SmtpMailer(place, tmp_path / "password"))
@@ -166,7 +166,7 @@ async def test_a_server_whom_nobody_vouches_for_gets_no_mail(
 
 
 async def test_a_server_of_another_name_gets_no_mail(tls: ssl.SSLContext) -> None:
-    async with serving(MailServer(), tls_context=tls) as server:
+    async with serving(MailServer(), "127.0.0.2", tls_context=tls) as server:
         with pytest.raises(MailFailed):
             await send(SmtpMailer(SmtpPlace("127.0.0.2", server.port, "", needs_tls=True), None))
     assert server.taken == []
