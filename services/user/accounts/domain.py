@@ -51,6 +51,15 @@ class EmailReserved(InvalidArgument):
         super().__init__("e-mail addresses of this domain cannot be registered")
 
 
+class PasswordTooCommon(InvalidArgument):
+    """It is among the first that a guesser tries."""
+
+    reason = "PASSWORD_TOO_COMMON"
+
+    def __init__(self) -> None:
+        super().__init__("this password is guessed first: choose one that nobody else would think of")
+
+
 class RoleChangeNotAllowed(PermissionDenied):
     reason = "ROLE_CHANGE_NOT_ALLOWED"
 
@@ -103,7 +112,12 @@ class UserDeleted:
     user_id: UUID
 
 
-UserEvent: TypeAlias = UserCreated | UserUpdated | UserDeleted
+@dataclass(frozen=True)
+class PasswordChanged:
+    user_id: UUID
+
+
+UserEvent: TypeAlias = UserCreated | UserUpdated | UserDeleted | PasswordChanged
 
 
 @dataclass(frozen=True)
@@ -167,6 +181,11 @@ def update(
 def close(user: User, now: datetime) -> tuple[User, UserDeleted]:
     """Close an account; `update_time` of the result is when."""
     return replace(user, version=user.version + 1, update_time=now), UserDeleted(user.user_id)
+
+
+def change_password(user: User, now: datetime) -> tuple[User, PasswordChanged]:
+    """Give an account another password; the hash itself is the store's alone."""
+    return replace(user, version=user.version + 1, update_time=now), PasswordChanged(user.user_id)
 
 
 def _open(user: User) -> tuple[User, UserCreated]:

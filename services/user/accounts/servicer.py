@@ -19,6 +19,7 @@ from services.user.accounts import domain, registration, store
 from services.user.accounts.emails import canonical_email
 from services.user.accounts.messages import change_of, user_message
 from services.user.accounts.ownership import owned_user_id
+from services.user.accounts.password_rules import check_password
 from services.user.accounts.passwords import Passwords
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -43,6 +44,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
             user_id = await store.new_user_id(conn)
         if first is None:
             domain.check_registrable(canonical_email(request.user.email))
+            check_password(request.password, (request.user.email, request.user.display_name))
             first = await answer_once(
                 self._pool, key, user_pb2.User, await self._registration(request, user_id)
             )

@@ -1,15 +1,17 @@
 """SQL of accounts: rows to domain and back. Transactions are the caller's; sessions are next door."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
 
+from services.errors import VersionConflict
 from services.storage.events import NewEvent, append_events
 from services.storage.postgres import Connection
 from services.user.accounts.domain import (
     EmailTaken,
+    PasswordChanged,
     Role,
     User,
     UserCreated,
@@ -23,6 +25,13 @@ from services.user.sessions.domain import EndReason
 
 # Sorts after every id: where a list that goes down begins.
 AFTER_ALL = UUID(int=2**128 - 1)
+
+
+class Credentials(NamedTuple):
+    """Whose password it is, and its hash."""
+
+    user_id: UUID
+    password_hash: str
 
 
 async def new_user_id(conn: Connection) -> UUID:
@@ -178,14 +187,50 @@ async def delete_user(conn: Connection, user: User, event: UserDeleted) -> None:
     await conn.execute(
         """
         UPDATE sessions
-           SET end_time = $2, end_reason = $3
+           SET end_time = $2, end_reason = $3, device = ''
          WHERE user_id = $1 AND end_time IS NULL
         """,
         user.user_id,
         user.update_time,
         EndReason.ACCOUNT_CLOSED,
     )
+    # It tells of the sessions too.
     await _append(conn, user, event)
+
+
+async def change_password(
+    conn: Connection, user: User, event: PasswordChanged, *, old_hash: str, new_hash: str
+) -> None:
+    """Give an account that this transaction holds another password.
+
+    Raises:
+        VersionConflict: its password is no longer the one that was asked for.
+    """
+    if not await replace_password_hash(conn, user.user_id, old_hash=old_hash, new_hash=new_hash):
+        raise VersionConflict("the password was changed at the same moment")
+    await conn.execute(
+        "UPDATE users SET version = $2, update_time = $3 WHERE user_id = $1",
+        user.user_id,
+        user.version,
+        user.update_time,
+    )
+    await _append(conn, user, event)
+
+
+async def replace_password_hash(conn: Connection, user_id: UUID, *, old_hash: str, new_hash: str) -> bool:
+    """Write another hash, unless `old_hash` is no longer the account's; tell whether it was."""
+    replaced = await conn.fetchval(
+        """
+        UPDATE users
+           SET password_hash = $3
+         WHERE user_id = $1 AND password_hash = $2 AND delete_time IS NULL
+        RETURNING TRUE
+        """,
+        user_id,
+        old_hash,
+        new_hash,
+    )
+    return replaced is not None
 
 
 async def find_password_hash(conn: Connection, user_id: UUID) -> str | None:
@@ -196,8 +241,8 @@ async def find_password_hash(conn: Connection, user_id: UUID) -> str | None:
     return password_hash
 
 
-async def find_credentials(conn: Connection, email: CanonicalEmail) -> tuple[UUID, str] | None:
-    """Return the id and the password hash of the account that logs in with this address."""
+async def find_credentials(conn: Connection, email: CanonicalEmail) -> Credentials | None:
+    """Return what the account has that logs in with this address."""
     row = await conn.fetchrow(
         """
         SELECT user_id, password_hash
@@ -206,7 +251,7 @@ async def find_credentials(conn: Connection, email: CanonicalEmail) -> tuple[UUI
         """,
         email,
     )
-    return None if row is None else (row["user_id"], row["password_hash"])
+    return None if row is None else Credentials(**row)
 
 
 async def _append(conn: Connection, user: User, event: UserEvent) -> None:

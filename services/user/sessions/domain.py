@@ -28,6 +28,7 @@ class EndReason(StrEnum):
     ACCOUNT_CLOSED = "ACCOUNT_CLOSED"
     # By a newer one: the account had as many as it may have.
     SUPERSEDED = "SUPERSEDED"
+    PASSWORD_CHANGED = "PASSWORD_CHANGED"  # noqa: S105  a word, not a secret
 
 
 class CredentialsInvalid(Unauthenticated):
@@ -75,6 +76,8 @@ class Session:
     create_time: datetime
     last_use_time: datetime
     expire_time: datetime
+    # What the program that logged in said it was.
+    device: str = ""
     end_time: datetime | None = None
 
 

@@ -43,6 +43,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_SCOPE_MISSING: _ClassVar[Reason]
     REASON_CALLER_UNKNOWN: _ClassVar[Reason]
     REASON_CALLER_NOT_ALLOWED: _ClassVar[Reason]
+    REASON_SESSION_ENDED: _ClassVar[Reason]
     REASON_STREAM_IDLE: _ClassVar[Reason]
     REASON_PAGE_TOKEN_INVALID: _ClassVar[Reason]
     REASON_ETAG_MISMATCH: _ClassVar[Reason]
@@ -58,6 +59,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_SESSION_NOT_FOUND: _ClassVar[Reason]
     REASON_REFRESH_TOKEN_INVALID: _ClassVar[Reason]
     REASON_REFRESH_TOKEN_REUSED: _ClassVar[Reason]
+    REASON_PASSWORD_TOO_COMMON: _ClassVar[Reason]
     REASON_PRODUCT_NOT_FOUND: _ClassVar[Reason]
     REASON_SKU_TAKEN: _ClassVar[Reason]
     REASON_PRODUCT_TOO_LARGE: _ClassVar[Reason]
@@ -112,6 +114,7 @@ REASON_TOKEN_MISSING: Reason
 REASON_SCOPE_MISSING: Reason
 REASON_CALLER_UNKNOWN: Reason
 REASON_CALLER_NOT_ALLOWED: Reason
+REASON_SESSION_ENDED: Reason
 REASON_STREAM_IDLE: Reason
 REASON_PAGE_TOKEN_INVALID: Reason
 REASON_ETAG_MISMATCH: Reason
@@ -127,6 +130,7 @@ REASON_LOGIN_THROTTLED: Reason
 REASON_SESSION_NOT_FOUND: Reason
 REASON_REFRESH_TOKEN_INVALID: Reason
 REASON_REFRESH_TOKEN_REUSED: Reason
+REASON_PASSWORD_TOO_COMMON: Reason
 REASON_PRODUCT_NOT_FOUND: Reason
 REASON_SKU_TAKEN: Reason
 REASON_PRODUCT_TOO_LARGE: Reason
