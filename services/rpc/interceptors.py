@@ -32,6 +32,7 @@ from services.errors import (
     TokenMissing,
     first_of,
 )
+from services.process import current_task
 from services.roster import EDGE, PEERS
 from services.rpc import failures
 from services.rpc.checks import policy_of_check
@@ -113,11 +114,11 @@ class Chain(grpc.aio.ServerInterceptor):
         """
         if self.is_stopping:
             raise ServiceUnavailable(_STOPPING)
-        self._streams.add(_current_task())
+        self._streams.add(current_task())
 
     def end_stream(self) -> None:
         """Forget it."""
-        self._streams.discard(_current_task())
+        self._streams.discard(current_task())
 
     async def _find(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler:
         handler = await continuation(details)
@@ -235,7 +236,9 @@ class _Method:
         # Services call for many people at once, and streams stay.
         is_peer = is_peer and claims is None
         if is_peer or self._policy.streams is not None:
-            return await self._placed(self._room.of(is_service=is_peer), caller, raw, context)
+            # What a call may do is judged once, and a stream goes on for long.
+            with self._chain.verifier.watched(claims):
+                return await self._placed(self._room.of(is_service=is_peer), caller, raw, context)
         async with self._chain.queues.turn(caller):
             return await self._placed(self._room.people, caller, raw, context)
 
@@ -243,7 +246,7 @@ class _Method:
         at.take(who)
         # Not when the work has ended, but when the answer has gone: who does not read it keeps the place. A
         # callback of the context would do too, but in a reference cycle that the collector alone frees.
-        _current_task().add_done_callback(lambda _: at.give_back(who))
+        current_task().add_done_callback(lambda _: at.give_back(who))
         request = self._read_all(context) if raw is None else self._read(raw)
         return await self._answer(request, context)
 
@@ -360,7 +363,7 @@ class _Method:
     def _failure(self, error: BaseException) -> ServiceError | None:
         """Return what the caller is told; None when nobody listens any more."""
         error = first_of(error)
-        if isinstance(error, asyncio.CancelledError) and (task := _current_task()).cancelling():
+        if isinstance(error, asyncio.CancelledError) and (task := current_task()).cancelling():
             if not (self._chain.is_stopping and self._policy.server_streaming):
                 return None
             task.uncancel()
@@ -391,10 +394,3 @@ def _enough(seconds: float) -> float:
     if seconds < MINIMUM_SECONDS:
         raise DeadlineExceeded("the deadline leaves no time for the work")
     return seconds
-
-
-def _current_task() -> asyncio.Task[Any]:
-    task = asyncio.current_task()
-    if task is None:
-        raise RuntimeError("called outside of a task")
-    return task

@@ -12,7 +12,7 @@ CALLED = ("ada.lovelace@example.com", "Ada Lovelace, Countess")
     "password",
     [
         "password123",
-        "PassWord123",
+        "pAsSwOrD123",
         "1234567890",
         "qwertyuiop",
         "correcthorsebatterystaple",

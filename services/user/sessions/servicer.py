@@ -9,7 +9,7 @@ import grpc
 from commerce.user.v1 import auth_pb2, auth_pb2_grpc
 from google.protobuf.empty_pb2 import Empty
 
-from services.rpc.identity import caller
+from services.rpc.identity import caller, told_user_agent
 from services.storage.paging import IdKey, Pages
 from services.storage.postgres import Connection, Pool, connection, transaction
 from services.user.accounts import store as account_store
@@ -57,7 +57,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         self, request: auth_pb2.CreateSessionRequest, context: Context
     ) -> auth_pb2.CreateSessionResponse:
         """Log a person in."""
-        device = device_of(context)
+        device = device_of(told_user_agent(context))
         for _ in range(_LOG_IN_ATTEMPTS):
             refresh_token = new_refresh_token()
             started = await self._start_session(request, device, refresh_token)
