@@ -176,6 +176,20 @@ async def delete_session(parts: Parts) -> Attempt:
     return Attempt(request, who, frozenset({"SESSION_NOT_FOUND"}))
 
 
+async def end_sessions(parts: Parts) -> Attempt:
+    who, _ = await _new_session(parts)
+    # The first run ends what a repetition does not find.
+    return Attempt(auth_pb2.EndSessionsRequest(user_id="me"), who, answers_alike=False)
+
+
+async def change_password(parts: Parts) -> Attempt:
+    who, _ = await _new_session(parts)
+    request = auth_pb2.ChangePasswordRequest(
+        old_password=PASSWORD, new_password=f"{PASSWORD}, another", request_id=str(uuid4())
+    )
+    return Attempt(request, who)
+
+
 async def issue_operator_token(_: Parts) -> Attempt:
     request = auth_pb2.IssueOperatorTokenRequest(role=role_pb2.ROLE_SUPPORT)
     return Attempt(request, OPERATOR, answers_alike=False)
@@ -247,5 +261,7 @@ CASES: dict[str, Prepare] = {
     AUTH + "CreateSession": create_session,
     AUTH + "RefreshSession": refresh_session,
     AUTH + "DeleteSession": delete_session,
+    AUTH + "EndSessions": end_sessions,
+    AUTH + "ChangePassword": change_password,
     AUTH + "IssueOperatorToken": issue_operator_token,
 }

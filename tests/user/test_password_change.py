@@ -203,8 +203,8 @@ async def test_the_schema_lets_in_no_hash_that_a_log_in_could_wait_for_all_day(s
             await give_hash(service, person, password_hash)
 
 
-async def end_sessions(service: UserService, token: str, **fields: Any) -> int:
-    request = auth_pb2.EndSessionsRequest(**fields)
+async def end_sessions(service: UserService, token: str, user_id: str = "me", **fields: Any) -> int:
+    request = auth_pb2.EndSessionsRequest(user_id=user_id, **fields)
     answer = await service.auth.EndSessions(request, metadata=bearer(token))
     return int(answer.ended_count)
 
