@@ -85,6 +85,8 @@ class Caller:
 
 
 _caller: ContextVar[Caller] = ContextVar("caller")
+# What came with the current call; the interceptor reads it once, since a context copies it each time.
+call_metadata: ContextVar[Metadata] = ContextVar("metadata", default=())
 
 
 def caller() -> Caller:
@@ -104,12 +106,11 @@ def edge_asks_for_itself(metadata: Metadata) -> bool:
     return calling_service() == EDGE and not forwarded_for
 
 
-def told_user_agent(context: "grpc.aio.ServicerContext[Any, Any]") -> str:
+def told_user_agent() -> str:
     """Return what the program that calls through the edge says it is, in its own words; "" of any other."""
     if calling_service() != EDGE:
         return ""
-    metadata = context.invocation_metadata() or ()
-    return next((str(value) for key, value in metadata if key == "user-agent"), "")
+    return next((str(value) for key, value in call_metadata.get() if key == "user-agent"), "")
 
 
 def set_caller(current: Caller) -> None:

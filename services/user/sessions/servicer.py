@@ -57,7 +57,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         self, request: auth_pb2.CreateSessionRequest, context: Context
     ) -> auth_pb2.CreateSessionResponse:
         """Log a person in."""
-        device = device_of(told_user_agent(context))
+        device = device_of(told_user_agent())
         for _ in range(_LOG_IN_ATTEMPTS):
             refresh_token = new_refresh_token()
             started = await self._start_session(request, device, refresh_token)
