@@ -116,8 +116,22 @@ async def withdraw_role(caller: Caller, admin: str, who: Someone) -> None:
     await _give_roles(caller, admin, who.person, _ROLES[:1])
 
 
+async def disable(caller: Caller, admin: str, who: Someone) -> None:
+    """An administrator bars the account."""
+    user = user_pb2.User(user_id=who.person.user_id, disabled=True)
+    request = user_pb2.UpdateUserRequest(user=user, update_mask={"paths": ["disabled"]})
+    _ = (await caller.call_rest(USERS + "UpdateUser", request, admin)).response
+
+
 Cause: TypeAlias = Callable[[Caller, str, Someone], Awaitable[None]]
-CAUSES: tuple[Cause, ...] = (log_out, end_elsewhere, change_password, close_account, withdraw_role)
+CAUSES: tuple[Cause, ...] = (
+    log_out,
+    end_elsewhere,
+    change_password,
+    disable,
+    close_account,
+    withdraw_role,
+)
 
 
 async def seconds_until_refused(caller: Caller, who: Someone, since: float) -> float:

@@ -1,5 +1,6 @@
 """What ends a session or changes roles ends the access tokens too: in this process at once."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -74,6 +75,16 @@ async def change_roles(service: UserService, first: Person, second: Person) -> N
     await service.users.UpdateUser(user_pb2.UpdateUserRequest(user=user), metadata=admin)
 
 
+async def disable(service: UserService, first: Person, second: Person) -> None:
+    admin = await service.operator_metadata(role_pb2.ROLE_ADMIN)
+    await service.users.UpdateUser(disabling(first, disabled=True), metadata=admin)
+
+
+def disabling(person: Person, *, disabled: bool) -> user_pb2.UpdateUserRequest:
+    user = user_pb2.User(user_id=person.user_id, disabled=disabled)
+    return user_pb2.UpdateUserRequest(user=user, update_mask={"paths": ["disabled"]})
+
+
 async def change_the_name(service: UserService, first: Person, second: Person) -> None:
     user = user_pb2.User(user_id="me", display_name="Bea")
     await service.users.UpdateUser(user_pb2.UpdateUserRequest(user=user), metadata=second.metadata)
@@ -90,6 +101,7 @@ CAUSES: list[tuple[Cause, tuple[str, str], tuple[str, str]]] = [
     (log_in_more_often_than_one_may, ENDED, OK),
     (close_the_account, ENDED, ENDED),
     (change_roles, ENDED, ENDED),
+    (disable, ENDED, ENDED),
     (change_the_name, OK, OK),
 ]
 
@@ -124,3 +136,45 @@ async def test_a_token_refreshed_after_a_change_of_roles_works_and_has_them(serv
     token = refreshed.tokens.access_token
     assert "users.read_any" in service.claims(token)["scope"].split()
     assert await verdict(service, replace(person, token=token)) == OK
+
+
+async def test_a_disabled_account_logs_in_no_more_until_it_is_enabled_again(service: UserService) -> None:
+    person = await service.register()
+    await disable(service, person, person)
+    disabled = ("PERMISSION_DENIED", "ACCOUNT_DISABLED")
+    invalid = ("UNAUTHENTICATED", "CREDENTIALS_INVALID")
+    assert await refusal(service.create_session(person.email)) == disabled
+    # Who does not know the password is told what everybody is.
+    assert await refusal(service.create_session(person.email, "not the password")) == invalid
+    assert await refusal(service.refresh(person.refresh_token)) == (
+        "UNAUTHENTICATED",
+        "REFRESH_TOKEN_INVALID",
+    )
+    admin = await service.operator_metadata(role_pb2.ROLE_ADMIN)
+    enabled = await service.users.UpdateUser(disabling(person, disabled=False), metadata=admin)
+    assert (enabled.disabled, enabled.etag) == (False, "3")
+    assert await verdict(service, await service.log_in(person.email)) == OK
+    assert await verdict(service, person) == ENDED
+
+
+async def test_nobody_but_an_administrator_disables_or_enables(service: UserService) -> None:
+    person = await service.register()
+    call = service.users.UpdateUser(disabling(person, disabled=True), metadata=person.metadata)
+    assert await refusal(call) == ("PERMISSION_DENIED", "DISABLING_NOT_ALLOWED")
+    user = user_pb2.User(email="x" + person.email, disabled=True)
+    registration = service.users.CreateUser(user_pb2.CreateUserRequest(user=user, password=PASSWORD))
+    assert await refusal(registration) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
+
+
+async def test_no_log_in_outlives_a_disabling_at_its_moment(service: UserService) -> None:
+    for _ in range(5):
+        person = await service.register()
+        await asyncio.gather(
+            disable(service, person, person),
+            *(service.log_in(person.email) for _ in range(4)),
+            return_exceptions=True,
+        )
+        live = await service.fetchval(
+            "SELECT count(*) FROM sessions WHERE user_id = $1 AND end_time IS NULL", UUID(person.user_id)
+        )
+        assert live == 0

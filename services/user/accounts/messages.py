@@ -7,7 +7,7 @@ from services.rpc.masks import masked_fields
 from services.rpc.policy import scopes_of_role
 from services.user.accounts.domain import Role, User, UserChange
 
-_UPDATABLE = ("display_name", "roles")
+_UPDATABLE = ("display_name", "roles", "disabled")
 
 
 def user_message(user: User) -> user_pb2.User:
@@ -20,6 +20,7 @@ def user_message(user: User) -> user_pb2.User:
         create_time=timestamp(user.create_time),
         update_time=timestamp(user.update_time),
         etag=user.etag,
+        disabled=user.disabled,
     )
 
 
@@ -45,5 +46,6 @@ def change_of(request: user_pb2.UpdateUserRequest) -> UserChange:
     return UserChange(
         display_name=user.display_name if "display_name" in names else None,
         roles=tuple(map(role_of, user.roles)) if "roles" in names else None,
+        disabled=user.disabled if "disabled" in names else None,
         email=user.email or None,
     )

@@ -95,7 +95,8 @@ async def ensure_operator_account(conn: Connection, user: User, event: UserCreat
     # Its own statement: a fresh snapshot sees the account that was in the way.
     row = await conn.fetchrow(
         """
-        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role
+        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role,
+               disabled
           FROM users
          WHERE operator_role = $1 AND delete_time IS NULL
         """,
@@ -112,7 +113,8 @@ async def get_user(conn: Connection, user_id: UUID) -> User:
     """
     row = await conn.fetchrow(
         """
-        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role
+        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role,
+               disabled
           FROM users
          WHERE user_id = $1 AND delete_time IS NULL
         """,
@@ -129,7 +131,8 @@ async def get_user_for_update(conn: Connection, user_id: UUID) -> User:
     """
     row = await conn.fetchrow(
         """
-        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role
+        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role,
+               disabled
           FROM users
          WHERE user_id = $1 AND delete_time IS NULL
            FOR NO KEY UPDATE
@@ -143,7 +146,8 @@ async def list_users(conn: Connection, *, before: UUID, limit: int) -> list[User
     """List accounts with smaller ids than `before`, newest first: a UUIDv7 grows with time."""
     rows = await conn.fetch(
         """
-        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role
+        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role,
+               disabled
           FROM users
          WHERE user_id < $1 AND delete_time IS NULL
          ORDER BY user_id DESC
@@ -160,7 +164,7 @@ async def update_user(conn: Connection, user: User, event: UserUpdated) -> None:
     await conn.execute(
         """
         UPDATE users
-           SET display_name = $2, roles = $3, version = $4, update_time = $5
+           SET display_name = $2, roles = $3, version = $4, update_time = $5, disabled = $6
          WHERE user_id = $1
         """,
         user.user_id,
@@ -168,6 +172,7 @@ async def update_user(conn: Connection, user: User, event: UserUpdated) -> None:
         user.roles,
         user.version,
         user.update_time,
+        user.disabled,
     )
     await _append(conn, user, event)
 
@@ -267,7 +272,9 @@ async def _append(conn: Connection, user: User, event: UserEvent) -> None:
 
 
 def _json(value: Any) -> Any:
-    return str(value) if isinstance(value, UUID) else list(value)
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, UUID) else value
 
 
 def _user(row: asyncpg.Record | None) -> User:
@@ -282,4 +289,5 @@ def _user(row: asyncpg.Record | None) -> User:
         create_time=row["create_time"],
         update_time=row["update_time"],
         operator_role=row["operator_role"] and Role(row["operator_role"]),
+        disabled=row["disabled"],
     )

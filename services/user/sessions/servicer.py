@@ -160,6 +160,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         Raises:
             CredentialsInvalid: it is nobody's.
             LoginThrottled: too many were wrong.
+            AccountDisabled: it is right, and the account is barred.
         """
         found = await self._authentication.check(canonical_email(request.email), request.password)
         stronger = await self._authentication.stronger_hash(found.password_hash, request.password)
@@ -174,6 +175,8 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             # A password that is changed meanwhile ends the sessions there are; none may begin after that.
             if await account_store.find_password_hash(conn, user.user_id) != found.password_hash:
                 return None
+            if user.disabled:
+                raise domain.AccountDisabled
             if stronger is not None:
                 await account_store.replace_password_hash(
                     conn, user.user_id, old_hash=found.password_hash, new_hash=stronger

@@ -15,11 +15,13 @@ class SessionEndReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SESSION_END_REASON_TOKEN_REUSED: _ClassVar[SessionEndReason]
     SESSION_END_REASON_SUPERSEDED: _ClassVar[SessionEndReason]
     SESSION_END_REASON_PASSWORD_CHANGED: _ClassVar[SessionEndReason]
+    SESSION_END_REASON_ACCOUNT_DISABLED: _ClassVar[SessionEndReason]
 SESSION_END_REASON_UNSPECIFIED: SessionEndReason
 SESSION_END_REASON_LOGGED_OUT: SessionEndReason
 SESSION_END_REASON_TOKEN_REUSED: SessionEndReason
 SESSION_END_REASON_SUPERSEDED: SessionEndReason
 SESSION_END_REASON_PASSWORD_CHANGED: SessionEndReason
+SESSION_END_REASON_ACCOUNT_DISABLED: SessionEndReason
 
 class UserCreated(_message.Message):
     __slots__ = ("user_id", "roles")
@@ -30,14 +32,16 @@ class UserCreated(_message.Message):
     def __init__(self, user_id: _Optional[str] = ..., roles: _Optional[_Iterable[_Union[_role_pb2.Role, str]]] = ...) -> None: ...
 
 class UserUpdated(_message.Message):
-    __slots__ = ("user_id", "changed_fields", "roles")
+    __slots__ = ("user_id", "changed_fields", "roles", "disabled")
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     CHANGED_FIELDS_FIELD_NUMBER: _ClassVar[int]
     ROLES_FIELD_NUMBER: _ClassVar[int]
+    DISABLED_FIELD_NUMBER: _ClassVar[int]
     user_id: str
     changed_fields: _containers.RepeatedScalarFieldContainer[str]
     roles: _containers.RepeatedScalarFieldContainer[_role_pb2.Role]
-    def __init__(self, user_id: _Optional[str] = ..., changed_fields: _Optional[_Iterable[str]] = ..., roles: _Optional[_Iterable[_Union[_role_pb2.Role, str]]] = ...) -> None: ...
+    disabled: bool
+    def __init__(self, user_id: _Optional[str] = ..., changed_fields: _Optional[_Iterable[str]] = ..., roles: _Optional[_Iterable[_Union[_role_pb2.Role, str]]] = ..., disabled: _Optional[bool] = ...) -> None: ...
 
 class UserDeleted(_message.Message):
     __slots__ = ("user_id",)
