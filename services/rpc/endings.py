@@ -24,6 +24,8 @@ TOKEN_SECONDS = 15 * 60.0
 _REMEMBERED_SECONDS = TOKEN_SECONDS + 60.0
 # Of each kind: about 50 MB. So many end in a quarter of an hour where 200 people a second log in and out.
 _MOST = 200_000
+# Whoever forgets too early has it told so often: at most once a minute.
+_TOLD_SECONDS = 60.0
 # A process that has just started waits so long for what has ended before it.
 _FIRST_SECONDS = 2.0
 
@@ -57,6 +59,7 @@ class Endings:
         # The versions from which on tokens are good.
         self._versions: OrderedDict[UUID, tuple[int, float]] = OrderedDict()
         self._streams: set[_Stream] = set()
+        self._told_at = float("-inf")
         self._is_known = True
         self._tried = asyncio.Event()
 
@@ -147,8 +150,13 @@ class Endings:
         table.move_to_end(key)
         while (oldest := next(iter(table.values())))[1] <= now or len(table) > _MOST:
             if oldest[1] > now:
-                log.error("an ended token is forgotten before its time: too many end at once")
+                self._tell_forgetting(now)
             table.popitem(last=False)
+
+    def _tell_forgetting(self, now: float) -> None:
+        if now - self._told_at >= _TOLD_SECONDS:
+            self._told_at = now
+            log.error("ended tokens are forgotten before their time: too many end at once")
 
 
 def _ended() -> SessionEnded:

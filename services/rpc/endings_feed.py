@@ -111,7 +111,9 @@ class EndingsFeed:
 
     def _hear(self, answer: event_pb2.FollowResponse) -> None:
         for event in answer.events:
-            _apply(self._endings, event.type, event.version, _unpacked(event))
+            # One that is not understood keeps nobody from the next.
+            with outliving("an event was not understood, and ends no token", position=str(event.position)):
+                _apply(self._endings, event.type, event.version, _unpacked(event))
         self._position = answer.position
         self._heard_at = self._told_at = time.monotonic()
         if answer.caught_up:

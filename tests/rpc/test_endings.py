@@ -75,7 +75,7 @@ def test_the_tables_are_bounded_and_the_oldest_go_first(monkeypatch: pytest.Monk
         for session in sessions:
             endings.end_session(session)
     assert [endings.has_ended(uuid4(), each, 0) for each in sessions] == [False, False, True, True, True]
-    assert [each["log_level"] for each in said] == ["error", "error"]
+    assert [each["log_level"] for each in said] == ["error"], "told once a minute"
 
 
 async def test_no_token_is_accepted_until_it_is_known_what_has_ended(tokens: Tokens) -> None:
@@ -217,14 +217,32 @@ async def test_a_stream_whose_caller_goes_as_its_token_ends_is_cancelled_once(
     assert not streaming.verifier.endings._streams
 
 
+@pytest.mark.parametrize("caller_goes", [False, True])
+async def test_whoever_cancels_a_stream_beside_its_token_is_heard(caller_goes: bool) -> None:
+    endings, begun = Endings(), asyncio.Event()
+
+    async def stream() -> None:
+        with endings.watch(SUBJECT, SESSION, 1):
+            begun.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(stream())
+    await begun.wait()
+    endings.end_session(SESSION)
+    if caller_goes:
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError if caller_goes else SessionEnded):
+        await task
+
+
 async def test_a_public_method_refuses_an_ended_token_too(
     channel: grpc.aio.Channel, streaming: Streaming, tokens: Tokens
 ) -> None:
     stub = stub_of(product_pb2_grpc.ProductServiceStub, channel)
-    request = product_pb2.GetProductRequest(product_id=str(UUID(int=1)))
-    await stub.GetProduct(request, metadata=tokens.bearer(SCOPE))
+    request, metadata = product_pb2.GetProductRequest(product_id=str(UUID(int=1))), tokens.bearer(SCOPE)
+    await stub.GetProduct(request, metadata=metadata)
     streaming.verifier.endings.end_session(SESSION)
-    assert await refusal(stub.GetProduct(request, metadata=tokens.bearer(SCOPE))) == ENDED
+    assert await refusal(stub.GetProduct(request, metadata=metadata)) == ENDED
     await stub.GetProduct(request)
 
 

@@ -167,10 +167,20 @@ async def test_who_does_not_hear_for_long_says_so(monkeypatch: pytest.MonkeyPatc
     assert (first["log_level"], first["reason"]) == ("error", "SERVICE_UNAVAILABLE")
 
 
-async def test_a_bug_in_hearing_is_told_and_ends_nothing() -> None:
+async def test_an_event_that_is_not_understood_is_told_and_keeps_nobody_from_the_next() -> None:
     feed, session = Feed(), uuid4()
     with capture_logs() as said, following(feed) as endings:
-        feed.tell(event(1, events_pb2.SessionEnded(session_id="no UUID")), position=1)
+        feed.tell(event(1, events_pb2.SessionEnded(session_id="no UUID")), session_ended(2, session))
+        await until(lambda: endings.has_ended(uuid4(), session, 1))
+        assert len(feed.requests) == 1
+    assert [each["position"] for each in said if "not understood" in each["event"]] == ["1"]
+
+
+async def test_a_bug_in_following_is_told_and_the_feed_read_anew() -> None:
+    feed, session = Feed(), uuid4()
+    with capture_logs() as said, following(feed) as endings:
+        feed.break_off(RuntimeError("a bug"))
+        await until(lambda: len(feed.requests) == 2)
         feed.tell(session_ended(2, session))
         await until(lambda: endings.has_ended(uuid4(), session, 1))
     assert "ended sessions are not followed" in [each["event"] for each in said]
