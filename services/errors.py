@@ -169,6 +169,12 @@ class TokenExpired(Unauthenticated):
     reason = "TOKEN_EXPIRED"
 
 
+class SessionEnded(Unauthenticated):
+    """The token was ended before its time: logged out, closed, or of roles that were changed."""
+
+    reason = "SESSION_ENDED"
+
+
 class ScopeMissing(PermissionDenied):
     reason = "SCOPE_MISSING"
 

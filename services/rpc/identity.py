@@ -5,6 +5,7 @@ import base64
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +28,7 @@ from services.errors import (
 )
 from services.networks import network_of
 from services.roster import EDGE, TRUST_DOMAIN
+from services.rpc.endings import Endings
 from services.telemetry.metadata import Metadata
 
 _BEARER = "bearer"
@@ -83,6 +85,8 @@ class Caller:
 
 
 _caller: ContextVar[Caller] = ContextVar("caller")
+# What came with the current call; the interceptor reads it once, since a context copies it each time.
+call_metadata: ContextVar[Metadata] = ContextVar("metadata", default=())
 
 
 def caller() -> Caller:
@@ -100,6 +104,13 @@ def edge_asks_for_itself(metadata: Metadata) -> bool:
     """Return whether the current call is the edge's own: one that it hands on names its caller's address."""
     _, forwarded_for = read_metadata(metadata)
     return calling_service() == EDGE and not forwarded_for
+
+
+def told_user_agent() -> str:
+    """Return what the program that calls through the edge says it is, in its own words; "" of any other."""
+    if calling_service() != EDGE:
+        return ""
+    return next((str(value) for key, value in call_metadata.get() if key == "user-agent"), "")
 
 
 def set_caller(current: Caller) -> None:
@@ -168,6 +179,8 @@ class Claims:
     scopes: frozenset[str]
     # Seconds since 1970.
     expires_at: float
+    # Of the account that the scopes are from.
+    version: int
 
     def caller(self, service: str, any_owner: str | None) -> Caller:
         """Return the person that `service` speaks for, in a method with this any_owner scope."""
@@ -175,7 +188,10 @@ class Claims:
 
 
 class TokenVerifier:
-    """Verifies access tokens: EdDSA only, by keys fetched from the user service and kept."""
+    """Verifies access tokens: EdDSA only, by keys fetched from the user service and kept.
+
+    Its `endings` know which have ended before their time; whoever starts it has them told.
+    """
 
     def __init__(
         self,
@@ -188,6 +204,7 @@ class TokenVerifier:
         self._audience = audience
         self._jwks = jwks
         self._clock = clock
+        self.endings = Endings()
         self._keys: Keys = {}
         self._fetch_again_at = float("-inf")
         self._old_at = float("-inf")
@@ -199,7 +216,10 @@ class TokenVerifier:
         """Return what a token says that was verified before, has not ended, and whose key still holds."""
         claims = self._verified.get(token)
         now = self._clock()
-        return claims if claims is not None and now < claims.expires_at and now < self._old_at else None
+        if claims is None or now >= claims.expires_at or now >= self._old_at:
+            return None
+        has_ended = self.endings.has_ended(claims.subject, claims.session_id, claims.version)
+        return None if has_ended else claims
 
     async def verify(self, token: str) -> Claims:
         """Return what a valid token says.
@@ -207,6 +227,7 @@ class TokenVerifier:
         Raises:
             TokenExpired: it was valid once.
             TokenInvalid: it never was, or is not for us.
+            SessionEnded: its session has ended, or its account has other roles.
             ServiceUnavailable: its key is not known here and cannot be fetched now.
         """
         # What was verified before says nothing until its key is known to hold: that forgets it, or not.
@@ -218,7 +239,15 @@ class TokenVerifier:
         if claims.expires_at <= self._clock():
             self._verified.pop(token, None)
             raise TokenExpired("the access token has expired")
+        await self.endings.known()
+        self.endings.check(claims.subject, claims.session_id, claims.version)
         return claims
+
+    def watched(self, claims: Claims | None) -> AbstractContextManager[None]:
+        """Around a stream in the current task: it ends with SessionEnded once its token has ended."""
+        if claims is None:
+            return nullcontext()
+        return self.endings.watch(claims.subject, claims.session_id, claims.version)
 
     def _remember(self, token: str, claims: Claims) -> None:
         self._verified[token] = claims
@@ -293,6 +322,8 @@ class TokenVerifier:
                 UUID(payload["sid"]),
                 frozenset(payload["scope"].split()),
                 float(payload["exp"]),
+                # None in tokens that a version of ours issued before there was one: they end by any change.
+                int(payload.get("ver", 0)),
             )
             begins_at = max(float(payload["iat"]), float(payload.get("nbf", 0)))
         except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError):

@@ -9,7 +9,6 @@ import inspect
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import aclosing
-from contextvars import ContextVar
 from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
@@ -32,6 +31,7 @@ from services.errors import (
     TokenMissing,
     first_of,
 )
+from services.process import current_task
 from services.roster import EDGE, PEERS
 from services.rpc import failures
 from services.rpc.checks import policy_of_check
@@ -40,6 +40,7 @@ from services.rpc.identity import (
     Claims,
     TokenVerifier,
     anonymous,
+    call_metadata,
     calling_service,
     edge_asks_for_itself,
     peer_service,
@@ -52,7 +53,6 @@ from services.rpc.policy import Access, MethodPolicy, policies
 from services.rpc.status import as_sent
 from services.rpc.validation import violations_in
 from services.telemetry import logs
-from services.telemetry.metadata import Metadata
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -74,8 +74,6 @@ _WORKED_ON_AT_ONCE = 4
 # Health checks and questions of operators, which must be answered when everything else is full.
 _CHECKS = 50
 
-_metadata: ContextVar[Metadata] = ContextVar("metadata")
-
 
 class Chain(grpc.aio.ServerInterceptor):
     """Wraps each method of the contract once, and knows what runs: to refuse too much, and to stop."""
@@ -95,7 +93,7 @@ class Chain(grpc.aio.ServerInterceptor):
     ) -> Handler:
         """Return the handler of a call with the chain around it."""
         # Read once here: the context would copy it anew each time.
-        _metadata.set(handler_call_details.invocation_metadata)
+        call_metadata.set(handler_call_details.invocation_metadata)
         handler = self._handlers.get(handler_call_details.method)
         return handler or await self._find(continuation, handler_call_details)
 
@@ -113,11 +111,11 @@ class Chain(grpc.aio.ServerInterceptor):
         """
         if self.is_stopping:
             raise ServiceUnavailable(_STOPPING)
-        self._streams.add(_current_task())
+        self._streams.add(current_task())
 
     def end_stream(self) -> None:
         """Forget it."""
-        self._streams.discard(_current_task())
+        self._streams.discard(current_task())
 
     async def _find(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler:
         handler = await continuation(details)
@@ -179,7 +177,7 @@ class _Method:
         """Turn whatever happens inside into a status, a span's end and one line in the log: errors."""
         started = time.perf_counter()
         # A line for each health check, or for what the mesh asks itself, would be most of the log.
-        span = logs.begin_call(self._policy.method, _metadata.get()) if self._is_ours else None
+        span = logs.begin_call(self._policy.method, call_metadata.get()) if self._is_ours else None
         code, reason = "OK", ""
         try:
             return await self._bounded(context)
@@ -203,7 +201,9 @@ class _Method:
     def _is_own(self) -> bool:
         """Whether the mesh asks itself, as each thread of the edge does for the keys of tokens."""
         policy = self._policy
-        return policy.access is Access.PUBLIC and policy.is_cached and edge_asks_for_itself(_metadata.get())
+        return (
+            policy.access is Access.PUBLIC and policy.is_cached and edge_asks_for_itself(call_metadata.get())
+        )
 
     async def _bounded(self, context: Context) -> bytes | None:
         """Bound the work by the shorter of the caller's and the contract's limit: deadline."""
@@ -221,7 +221,7 @@ class _Method:
 
     async def _counted(self, service: str, context: Context) -> bytes | None:
         """Count the call against its caller, as arriving until its message is there, then at its place."""
-        token, forwarded_for = read_metadata(_metadata.get())
+        token, forwarded_for = read_metadata(call_metadata.get())
         source = source_of(service, forwarded_for)
         is_peer = source == service and service in PEERS
         arriving = self._chain.arriving.of(is_service=is_peer)
@@ -235,7 +235,9 @@ class _Method:
         # Services call for many people at once, and streams stay.
         is_peer = is_peer and claims is None
         if is_peer or self._policy.streams is not None:
-            return await self._placed(self._room.of(is_service=is_peer), caller, raw, context)
+            # What a call may do is judged once, and a stream goes on for long.
+            with self._chain.verifier.watched(claims):
+                return await self._placed(self._room.of(is_service=is_peer), caller, raw, context)
         async with self._chain.queues.turn(caller):
             return await self._placed(self._room.people, caller, raw, context)
 
@@ -243,7 +245,7 @@ class _Method:
         at.take(who)
         # Not when the work has ended, but when the answer has gone: who does not read it keeps the place. A
         # callback of the context would do too, but in a reference cycle that the collector alone frees.
-        _current_task().add_done_callback(lambda _: at.give_back(who))
+        current_task().add_done_callback(lambda _: at.give_back(who))
         request = self._read_all(context) if raw is None else self._read(raw)
         return await self._answer(request, context)
 
@@ -360,7 +362,7 @@ class _Method:
     def _failure(self, error: BaseException) -> ServiceError | None:
         """Return what the caller is told; None when nobody listens any more."""
         error = first_of(error)
-        if isinstance(error, asyncio.CancelledError) and (task := _current_task()).cancelling():
+        if isinstance(error, asyncio.CancelledError) and (task := current_task()).cancelling():
             if not (self._chain.is_stopping and self._policy.server_streaming):
                 return None
             task.uncancel()
@@ -374,7 +376,9 @@ async def abort(context: Context, error: ServiceError) -> NoReturn:
     One that has ended already is cancelled: gRPC would log a stack for it, and anyone can send such calls.
     """
     try:
-        await context.abort(grpc.StatusCode[error.code], *as_sent(error, logs.trace_id(), _metadata.get(())))
+        await context.abort(
+            grpc.StatusCode[error.code], *as_sent(error, logs.trace_id(), call_metadata.get())
+        )
     except grpc.aio.InternalError:
         raise asyncio.CancelledError from None
 
@@ -391,10 +395,3 @@ def _enough(seconds: float) -> float:
     if seconds < MINIMUM_SECONDS:
         raise DeadlineExceeded("the deadline leaves no time for the work")
     return seconds
-
-
-def _current_task() -> asyncio.Task[Any]:
-    task = asyncio.current_task()
-    if task is None:
-        raise RuntimeError("called outside of a task")
-    return task

@@ -9,6 +9,7 @@ from commerce.user.v1 import auth_pb2, auth_pb2_grpc, recovery_pb2, recovery_pb2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.process import utc_now
+from services.rpc.endings_feed import EndingsFeed, hear_own
 from services.rpc.feed import EventFeedServicer
 from services.rpc.identity import TokenVerifier
 from services.rpc.main import service_main
@@ -21,7 +22,7 @@ from services.settings import (
     variable,
 )
 from services.storage.cache import open_redis
-from services.storage.events import EventLog
+from services.storage.events import EventLog, hear_commits
 from services.storage.forgetting import Forgetting
 from services.storage.idempotency import forget_answers
 from services.storage.paging import Pages
@@ -73,9 +74,14 @@ async def _serve() -> None:
     passwords = Passwords()
     pages = Pages(settings.pages.token_keys)
     event_log = EventLog(pool, _NAME, settings.database)
+    feed = EventFeedServicer(event_log)
     forgetting = Forgetting(pool, [forget_answers, forget_used_tokens, forget_sessions, forget_mails])
     mail_tokens = MailTokens(settings.mail.token_keys)
     sending = _sending(pool, settings.mail, mail_tokens)
+    verifier = TokenVerifier(issuer, audience, signer.verification_keys)
+    # Of itself at once; of its other processes by the log.
+    hear_commits(hear_own(verifier.endings))
+    endings_feed = EndingsFeed(verifier.endings, feed.follow)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         users = UserServicer(pool, pages, passwords, utc_now)
@@ -88,7 +94,6 @@ async def _serve() -> None:
             clock=utc_now,
         )
         recovery = RecoveryServicer(pool, passwords, mail_tokens, utc_now)
-        feed = EventFeedServicer(event_log)
         user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
         auth_pb2_grpc.add_AuthServiceServicer_to_server(auth, server)
         recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
@@ -99,8 +104,8 @@ async def _serve() -> None:
         _NAME,
         settings.server,
         register=register,
-        verifier=TokenVerifier(issuer, audience, signer.verification_keys),
-        background=[event_log.run_sequencer, forgetting.run, sending.run],
+        verifier=verifier,
+        background=[endings_feed.run, event_log.run_sequencer, forgetting.run, sending.run],
         on_close=[passwords.close, redis.aclose, pool.close],
     )
 

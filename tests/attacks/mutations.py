@@ -203,6 +203,18 @@ async def reset_password(parts: Parts) -> Attempt:
     token = await last_token(parts.users, MAIL_TOKENS, email, Kind.RESET_PASSWORD)
     attempt = recovery_pb2.ResetPasswordRequest(token=token, new_password=f"another {PASSWORD}")
     return Attempt(attempt, ANYONE, frozenset({"MAIL_TOKEN_INVALID"}))
+async def end_sessions(parts: Parts) -> Attempt:
+    who, _ = await _new_session(parts)
+    # The first run ends what a repetition does not find.
+    return Attempt(auth_pb2.EndSessionsRequest(user_id="me"), who, answers_alike=False)
+
+
+async def change_password(parts: Parts) -> Attempt:
+    who, _ = await _new_session(parts)
+    request = auth_pb2.ChangePasswordRequest(
+        old_password=PASSWORD, new_password=f"{PASSWORD}, another", request_id=str(uuid4())
+    )
+    return Attempt(request, who)
 
 
 async def issue_operator_token(_: Parts) -> Attempt:
@@ -276,6 +288,8 @@ CASES: dict[str, Prepare] = {
     AUTH + "CreateSession": create_session,
     AUTH + "RefreshSession": refresh_session,
     AUTH + "DeleteSession": delete_session,
+    AUTH + "EndSessions": end_sessions,
+    AUTH + "ChangePassword": change_password,
     AUTH + "IssueOperatorToken": issue_operator_token,
     RECOVERY + "RequestEmailVerification": request_email_verification,
     RECOVERY + "ConfirmEmail": confirm_email,

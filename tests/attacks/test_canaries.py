@@ -35,7 +35,9 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 # its characters.
 SHAPES = ("{}", "{}" * 40, "{}@operator.commerce.local", "{}@example.com", "{}\0")
 # These hold secrets, which no answer repeats.
-SECRETS = frozenset({"password", "new_password", "token", "refresh_token", "payment_token"})
+SECRETS = frozenset(
+    {"password", "old_password", "new_password", "token", "refresh_token", "payment_token"}
+)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -117,6 +119,10 @@ async def live_a_customers_life(world: World, canaries: Canaries) -> None:
     assert (await call(world, AUTH + "CreateSession", wrong)).reason == "CREDENTIALS_INVALID"
     right = auth_pb2.CreateSessionRequest(email=email, password=password)
     token = (await call(world, AUTH + "CreateSession", right)).response.tokens.access_token
+    other_password = canaries.word("new password")
+    change = auth_pb2.ChangePasswordRequest(old_password=password, new_password=other_password)
+    assert (await call(world, AUTH + "ChangePassword", change, token)).code == "OK"
+    assert (await call(world, AUTH + "ChangePassword", change, token)).reason == "CREDENTIALS_INVALID"
     # By the edge, as the two below: its log always tells of what had effects, and of other calls a share.
     renamed = user_pb2.User(user_id="me", display_name=canaries.word("new name"))
     update = user_pb2.UpdateUserRequest(user=renamed)

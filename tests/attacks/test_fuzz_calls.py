@@ -27,7 +27,7 @@ IDENTITIES = (EDGE_CALLER, "edge", "operator", "order")
 EXAMPLES = 30
 LONG_EXAMPLES = 150
 # Each of these hashes a password, which is dear on purpose.
-DEAR = {USERS + "CreateUser": 4, AUTH + "CreateSession": 4}
+DEAR = {USERS + "CreateUser": 4, AUTH + "CreateSession": 4, AUTH + "ChangePassword": 4}
 _MOST_MESSAGES = 4
 
 _QUICK = settings(

@@ -75,6 +75,8 @@ RULES: Mapping[str, Rule] = {
     AUTH + "RefreshSession": Public(),
     AUTH + "ListSessions": ByRole(EVERYONE, for_others=OFFICE),
     AUTH + "DeleteSession": ByRole(EVERYONE, for_others=frozenset({"admin"})),
+    AUTH + "EndSessions": ByRole(EVERYONE, for_others=frozenset({"admin"})),
+    AUTH + "ChangePassword": ByRole(EVERYONE),
     AUTH + "GetJwks": Public(),
     AUTH + "IssueOperatorToken": Internal(frozenset({"operator"})),
     RECOVERY + "RequestEmailVerification": ByRole(EVERYONE, for_others=frozenset({"admin"})),
@@ -136,6 +138,11 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
     AUTH + "RefreshSession": lambda w: auth_pb2.RefreshSessionRequest(refresh_token="never issued"),
     AUTH + "ListSessions": lambda w: auth_pb2.ListSessionsRequest(page_size=1),
     AUTH + "DeleteSession": lambda w: auth_pb2.DeleteSessionRequest(session_id=_unknown()),
+    AUTH + "EndSessions": lambda w: auth_pb2.EndSessionsRequest(user_id=_unknown()),
+    # Refused before the old one is looked at: wrong ones would be throttled.
+    AUTH + "ChangePassword": lambda w: auth_pb2.ChangePasswordRequest(
+        old_password=PASSWORD, new_password="password123"
+    ),
     AUTH + "GetJwks": lambda w: auth_pb2.GetJwksRequest(),
     AUTH + "IssueOperatorToken": lambda w: auth_pb2.IssueOperatorTokenRequest(role=role_pb2.ROLE_CUSTOMER),
     RECOVERY + "RequestEmailVerification": lambda w: recovery_pb2.RequestEmailVerificationRequest(
@@ -214,6 +221,7 @@ NAMING: Mapping[str, Callable[[str], Message]] = {
     RECOVERY + "RequestEmailVerification": lambda named: recovery_pb2.RequestEmailVerificationRequest(
         user_id=named, etag="past"
     ),
+    AUTH + "EndSessions": lambda named: auth_pb2.EndSessionsRequest(user_id=named),
     ORDERS + "GetOrder": lambda named: order_pb2.GetOrderRequest(order_id=named),
     ORDERS + "ListOrders": lambda named: order_pb2.ListOrdersRequest(user_id=named),
     ORDERS + "CancelOrder": lambda named: order_pb2.CancelOrderRequest(order_id=named, etag="past"),

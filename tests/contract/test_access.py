@@ -14,7 +14,7 @@ from services.roster import FROM_OUTSIDE, NAMES
 from services.rpc.policy import policies
 from tests.contract.access_table import NAMING, OWNED, REQUESTS, RULES, STRANGER, ByRole, Internal, Public
 from tests.support.calls import NOT_CONNECTED, Outcome, has_rest_path, services_with
-from tests.support.world import AUTH, ORDERS, ROLES, World, log_in
+from tests.support.world import AUTH, ORDERS, ROLES, World, log_in, new_customer
 
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="session")]
 
@@ -25,6 +25,7 @@ ACCESS_REASONS = {
     "TOKEN_MISSING",
     "TOKEN_EXPIRED",
     "TOKEN_INVALID",
+    "SESSION_ENDED",
     "SCOPE_MISSING",
     "CALLER_NOT_ALLOWED",
     "CALLER_UNKNOWN",
@@ -212,6 +213,9 @@ async def _named_of_anna(world: World, method: str) -> str:
         # Whoever may, ends it: each call needs one of its own.
         session = await log_in(world.caller, world.anna.email)
         return session.session.session_id
+    if method == AUTH + "EndSessions":
+        # Her own tokens have to go on working.
+        return (await new_customer(world.caller)).user_id
     if method.startswith(ORDERS) and method != ORDERS + "ListOrders":
         return world.order_id
     return world.anna.user_id

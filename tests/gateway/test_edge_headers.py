@@ -32,7 +32,6 @@ STRANGE = {
     "grpc-tags-bin": "AAAA",
     "grpc-timeout": "1n",
     "lb-token": "x",
-    "user-agent": "eve",
     "x-anything-new": "1",
     "x-http-method-override": "DELETE",
     "x-user-id": "eve",
@@ -49,6 +48,11 @@ async def test_only_headers_that_are_read_reach_a_service(edge: RunningEdge, bac
         assert set(seen) <= READ | WRITTEN
         assert not set(seen.items()) & set(STRANGE.items())
     assert over_rest["x-forwarded-for"] == "127.0.0.6"
+
+
+async def test_a_service_sees_what_program_calls(edge: RunningEdge, backends: Backends) -> None:
+    await rest(edge, "GET", PATH, headers={"user-agent": "eve/1.0"})
+    assert backends.seen.metadata["user-agent"] == "eve/1.0"
 
 
 async def test_a_caller_cannot_break_the_calls_of_others(edge: RunningEdge) -> None:

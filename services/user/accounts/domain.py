@@ -51,8 +51,21 @@ class EmailReserved(InvalidArgument):
         super().__init__("e-mail addresses of this domain cannot be registered")
 
 
+class PasswordTooCommon(InvalidArgument):
+    """It is among the first that a guesser tries."""
+
+    reason = "PASSWORD_TOO_COMMON"
+
+    def __init__(self) -> None:
+        super().__init__("this password is guessed first: choose one that nobody else would think of")
+
+
 class RoleChangeNotAllowed(PermissionDenied):
     reason = "ROLE_CHANGE_NOT_ALLOWED"
+
+
+class DisablingNotAllowed(PermissionDenied):
+    reason = "DISABLING_NOT_ALLOWED"
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,8 @@ class User:
     operator_role: Role | None = None
     # When the person showed that they read what is sent to `email`; None: not yet.
     email_verify_time: datetime | None = None
+    # An administrator has barred it from logging in.
+    disabled: bool = False
 
     @property
     def etag(self) -> str:
@@ -98,6 +113,7 @@ class UserUpdated:
     user_id: UUID
     changed_fields: tuple[str, ...]
     roles: tuple[Role, ...]
+    disabled: bool
 
 
 @dataclass(frozen=True)
@@ -111,11 +127,18 @@ class EmailConfirmed:
 
 
 @dataclass(frozen=True)
+class PasswordChanged:
+    user_id: UUID
+
+
+@dataclass(frozen=True)
 class PasswordReset:
     user_id: UUID
 
 
-UserEvent: TypeAlias = UserCreated | UserUpdated | UserDeleted | EmailConfirmed | PasswordReset
+UserEvent: TypeAlias = (
+    UserCreated | UserUpdated | UserDeleted | EmailConfirmed | PasswordChanged | PasswordReset
+)
 
 
 @dataclass(frozen=True)
@@ -124,6 +147,7 @@ class UserChange:
 
     display_name: str | None = None
     roles: tuple[Role, ...] | None = None
+    disabled: bool | None = None
     # Immutable: it may be repeated, as in a resource that was read and sent back, but not changed.
     email: str | None = None
 
@@ -151,29 +175,33 @@ def open_operator_account(user_id: UUID, role: Role, now: datetime) -> tuple[Use
 
 
 def update(
-    user: User, change: UserChange, *, may_change_roles: bool, now: datetime
+    user: User, change: UserChange, *, by_administrator: bool, now: datetime
 ) -> tuple[User, UserUpdated | None]:
     """Change an account. The event is None, and the account the same, where nothing differs.
 
     Raises:
         InvalidArgument: the change names another e-mail address, or no role at all.
         RoleChangeNotAllowed: the roles differ, and the caller may not change them, or nobody may.
+        DisablingNotAllowed: the same of `disabled`.
     """
     _check_email_unchanged(user, change)
     wanted = replace(
         user,
         display_name=user.display_name if change.display_name is None else change.display_name,
         roles=user.roles if change.roles is None else _in_order(change.roles),
+        disabled=user.disabled if change.disabled is None else change.disabled,
     )
     if wanted.roles != user.roles:
-        _check_role_change(user, may_change_roles=may_change_roles)
+        _check_role_change(user, by_administrator=by_administrator)
+    if wanted.disabled != user.disabled:
+        _check_disabling(user, by_administrator=by_administrator)
     changed = tuple(
-        name for name in ("display_name", "roles") if getattr(wanted, name) != getattr(user, name)
+        name for name in ("display_name", "roles", "disabled") if getattr(wanted, name) != getattr(user, name)
     )
     if not changed:
         return user, None
     updated = replace(wanted, version=user.version + 1, update_time=now)
-    return updated, UserUpdated(user.user_id, changed, updated.roles)
+    return updated, UserUpdated(user.user_id, changed, updated.roles, updated.disabled)
 
 
 def confirm_email(user: User, now: datetime) -> tuple[User, EmailConfirmed]:
@@ -192,6 +220,11 @@ def close(user: User, now: datetime) -> tuple[User, UserDeleted]:
     return replace(user, version=user.version + 1, update_time=now), UserDeleted(user.user_id)
 
 
+def change_password(user: User, now: datetime) -> tuple[User, PasswordChanged]:
+    """Give an account another password; the hash itself is the store's alone."""
+    return replace(user, version=user.version + 1, update_time=now), PasswordChanged(user.user_id)
+
+
 def _open(user: User) -> tuple[User, UserCreated]:
     return user, UserCreated(user.user_id, user.roles)
 
@@ -201,11 +234,18 @@ def _check_email_unchanged(user: User, change: UserChange) -> None:
         raise _invalid("user.email", "the e-mail address cannot be changed", "IMMUTABLE")
 
 
-def _check_role_change(user: User, *, may_change_roles: bool) -> None:
-    if not may_change_roles:
+def _check_role_change(user: User, *, by_administrator: bool) -> None:
+    if not by_administrator:
         raise RoleChangeNotAllowed("only an administrator may change roles")
     if user.operator_role is not None:
         raise RoleChangeNotAllowed("an operator's account keeps its role")
+
+
+def _check_disabling(user: User, *, by_administrator: bool) -> None:
+    if not by_administrator:
+        raise DisablingNotAllowed("only an administrator may disable accounts, or enable them again")
+    if user.operator_role is not None:
+        raise DisablingNotAllowed("an operator's account is barred by withdrawing the certificate")
 
 
 def _in_order(roles: tuple[Role, ...]) -> tuple[Role, ...]:

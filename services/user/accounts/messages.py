@@ -7,7 +7,7 @@ from services.rpc.masks import masked_fields
 from services.rpc.policy import scopes_of_role
 from services.user.accounts.domain import Role, User, UserChange
 
-_UPDATABLE = ("display_name", "roles")
+_UPDATABLE = ("display_name", "roles", "disabled")
 
 
 def user_message(user: User) -> user_pb2.User:
@@ -21,6 +21,7 @@ def user_message(user: User) -> user_pb2.User:
         update_time=timestamp(user.update_time),
         etag=user.etag,
         email_verify_time=user.email_verify_time and timestamp(user.email_verify_time),
+        disabled=user.disabled,
     )
 
 
@@ -46,5 +47,6 @@ def change_of(request: user_pb2.UpdateUserRequest) -> UserChange:
     return UserChange(
         display_name=user.display_name if "display_name" in names else None,
         roles=tuple(map(role_of, user.roles)) if "roles" in names else None,
+        disabled=user.disabled if "disabled" in names else None,
         email=user.email or None,
     )

@@ -1,4 +1,8 @@
-"""Password hashes: Argon2id on a few threads, with a bounded queue. Never on the event loop."""
+"""Password hashes: Argon2id on a few threads, with a bounded queue. Never on the event loop.
+
+The bcrypt of people who come from another shop is verified too, and replaced at their first log-in. Until
+then their wrong passwords take as long as its cost says: at 12, about ten times as long as Argon2id.
+"""
 
 import asyncio
 import os
@@ -10,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import argon2
+import bcrypt
 
 from services.errors import Overloaded
 
@@ -17,6 +22,8 @@ from services.errors import Overloaded
 _MEMORY_KIBIBYTES = 19_456
 _PASSES = 2
 _LANES = 1
+# All that bcrypt reads of a password; its libraries cut off the rest, or refuse it.
+_BCRYPT_BYTES = 72
 
 # Argon2 runs outside the interpreter's lock; half of the cores stay with the event loops.
 _THREADS = max(1, (os.cpu_count() or 1) // 2)
@@ -57,6 +64,18 @@ class Passwords:
         matches = await self._run(lambda: self._matches(password_hash or self._decoy, password))
         return matches and password_hash is not None
 
+    def is_weak(self, password_hash: str) -> bool:
+        """Tell whether a hash costs a guesser less than one that is made now, and so has to be replaced."""
+        if _is_bcrypt(password_hash):
+            return True
+        found = argon2.extract_parameters(password_hash)
+        return (
+            found.type is not argon2.Type.ID
+            or found.version < argon2.low_level.ARGON2_VERSION
+            or found.memory_cost < _MEMORY_KIBIBYTES
+            or found.time_cost < _PASSES
+        )
+
     async def close(self) -> None:
         """Drop what is waiting and let what is running end."""
         await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
@@ -73,10 +92,18 @@ class Passwords:
         return await asyncio.wrap_future(future)
 
     def _matches(self, password_hash: str, password: str) -> bool:
+        if _is_bcrypt(password_hash):
+            # The other shop may have taken the password as it came.
+            octets = {_octets(password), password.encode()}
+            return any(bcrypt.checkpw(each[:_BCRYPT_BYTES], password_hash.encode()) for each in octets)
         try:
             return self._hasher.verify(password_hash, _octets(password))
         except argon2.exceptions.VerifyMismatchError:
             return False
+
+
+def _is_bcrypt(password_hash: str) -> bool:
+    return password_hash.startswith("$2")
 
 
 def _octets(password: str) -> bytes:

@@ -19,9 +19,12 @@ from services.user.accounts import domain, registration, store
 from services.user.accounts.emails import canonical_email
 from services.user.accounts.messages import change_of, user_message
 from services.user.accounts.ownership import owned_user_id
+from services.user.accounts.password_rules import check_password
 from services.user.accounts.passwords import Passwords
 from services.user.mail import store as mail_store
 from services.user.mail.domain import Kind
+from services.user.sessions import store as session_store
+from services.user.sessions.domain import EndReason
 
 Context = grpc.aio.ServicerContext[Any, Any]
 # Opens an account in a transaction, and returns what is kept of the answer.
@@ -45,6 +48,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
             user_id = await store.new_user_id(conn)
         if first is None:
             domain.check_registrable(canonical_email(request.user.email))
+            check_password(request.password, (request.user.email, request.user.display_name))
             first = await answer_once(
                 self._pool, key, user_pb2.User, await self._registration(request, user_id)
             )
@@ -66,10 +70,13 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
             user = await store.get_user_for_update(conn, user_id)
             check_etag(request.user.etag, user.etag)
             user, event = domain.update(
-                user, change, may_change_roles=caller().acts_for_any, now=self._clock()
+                user, change, by_administrator=caller().acts_for_any, now=self._clock()
             )
             if event is not None:
                 await store.update_user(conn, user, event)
+            if user.disabled and event is not None:
+                reason = EndReason.ACCOUNT_DISABLED
+                await session_store.end_sessions(conn, user_id, reason, keep=None, now=user.update_time)
         return user_message(user)
 
     async def DeleteUser(self, request: user_pb2.DeleteUserRequest, context: Context) -> Empty:

@@ -1,16 +1,18 @@
 """SQL of accounts: rows to domain and back. Transactions are the caller's; sessions are next door."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
 
+from services.errors import VersionConflict
 from services.storage.events import NewEvent, append_events
 from services.storage.postgres import Connection
 from services.user.accounts.domain import (
     EmailConfirmed,
     EmailTaken,
+    PasswordChanged,
     PasswordReset,
     Role,
     User,
@@ -25,6 +27,13 @@ from services.user.sessions.domain import EndReason
 
 # Sorts after every id: where a list that goes down begins.
 AFTER_ALL = UUID(int=2**128 - 1)
+
+
+class Credentials(NamedTuple):
+    """Whose password it is, and its hash."""
+
+    user_id: UUID
+    password_hash: str
 
 
 async def new_user_id(conn: Connection) -> UUID:
@@ -89,7 +98,7 @@ async def ensure_operator_account(conn: Connection, user: User, event: UserCreat
     row = await conn.fetchrow(
         """
         SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role,
-               email_verify_time
+               email_verify_time, disabled
           FROM users
          WHERE operator_role = $1 AND delete_time IS NULL
         """,
@@ -107,7 +116,7 @@ async def get_user(conn: Connection, user_id: UUID) -> User:
     row = await conn.fetchrow(
         """
         SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role,
-               email_verify_time
+               email_verify_time, disabled
           FROM users
          WHERE user_id = $1 AND delete_time IS NULL
         """,
@@ -125,7 +134,7 @@ async def get_user_for_update(conn: Connection, user_id: UUID) -> User:
     row = await conn.fetchrow(
         """
         SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role,
-               email_verify_time
+               email_verify_time, disabled
           FROM users
          WHERE user_id = $1 AND delete_time IS NULL
            FOR NO KEY UPDATE
@@ -140,7 +149,7 @@ async def list_users(conn: Connection, *, before: UUID, limit: int) -> list[User
     rows = await conn.fetch(
         """
         SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role,
-               email_verify_time
+               email_verify_time, disabled
           FROM users
          WHERE user_id < $1 AND delete_time IS NULL
          ORDER BY user_id DESC
@@ -157,7 +166,7 @@ async def update_user(conn: Connection, user: User, event: UserUpdated) -> None:
     await conn.execute(
         """
         UPDATE users
-           SET display_name = $2, roles = $3, version = $4, update_time = $5
+           SET display_name = $2, roles = $3, version = $4, update_time = $5, disabled = $6
          WHERE user_id = $1
         """,
         user.user_id,
@@ -165,6 +174,7 @@ async def update_user(conn: Connection, user: User, event: UserUpdated) -> None:
         user.roles,
         user.version,
         user.update_time,
+        user.disabled,
     )
     await _append(conn, user, event)
 
@@ -184,13 +194,14 @@ async def delete_user(conn: Connection, user: User, event: UserDeleted) -> None:
     await conn.execute(
         """
         UPDATE sessions
-           SET end_time = $2, end_reason = $3
+           SET end_time = $2, end_reason = $3, device = ''
          WHERE user_id = $1 AND end_time IS NULL
         """,
         user.user_id,
         user.update_time,
         EndReason.ACCOUNT_CLOSED,
     )
+    # It tells of the sessions too.
     await _append(conn, user, event)
 
 
@@ -226,6 +237,41 @@ async def reset_password(conn: Connection, user: User, event: PasswordReset, pas
     await _append(conn, user, event)
 
 
+async def change_password(
+    conn: Connection, user: User, event: PasswordChanged, *, old_hash: str, new_hash: str
+) -> None:
+    """Give an account that this transaction holds another password.
+
+    Raises:
+        VersionConflict: its password is no longer the one that was asked for.
+    """
+    if not await replace_password_hash(conn, user.user_id, old_hash=old_hash, new_hash=new_hash):
+        raise VersionConflict("the password was changed at the same moment")
+    await conn.execute(
+        "UPDATE users SET version = $2, update_time = $3 WHERE user_id = $1",
+        user.user_id,
+        user.version,
+        user.update_time,
+    )
+    await _append(conn, user, event)
+
+
+async def replace_password_hash(conn: Connection, user_id: UUID, *, old_hash: str, new_hash: str) -> bool:
+    """Write another hash, unless `old_hash` is no longer the account's; tell whether it was."""
+    replaced = await conn.fetchval(
+        """
+        UPDATE users
+           SET password_hash = $3
+         WHERE user_id = $1 AND password_hash = $2 AND delete_time IS NULL
+        RETURNING TRUE
+        """,
+        user_id,
+        old_hash,
+        new_hash,
+    )
+    return replaced is not None
+
+
 async def find_password_hash(conn: Connection, user_id: UUID) -> str | None:
     """Return the password hash of an account, closed or not; None for an operator's."""
     password_hash: str | None = await conn.fetchval(
@@ -234,8 +280,8 @@ async def find_password_hash(conn: Connection, user_id: UUID) -> str | None:
     return password_hash
 
 
-async def find_credentials(conn: Connection, email: CanonicalEmail) -> tuple[UUID, str] | None:
-    """Return the id and the password hash of the account that logs in with this address."""
+async def find_credentials(conn: Connection, email: CanonicalEmail) -> Credentials | None:
+    """Return what the account has that logs in with this address."""
     row = await conn.fetchrow(
         """
         SELECT user_id, password_hash
@@ -244,7 +290,7 @@ async def find_credentials(conn: Connection, email: CanonicalEmail) -> tuple[UUI
         """,
         email,
     )
-    return None if row is None else (row["user_id"], row["password_hash"])
+    return None if row is None else Credentials(**row)
 
 
 async def _append(conn: Connection, user: User, event: UserEvent) -> None:
@@ -260,7 +306,9 @@ async def _append(conn: Connection, user: User, event: UserEvent) -> None:
 
 
 def _json(value: Any) -> Any:
-    return str(value) if isinstance(value, UUID) else list(value)
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, UUID) else value
 
 
 def _user(row: asyncpg.Record | None) -> User:
@@ -276,4 +324,5 @@ def _user(row: asyncpg.Record | None) -> User:
         update_time=row["update_time"],
         operator_role=row["operator_role"] and Role(row["operator_role"]),
         email_verify_time=row["email_verify_time"],
+        disabled=row["disabled"],
     )

@@ -51,6 +51,8 @@ class Grant:
     user_id: UUID
     email: CanonicalEmail
     expire_time: datetime
+    # The account's display name, which nobody may choose as its password; a mail is sent without it.
+    called: str = ""
 
 
 @dataclass(frozen=True)

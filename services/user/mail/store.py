@@ -164,7 +164,7 @@ async def find_grant(conn: Connection, mail_id: UUID, kind: Kind) -> Grant | Non
     """Return what a mail's token is, or was, good for; None where there is no such mail of the kind."""
     row = await conn.fetchrow(
         """
-        SELECT m.mail_id, m.user_id, m.expire_time, u.canonical_email
+        SELECT m.mail_id, m.user_id, m.expire_time, u.canonical_email, u.display_name
           FROM outgoing_mails m
           JOIN users u ON u.user_id = m.user_id
          WHERE m.mail_id = $1 AND m.kind = $2 AND m.expire_time IS NOT NULL
@@ -175,7 +175,12 @@ async def find_grant(conn: Connection, mail_id: UUID, kind: Kind) -> Grant | Non
     if row is None:
         return None
     return Grant(
-        row["mail_id"], kind, row["user_id"], CanonicalEmail(row["canonical_email"]), row["expire_time"]
+        row["mail_id"],
+        kind,
+        row["user_id"],
+        CanonicalEmail(row["canonical_email"]),
+        row["expire_time"],
+        called=row["display_name"],
     )
 
 

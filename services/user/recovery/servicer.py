@@ -14,6 +14,7 @@ from services.user.accounts import store as account_store
 from services.user.accounts.domain import User, UserNotFound, confirm_email, reset_password
 from services.user.accounts.emails import canonical_email
 from services.user.accounts.ownership import owned_user_id
+from services.user.accounts.password_rules import check_password
 from services.user.accounts.passwords import Passwords
 from services.user.mail import store as mail_store
 from services.user.mail.domain import MOST_AN_HOUR, TOKEN_LIFETIMES, Grant, Kind
@@ -73,6 +74,7 @@ class RecoveryServicer(recovery_pb2_grpc.RecoveryServiceServicer):
         """Set a new password and end all sessions; of two calls with one token, one does it."""
         # Judged before the hash is made, which is dear: nobody has it made without a token.
         grant = await self._grant_of(request.token, Kind.RESET_PASSWORD)
+        check_password(request.new_password, (grant.email, grant.called))
         password_hash = await self._passwords.hash(request.new_password)
         now = self._clock()
         async with transaction(self._pool) as conn:

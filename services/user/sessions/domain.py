@@ -7,6 +7,7 @@ from uuid import UUID
 
 from services.errors import (
     NotFound,
+    PermissionDenied,
     ResourceExhausted,
     Unauthenticated,
 )
@@ -29,6 +30,7 @@ class EndReason(StrEnum):
     # By a newer one: the account had as many as it may have.
     SUPERSEDED = "SUPERSEDED"
     PASSWORD_CHANGED = "PASSWORD_CHANGED"  # noqa: S105  a word, not a secret
+    ACCOUNT_DISABLED = "ACCOUNT_DISABLED"
 
 
 class CredentialsInvalid(Unauthenticated):
@@ -38,6 +40,15 @@ class CredentialsInvalid(Unauthenticated):
 
     def __init__(self) -> None:
         super().__init__("the e-mail address or the password is wrong")
+
+
+class AccountDisabled(PermissionDenied):
+    """The password is right: nobody else is told."""
+
+    reason = "ACCOUNT_DISABLED"
+
+    def __init__(self) -> None:
+        super().__init__("this account has been disabled: ask the shop")
 
 
 class LoginThrottled(ResourceExhausted):
@@ -76,6 +87,8 @@ class Session:
     create_time: datetime
     last_use_time: datetime
     expire_time: datetime
+    # What the program that logged in said it was.
+    device: str = ""
     end_time: datetime | None = None
 
 

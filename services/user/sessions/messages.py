@@ -14,4 +14,5 @@ def session_message(session: Session) -> auth_pb2.Session:
         create_time=timestamp(session.create_time),
         last_use_time=timestamp(session.last_use_time),
         expire_time=timestamp(session.expire_time),
+        device=session.device,
     )

@@ -9,23 +9,27 @@ import grpc
 from commerce.user.v1 import auth_pb2, auth_pb2_grpc
 from google.protobuf.empty_pb2 import Empty
 
-from services.errors import Overloaded
-from services.rpc.identity import caller
+from services.rpc.identity import caller, told_user_agent
 from services.storage.paging import IdKey, Pages
-from services.storage.postgres import Pool, connection, transaction
+from services.storage.postgres import Connection, Pool, connection, transaction
 from services.user.accounts import store as account_store
 from services.user.accounts.domain import User, UserNotFound, open_operator_account
-from services.user.accounts.emails import CanonicalEmail, canonical_email
+from services.user.accounts.emails import canonical_email
 from services.user.accounts.messages import role_of, scopes_of
 from services.user.accounts.ownership import owned_user_id
 from services.user.accounts.passwords import Passwords
 from services.user.sessions import domain, store
+from services.user.sessions.authentication import Authentication
+from services.user.sessions.devices import device_of
 from services.user.sessions.messages import session_message
+from services.user.sessions.password_change import PasswordChange
 from services.user.sessions.throttle import LoginThrottle
 from services.user.sessions.tokens import TokenSigner, hash_refresh_token, new_refresh_token
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+# A hash is replaced once for each log-in from before it, or by a change of the password: never thrice.
+_LOG_IN_ATTEMPTS = 3
 _ACCESS_SECONDS = int(domain.ACCESS_LIFETIME.total_seconds())
 
 
@@ -44,8 +48,8 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
     ) -> None:
         self._pool = pool
         self._pages = pages
-        self._passwords = passwords
-        self._throttle = throttle
+        self._authentication = Authentication(pool, passwords, throttle)
+        self._password_change = PasswordChange(pool, passwords, self._authentication, clock)
         self._signer = signer
         self._clock = clock
 
@@ -53,14 +57,16 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         self, request: auth_pb2.CreateSessionRequest, context: Context
     ) -> auth_pb2.CreateSessionResponse:
         """Log a person in."""
-        email = canonical_email(request.email)
-        await self._throttle.count_failure(email)
-        user_id = await self._authenticate(email, request.password)
-        await self._throttle.forget_failures(email)
-        user, session, refresh_token = await self._start_session(user_id)
-        return auth_pb2.CreateSessionResponse(
-            session=session_message(session), tokens=self._token_pair(user, session, refresh_token)
-        )
+        device = device_of(told_user_agent())
+        for _ in range(_LOG_IN_ATTEMPTS):
+            refresh_token = new_refresh_token()
+            started = await self._start_session(request, device, refresh_token)
+            if started is not None:
+                user, session = started
+                return auth_pb2.CreateSessionResponse(
+                    session=session_message(session), tokens=self._token_pair(user, session, refresh_token)
+                )
+        raise domain.CredentialsInvalid
 
     async def RefreshSession(
         self, request: auth_pb2.RefreshSessionRequest, context: Context
@@ -102,6 +108,25 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             await store.end_session(conn, session.session_id, domain.EndReason.LOGGED_OUT, now=now)
         return Empty()
 
+    async def EndSessions(
+        self, request: auth_pb2.EndSessionsRequest, context: Context
+    ) -> auth_pb2.EndSessionsResponse:
+        """Log a person out everywhere, or everywhere else."""
+        user_id = owned_user_id(request.user_id)
+        keep = caller().session_id if request.keep_current else None
+        async with transaction(self._pool) as conn:
+            # Held: a log-in at this moment begins before all end, or after.
+            await account_store.get_user_for_update(conn, user_id)
+            ended = await store.end_sessions(
+                conn, user_id, domain.EndReason.LOGGED_OUT, keep=keep, now=self._clock()
+            )
+        return auth_pb2.EndSessionsResponse(ended_count=ended)
+
+    async def ChangePassword(self, request: auth_pb2.ChangePasswordRequest, context: Context) -> Empty:
+        """Change the caller's password; a repeated request_id gets the first answer (AIP-155)."""
+        await self._password_change.change(request, caller().require_subject(), caller().session_id)
+        return Empty()
+
     async def GetJwks(self, request: auth_pb2.GetJwksRequest, context: Context) -> auth_pb2.Jwks:
         """Publish the key that verifies access tokens."""
         key = self._signer.public_key
@@ -127,42 +152,49 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             user_id=str(user.user_id),
         )
 
-    async def _authenticate(self, email: CanonicalEmail, password: str) -> UUID:
-        async with connection(self._pool) as conn:
-            found = await account_store.find_credentials(conn, email)
-        user_id, password_hash = found or (None, None)
-        # Hashed in any case: how long it takes does not tell whether there is such an account.
-        try:
-            matches = await self._passwords.verify(password_hash, password)
-        except Overloaded:
-            await self._throttle.take_back_failure(email)
-            raise
-        if user_id is None or not matches:
-            raise domain.CredentialsInvalid
-        return user_id
+    async def _start_session(
+        self, request: auth_pb2.CreateSessionRequest, device: str, refresh_token: str
+    ) -> tuple[User, domain.Session] | None:
+        """Start a session of whoever's password it is; None where another hash came meanwhile.
 
-    async def _start_session(self, user_id: UUID) -> tuple[User, domain.Session, str]:
+        Raises:
+            CredentialsInvalid: it is nobody's.
+            LoginThrottled: too many were wrong.
+            AccountDisabled: it is right, and the account is barred.
+        """
+        found = await self._authentication.check(canonical_email(request.email), request.password)
+        stronger = await self._authentication.stronger_hash(found.password_hash, request.password)
         now = self._clock()
-        refresh_token = new_refresh_token()
         async with transaction(self._pool) as conn:
             try:
                 # Held: of log-ins at the same moment, each sees the sessions of the one before.
-                user = await account_store.get_user_for_update(conn, user_id)
+                user = await account_store.get_user_for_update(conn, found.user_id)
             except UserNotFound:
                 # Closed while the password was verified.
                 raise domain.CredentialsInvalid from None
-            await store.end_oldest_sessions(conn, user_id, keep=domain.MAX_LIVE_SESSIONS - 1, now=now)
-            session = await store.insert_session(
-                conn, user_id, now=now, expire_time=now + domain.REFRESH_LIFETIME
-            )
-            await store.insert_refresh_token(
-                conn,
-                session.session_id,
-                hash_refresh_token(refresh_token),
-                predecessor_hash=None,
-                now=now,
-            )
-        return user, session, refresh_token
+            # A password that is changed meanwhile ends the sessions there are; none may begin after that.
+            if await account_store.find_password_hash(conn, user.user_id) != found.password_hash:
+                return None
+            if user.disabled:
+                raise domain.AccountDisabled
+            if stronger is not None:
+                await account_store.replace_password_hash(
+                    conn, user.user_id, old_hash=found.password_hash, new_hash=stronger
+                )
+            return user, await self._insert_session(conn, user, device, refresh_token, now)
+
+    async def _insert_session(
+        self, conn: Connection, user: User, device: str, refresh_token: str, now: datetime
+    ) -> domain.Session:
+        keep = domain.MAX_LIVE_SESSIONS - 1
+        await store.end_oldest_sessions(conn, user.user_id, keep=keep, now=now)
+        session = await store.insert_session(
+            conn, user.user_id, now=now, expire_time=now + domain.REFRESH_LIFETIME, device=device
+        )
+        await store.insert_refresh_token(
+            conn, session.session_id, hash_refresh_token(refresh_token), predecessor_hash=None, now=now
+        )
+        return session
 
     async def _exchange(self, old_hash: bytes, new_token: str) -> tuple[User, domain.Session] | None:
         """Exchange a token; None where it was used before: the session has then ended, and that commits.
@@ -206,6 +238,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             user.user_id,
             session.session_id,
             scopes_of(user.roles),
+            version=user.version,
             now=self._clock(),
             lifetime=domain.ACCESS_LIFETIME,
         )

@@ -1,26 +1,31 @@
 """SQL of sessions and their refresh tokens: rows to domain and back. Transactions are the caller's."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 
+from services.storage.events import NewEvent, append_events
 from services.storage.forgetting import OVER_SESSIONS_KEPT, USED_TOKENS_KEPT
 from services.storage.postgres import Connection
 from services.user.sessions.domain import EndReason, Session, SessionNotFound
 
 
-async def insert_session(conn: Connection, user_id: UUID, *, now: datetime, expire_time: datetime) -> Session:
+async def insert_session(
+    conn: Connection, user_id: UUID, *, now: datetime, expire_time: datetime, device: str = ""
+) -> Session:
     """Begin a session of an account that this transaction keeps from being closed."""
     row = await conn.fetchrow(
         """
-        INSERT INTO sessions (user_id, create_time, last_use_time, expire_time)
-        VALUES ($1, $2, $2, $3)
-        RETURNING session_id, user_id, create_time, last_use_time, expire_time, end_time
+        INSERT INTO sessions (user_id, create_time, last_use_time, expire_time, device)
+        VALUES ($1, $2, $2, $3, $4)
+        RETURNING session_id, user_id, create_time, last_use_time, expire_time, device, end_time
         """,
         user_id,
         now,
         expire_time,
+        device,
     )
     return _session(row)
 
@@ -49,7 +54,7 @@ async def find_session_of_token(conn: Connection, token_hash: bytes) -> Session 
     """
     row = await conn.fetchrow(
         """
-        SELECT session_id, user_id, create_time, last_use_time, expire_time, end_time
+        SELECT session_id, user_id, create_time, last_use_time, expire_time, device, end_time
           FROM sessions
          WHERE session_id = (SELECT session_id FROM refresh_tokens WHERE token_hash = $1)
            FOR NO KEY UPDATE
@@ -84,7 +89,7 @@ async def exchange_refresh_token(
         UPDATE sessions
            SET last_use_time = $2, expire_time = $3
          WHERE session_id = $1
-        RETURNING session_id, user_id, create_time, last_use_time, expire_time, end_time
+        RETURNING session_id, user_id, create_time, last_use_time, expire_time, device, end_time
         """,
         session.session_id,
         now,
@@ -101,7 +106,7 @@ async def get_session(conn: Connection, session_id: UUID, *, now: datetime) -> S
     """
     row = await conn.fetchrow(
         """
-        SELECT session_id, user_id, create_time, last_use_time, expire_time, end_time
+        SELECT session_id, user_id, create_time, last_use_time, expire_time, device, end_time
           FROM sessions
          WHERE session_id = $1 AND end_time IS NULL AND expire_time > $2
         """,
@@ -117,7 +122,7 @@ async def list_sessions(
     """List a person's live sessions with smaller ids than `before`, newest first."""
     rows = await conn.fetch(
         """
-        SELECT session_id, user_id, create_time, last_use_time, expire_time, end_time
+        SELECT session_id, user_id, create_time, last_use_time, expire_time, device, end_time
           FROM sessions
          WHERE user_id = $1 AND session_id < $2 AND end_time IS NULL AND expire_time > $3
          ORDER BY session_id DESC
@@ -133,7 +138,7 @@ async def list_sessions(
 
 async def end_oldest_sessions(conn: Connection, user_id: UUID, *, keep: int, now: datetime) -> None:
     """End all but the newest sessions of an account that this transaction holds."""
-    await conn.execute(
+    ended = await conn.fetch(
         """
         UPDATE sessions
            SET end_time = $3, end_reason = $4
@@ -143,25 +148,82 @@ async def end_oldest_sessions(conn: Connection, user_id: UUID, *, keep: int, now
                                ORDER BY session_id DESC
                               OFFSET $2)
            AND end_time IS NULL
+        RETURNING session_id, user_id
         """,
         user_id,
         keep,
         now,
         EndReason.SUPERSEDED,
     )
+    await _tell_ended(conn, ended, EndReason.SUPERSEDED, now)
 
 
 async def end_session(conn: Connection, session_id: UUID, reason: EndReason, *, now: datetime) -> None:
     """End a session, and so all of its refresh tokens. One that has ended keeps its first reason."""
-    await conn.execute(
+    ended = await conn.fetch(
         """
         UPDATE sessions
            SET end_time = $2, end_reason = $3
          WHERE session_id = $1 AND end_time IS NULL
+        RETURNING session_id, user_id
         """,
         session_id,
         now,
         reason,
+    )
+    await _tell_ended(conn, ended, reason, now)
+
+
+async def end_sessions(
+    conn: Connection, user_id: UUID, reason: EndReason, *, keep: UUID | None, now: datetime
+) -> int:
+    """End the live sessions of an account that this transaction holds, and return how many those were.
+
+    Args:
+        conn: In the transaction.
+        user_id: The account.
+        reason: Why.
+        keep: A session that goes on.
+        now: When.
+    """
+    ended = await conn.fetch(
+        """
+        UPDATE sessions
+           SET end_time = $3, end_reason = $4
+         WHERE user_id = $1 AND session_id IS DISTINCT FROM $2 AND end_time IS NULL AND expire_time > $3
+        RETURNING session_id, user_id
+        """,
+        user_id,
+        keep,
+        now,
+        reason,
+    )
+    await _tell_ended(conn, ended, reason, now)
+    return len(ended)
+
+
+async def _tell_ended(
+    conn: Connection, ended: Sequence[asyncpg.Record], reason: EndReason, now: datetime
+) -> None:
+    """Write into the log that sessions have ended. Each has a stream of its own: it ends once."""
+    if not ended:
+        return
+    await append_events(
+        conn,
+        [
+            NewEvent(
+                stream=f"session/{row['session_id']}",
+                version=1,
+                type="SessionEnded",
+                data={
+                    "session_id": str(row["session_id"]),
+                    "user_id": str(row["user_id"]),
+                    "reason": f"SESSION_END_REASON_{reason}",
+                },
+                occur_time=now,
+            )
+            for row in ended
+        ],
     )
 
 

@@ -48,15 +48,32 @@ class TokenSigner:
         self._headers = {"kid": self.public_key.kid, "typ": "at+jwt"}
 
     def sign(
-        self, user_id: UUID, session_id: UUID, scopes: Iterable[str], *, now: datetime, lifetime: timedelta
+        self,
+        user_id: UUID,
+        session_id: UUID,
+        scopes: Iterable[str],
+        *,
+        version: int,
+        now: datetime,
+        lifetime: timedelta,
     ) -> str:
-        """Return a token that lets its bearer act for the user, within the scopes, until it expires."""
+        """Return a token that lets its bearer act for the user, within the scopes, until it expires.
+
+        Args:
+            user_id: Whose.
+            session_id: With which it ends.
+            scopes: What it is good for.
+            version: Of the account that the scopes are from: other roles end the tokens of earlier versions.
+            now: When it begins.
+            lifetime: When it ends at the latest.
+        """
         claims = {
             "iss": self._issuer,
             "aud": self._audience,
             "sub": str(user_id),
             "sid": str(session_id),
             "scope": " ".join(sorted(scopes)),
+            "ver": version,
             "jti": str(uuid4()),
             "iat": now,
             "exp": now + lifetime,

@@ -8,6 +8,7 @@ from commerce.event.v1 import event_pb2, event_pb2_grpc
 from commerce.shipping.v1 import shipping_pb2, shipping_pb2_grpc
 
 from services.rpc.channel import open_channel
+from services.rpc.endings_feed import EndingsFeed, feed_of
 from services.rpc.feed import EventFeedServicer
 from services.rpc.identity import TokenVerifier, jwks_from
 from services.rpc.main import service_main
@@ -47,6 +48,7 @@ async def _serve() -> None:
     pool = await open_pool(settings.database)
     event_log = EventLog(pool, _NAME, settings.database)
     users = open_channel("user", settings.user_address, settings.server.tls)
+    verifier = TokenVerifier(settings.tokens.issuer, settings.tokens.audience, jwks_from(users))
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         shipping_pb2_grpc.add_ShippingServiceServicer_to_server(ShippingServicer(pool), server)
@@ -58,8 +60,8 @@ async def _serve() -> None:
         _NAME,
         settings.server,
         register=register,
-        verifier=TokenVerifier(settings.tokens.issuer, settings.tokens.audience, jwks_from(users)),
-        background=[event_log.run_sequencer],
+        verifier=verifier,
+        background=[EndingsFeed(verifier.endings, feed_of(users)).run, event_log.run_sequencer],
         on_close=[users.close, pool.close],
     )
 

@@ -4,6 +4,7 @@ from buf.validate import validate_pb2 as _validate_pb2
 from commerce.policy.v1 import policy_pb2 as _policy_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf import any_pb2 as _any_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -34,12 +35,14 @@ class Event(_message.Message):
     def __init__(self, position: _Optional[int] = ..., event_id: _Optional[str] = ..., source: _Optional[str] = ..., stream: _Optional[str] = ..., version: _Optional[int] = ..., type: _Optional[str] = ..., occur_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., data: _Optional[_Union[_any_pb2.Any, _Mapping]] = ...) -> None: ...
 
 class FollowRequest(_message.Message):
-    __slots__ = ("after_position", "until_caught_up")
+    __slots__ = ("after_position", "max_age", "until_caught_up")
     AFTER_POSITION_FIELD_NUMBER: _ClassVar[int]
+    MAX_AGE_FIELD_NUMBER: _ClassVar[int]
     UNTIL_CAUGHT_UP_FIELD_NUMBER: _ClassVar[int]
     after_position: int
+    max_age: _duration_pb2.Duration
     until_caught_up: bool
-    def __init__(self, after_position: _Optional[int] = ..., until_caught_up: _Optional[bool] = ...) -> None: ...
+    def __init__(self, after_position: _Optional[int] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., until_caught_up: _Optional[bool] = ...) -> None: ...
 
 class FollowResponse(_message.Message):
     __slots__ = ("events", "position", "caught_up")

@@ -27,7 +27,9 @@ if _version_not_supported:
 
 
 class AuthServiceStub:
-    """Logging in and out, and the keys that verify access tokens.
+    """Logging in and out, passwords, and the keys that verify access tokens. An
+    access token ends with its session; every service hears of that within
+    seconds.
     """
 
     def __init__(self, channel):
@@ -56,6 +58,16 @@ class AuthServiceStub:
                 request_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.DeleteSessionRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
+        self.EndSessions = channel.unary_unary(
+                '/commerce.user.v1.AuthService/EndSessions',
+                request_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.EndSessionsRequest.SerializeToString,
+                response_deserializer=commerce_dot_user_dot_v1_dot_auth__pb2.EndSessionsResponse.FromString,
+                _registered_method=True)
+        self.ChangePassword = channel.unary_unary(
+                '/commerce.user.v1.AuthService/ChangePassword',
+                request_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.ChangePasswordRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
         self.GetJwks = channel.unary_unary(
                 '/commerce.user.v1.AuthService/GetJwks',
                 request_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.GetJwksRequest.SerializeToString,
@@ -69,7 +81,9 @@ class AuthServiceStub:
 
 
 class AuthServiceServicer:
-    """Logging in and out, and the keys that verify access tokens.
+    """Logging in and out, passwords, and the keys that verify access tokens. An
+    access token ends with its session; every service hears of that within
+    seconds.
     """
 
     def CreateSession(self, request, context):
@@ -95,7 +109,23 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSession(self, request, context):
-        """Logs a session out.
+        """Logs a session out: its tokens stop working, and streams that were opened
+        with them end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndSessions(self, request, context):
+        """Ends all sessions of a person at once, or all but the caller's own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangePassword(self, request, context):
+        """Changes the caller's own password, and ends all of their other sessions.
+        The old password is asked for and counted as at a log-in.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,6 +170,16 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     request_deserializer=commerce_dot_user_dot_v1_dot_auth__pb2.DeleteSessionRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
+            'EndSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndSessions,
+                    request_deserializer=commerce_dot_user_dot_v1_dot_auth__pb2.EndSessionsRequest.FromString,
+                    response_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.EndSessionsResponse.SerializeToString,
+            ),
+            'ChangePassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePassword,
+                    request_deserializer=commerce_dot_user_dot_v1_dot_auth__pb2.ChangePasswordRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
             'GetJwks': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJwks,
                     request_deserializer=commerce_dot_user_dot_v1_dot_auth__pb2.GetJwksRequest.FromString,
@@ -159,7 +199,9 @@ def add_AuthServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AuthService:
-    """Logging in and out, and the keys that verify access tokens.
+    """Logging in and out, passwords, and the keys that verify access tokens. An
+    access token ends with its session; every service hears of that within
+    seconds.
     """
 
     @staticmethod
@@ -259,6 +301,60 @@ class AuthService:
             target,
             '/commerce.user.v1.AuthService/DeleteSession',
             commerce_dot_user_dot_v1_dot_auth__pb2.DeleteSessionRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/commerce.user.v1.AuthService/EndSessions',
+            commerce_dot_user_dot_v1_dot_auth__pb2.EndSessionsRequest.SerializeToString,
+            commerce_dot_user_dot_v1_dot_auth__pb2.EndSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/commerce.user.v1.AuthService/ChangePassword',
+            commerce_dot_user_dot_v1_dot_auth__pb2.ChangePasswordRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,

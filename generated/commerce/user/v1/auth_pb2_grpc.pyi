@@ -28,7 +28,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AuthServiceStub:
-    """Logging in and out, and the keys that verify access tokens."""
+    """Logging in and out, passwords, and the keys that verify access tokens. An
+    access token ends with its session; every service hears of that within
+    seconds.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -43,7 +46,15 @@ class AuthServiceStub:
     ListSessions: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ListSessionsRequest, _auth_pb2.ListSessionsResponse]
     """Lists the live sessions of a person, newest first."""
     DeleteSession: _grpc.UnaryUnaryMultiCallable[_auth_pb2.DeleteSessionRequest, _empty_pb2.Empty]
-    """Logs a session out."""
+    """Logs a session out: its tokens stop working, and streams that were opened
+    with them end.
+    """
+    EndSessions: _grpc.UnaryUnaryMultiCallable[_auth_pb2.EndSessionsRequest, _auth_pb2.EndSessionsResponse]
+    """Ends all sessions of a person at once, or all but the caller's own."""
+    ChangePassword: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ChangePasswordRequest, _empty_pb2.Empty]
+    """Changes the caller's own password, and ends all of their other sessions.
+    The old password is asked for and counted as at a log-in.
+    """
     GetJwks: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetJwksRequest, _auth_pb2.Jwks]
     """The public keys that verify access tokens (RFC 7517)."""
     IssueOperatorToken: _grpc.UnaryUnaryMultiCallable[_auth_pb2.IssueOperatorTokenRequest, _auth_pb2.IssueOperatorTokenResponse]
@@ -54,7 +65,10 @@ class AuthServiceStub:
 
 @_typing.type_check_only
 class AuthServiceAsyncStub(AuthServiceStub):
-    """Logging in and out, and the keys that verify access tokens."""
+    """Logging in and out, passwords, and the keys that verify access tokens. An
+    access token ends with its session; every service hears of that within
+    seconds.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateSession: _aio.UnaryUnaryMultiCallable[_auth_pb2.CreateSessionRequest, _auth_pb2.CreateSessionResponse]  # type: ignore[assignment]
@@ -66,7 +80,15 @@ class AuthServiceAsyncStub(AuthServiceStub):
     ListSessions: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListSessionsRequest, _auth_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """Lists the live sessions of a person, newest first."""
     DeleteSession: _aio.UnaryUnaryMultiCallable[_auth_pb2.DeleteSessionRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Logs a session out."""
+    """Logs a session out: its tokens stop working, and streams that were opened
+    with them end.
+    """
+    EndSessions: _aio.UnaryUnaryMultiCallable[_auth_pb2.EndSessionsRequest, _auth_pb2.EndSessionsResponse]  # type: ignore[assignment]
+    """Ends all sessions of a person at once, or all but the caller's own."""
+    ChangePassword: _aio.UnaryUnaryMultiCallable[_auth_pb2.ChangePasswordRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """Changes the caller's own password, and ends all of their other sessions.
+    The old password is asked for and counted as at a log-in.
+    """
     GetJwks: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetJwksRequest, _auth_pb2.Jwks]  # type: ignore[assignment]
     """The public keys that verify access tokens (RFC 7517)."""
     IssueOperatorToken: _aio.UnaryUnaryMultiCallable[_auth_pb2.IssueOperatorTokenRequest, _auth_pb2.IssueOperatorTokenResponse]  # type: ignore[assignment]
@@ -76,7 +98,10 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """
 
 class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Logging in and out, and the keys that verify access tokens."""
+    """Logging in and out, passwords, and the keys that verify access tokens. An
+    access token ends with its session; every service hears of that within
+    seconds.
+    """
 
     @_abc_1.abstractmethod
     def CreateSession(
@@ -110,7 +135,27 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.DeleteSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Logs a session out."""
+        """Logs a session out: its tokens stop working, and streams that were opened
+        with them end.
+        """
+
+    @_abc_1.abstractmethod
+    def EndSessions(
+        self,
+        request: _auth_pb2.EndSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.EndSessionsResponse, _abc.Awaitable[_auth_pb2.EndSessionsResponse]]:
+        """Ends all sessions of a person at once, or all but the caller's own."""
+
+    @_abc_1.abstractmethod
+    def ChangePassword(
+        self,
+        request: _auth_pb2.ChangePasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        """Changes the caller's own password, and ends all of their other sessions.
+        The old password is asked for and counted as at a log-in.
+        """
 
     @_abc_1.abstractmethod
     def GetJwks(

@@ -82,7 +82,8 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateUser(self, request, context):
-        """Changes an account. Roles are changed by holders of users.write_any only.
+        """Changes an account. Roles and `disabled` are changed by holders of
+        users.write_any only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,7 +39,9 @@ class UserServiceStub:
     GetUser: _grpc.UnaryUnaryMultiCallable[_user_pb2.GetUserRequest, _user_pb2.User]
     """Reads an account. `users/me` is the caller's own."""
     UpdateUser: _grpc.UnaryUnaryMultiCallable[_user_pb2.UpdateUserRequest, _user_pb2.User]
-    """Changes an account. Roles are changed by holders of users.write_any only."""
+    """Changes an account. Roles and `disabled` are changed by holders of
+    users.write_any only.
+    """
     DeleteUser: _grpc.UnaryUnaryMultiCallable[_user_pb2.DeleteUserRequest, _empty_pb2.Empty]
     """Closes an account: it can no longer log in, and all of its sessions end."""
     ListUsers: _grpc.UnaryUnaryMultiCallable[_user_pb2.ListUsersRequest, _user_pb2.ListUsersResponse]
@@ -55,7 +57,9 @@ class UserServiceAsyncStub(UserServiceStub):
     GetUser: _aio.UnaryUnaryMultiCallable[_user_pb2.GetUserRequest, _user_pb2.User]  # type: ignore[assignment]
     """Reads an account. `users/me` is the caller's own."""
     UpdateUser: _aio.UnaryUnaryMultiCallable[_user_pb2.UpdateUserRequest, _user_pb2.User]  # type: ignore[assignment]
-    """Changes an account. Roles are changed by holders of users.write_any only."""
+    """Changes an account. Roles and `disabled` are changed by holders of
+    users.write_any only.
+    """
     DeleteUser: _aio.UnaryUnaryMultiCallable[_user_pb2.DeleteUserRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Closes an account: it can no longer log in, and all of its sessions end."""
     ListUsers: _aio.UnaryUnaryMultiCallable[_user_pb2.ListUsersRequest, _user_pb2.ListUsersResponse]  # type: ignore[assignment]
@@ -86,7 +90,9 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_pb2.UpdateUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.User, _abc.Awaitable[_user_pb2.User]]:
-        """Changes an account. Roles are changed by holders of users.write_any only."""
+        """Changes an account. Roles and `disabled` are changed by holders of
+        users.write_any only.
+        """
 
     @_abc_1.abstractmethod
     def DeleteUser(

@@ -1,0 +1,239 @@
+"""ChangePassword, and hashes that are replaced at a log-in, through a real server and PostgreSQL."""
+
+import asyncio
+from typing import Any
+from uuid import UUID, uuid4
+
+import argon2
+import bcrypt
+import pytest
+from commerce.user.v1 import auth_pb2, role_pb2, user_pb2
+
+from deploy.local.shop.clients import bearer
+from tests.support.people import Person
+from tests.support.refusals import refusal
+from tests.user.conftest import PASSWORD, UserService, some_email
+
+# One event loop for all: the service runs in it.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+NEW_PASSWORD = "another horse, another battery"
+CREDENTIALS_INVALID = ("UNAUTHENTICATED", "CREDENTIALS_INVALID")
+TOO_COMMON = ("INVALID_ARGUMENT", "PASSWORD_TOO_COMMON")
+WEAK_HASHES = {
+    "argon2id of less": argon2.PasswordHasher(memory_cost=8, time_cost=1, parallelism=1).hash(PASSWORD),
+    "bcrypt": bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode(),
+}
+
+
+async def change(
+    service: UserService, person: Person, old: str = PASSWORD, new: str = NEW_PASSWORD, request_id: str = ""
+) -> None:
+    request = auth_pb2.ChangePasswordRequest(old_password=old, new_password=new, request_id=request_id)
+    await service.auth.ChangePassword(request, metadata=person.metadata)
+
+
+async def hash_of(service: UserService, person: Person) -> str:
+    found: str = await service.fetchval(
+        "SELECT password_hash FROM users WHERE user_id = $1", UUID(person.user_id)
+    )
+    return found
+
+
+async def give_hash(service: UserService, person: Person, password_hash: str) -> None:
+    await service.fetchval(
+        "UPDATE users SET password_hash = $2 WHERE user_id = $1", UUID(person.user_id), password_hash
+    )
+
+
+async def events_of(service: UserService, stream: str) -> list[tuple[int, str]]:
+    found = await service.fetchval(
+        "SELECT array_agg((version, type) ORDER BY version) FROM events WHERE stream = $1", stream
+    )
+    return [tuple(each) for each in found or []]
+
+
+async def test_a_changed_password_is_the_one_that_logs_in(service: UserService) -> None:
+    person = await service.register()
+    await change(service, person)
+    assert await refusal(service.create_session(person.email)) == CREDENTIALS_INVALID
+    await service.create_session(person.email, NEW_PASSWORD)
+
+
+async def test_a_changed_password_ends_all_other_sessions_and_the_log_tells(service: UserService) -> None:
+    person = await service.register()
+    others = [await service.log_in(person.email) for _ in range(2)]
+    stranger = await service.register()
+    await change(service, person)
+    for other in others:
+        assert await refusal(service.refresh(other.refresh_token)) == (
+            "UNAUTHENTICATED",
+            "REFRESH_TOKEN_INVALID",
+        )
+        assert await events_of(service, f"session/{other.session_id}") == [(1, "SessionEnded")]
+    await service.refresh(person.refresh_token)
+    await service.refresh(stranger.refresh_token)
+    assert await events_of(service, f"session/{person.session_id}") == []
+    told = await events_of(service, f"user/{person.user_id}")
+    assert told == [(1, "UserCreated"), (2, "PasswordChanged")]
+    me = await service.users.GetUser(user_pb2.GetUserRequest(user_id="me"), metadata=person.metadata)
+    assert me.etag == "2"
+
+
+async def test_a_wrong_old_password_changes_nothing(service: UserService) -> None:
+    person = await service.register()
+    before = await hash_of(service, person)
+    assert await refusal(change(service, person, old="not the password")) == CREDENTIALS_INVALID
+    assert await hash_of(service, person) == before
+    assert await events_of(service, f"user/{person.user_id}") == [(1, "UserCreated")]
+
+
+async def test_old_passwords_are_counted_together_with_log_ins(service: UserService) -> None:
+    person = await service.register()
+    for n in range(5):
+        assert await refusal(service.create_session(person.email, f"wrong {n}")) == CREDENTIALS_INVALID
+        assert await refusal(change(service, person, old=f"wrong {n}")) == CREDENTIALS_INVALID
+    throttled = ("RESOURCE_EXHAUSTED", "LOGIN_THROTTLED")
+    assert await refusal(change(service, person)) == throttled
+    assert await refusal(service.create_session(person.email)) == throttled
+
+
+async def test_a_common_password_is_refused_and_is_no_wrong_old_one(service: UserService) -> None:
+    person = await service.register()
+    for new in ("Password123", person.email, "1234567890") * 4:
+        assert await refusal(change(service, person, new=new)) == TOO_COMMON
+    await service.log_in(person.email)
+
+
+async def test_nobody_registers_with_a_common_password_or_their_own_name(service: UserService) -> None:
+    email = some_email()
+    for password in ("PASSWORD123", email.upper(), "Augusta Ada King"):
+        user = user_pb2.User(email=email, display_name="Augusta Ada King")
+        call = service.users.CreateUser(user_pb2.CreateUserRequest(user=user, password=password))
+        assert await refusal(call) == TOO_COMMON
+    assert await service.count_users(email) == 0
+
+
+async def test_an_operators_account_has_no_password_to_change(service: UserService) -> None:
+    admin = await service.operator_metadata(role_pb2.ROLE_ADMIN)
+    request = auth_pb2.ChangePasswordRequest(old_password="x", new_password=NEW_PASSWORD)
+    assert await refusal(service.auth.ChangePassword(request, metadata=admin)) == CREDENTIALS_INVALID
+
+
+async def test_a_repeated_change_gets_the_first_answer_and_changes_nothing_more(service: UserService) -> None:
+    person, request_id = await service.register(), str(uuid4())
+    await change(service, person, request_id=request_id)
+    before, later = await hash_of(service, person), await service.create_session(person.email, NEW_PASSWORD)
+    await change(service, person, request_id=request_id)
+    assert await hash_of(service, person) == before
+    await service.refresh(later.tokens.refresh_token)
+    reused = ("INVALID_ARGUMENT", "REQUEST_ID_REUSED")
+    again = change(service, person, new="a third horse, and battery", request_id=request_id)
+    assert await refusal(again) == reused
+
+
+async def test_of_two_changes_at_once_one_password_stands(service: UserService) -> None:
+    for _ in range(5):
+        person = await service.register()
+        passwords = [f"{n} horses and their batteries" for n in range(3)]
+        outcomes: list[Any] = await asyncio.gather(
+            *(change(service, person, new=each) for each in passwords), return_exceptions=True
+        )
+        won = [each for each, outcome in zip(passwords, outcomes, strict=True) if outcome is None]
+        lost = [await refusal(outcome) for outcome in outcomes if outcome is not None]
+        assert len(won) == 1
+        assert set(lost) <= {CREDENTIALS_INVALID, ("ABORTED", "VERSION_CONFLICT")}
+        await service.create_session(person.email, won[0])
+
+
+async def test_no_log_in_by_the_old_password_outlives_its_change(service: UserService) -> None:
+    for _ in range(5):
+        person = await service.register()
+        outcomes: list[Any] = await asyncio.gather(
+            change(service, person),
+            *(service.log_in(person.email) for _ in range(6)),
+            return_exceptions=True,
+        )
+        assert outcomes[0] is None
+        live = await service.fetchval(
+            "SELECT array_agg(session_id::text) FROM sessions WHERE user_id = $1 AND end_time IS NULL",
+            UUID(person.user_id),
+        )
+        assert live == [person.session_id]
+
+
+@pytest.mark.parametrize("kind", WEAK_HASHES)
+async def test_a_weak_hash_is_replaced_at_a_log_in(service: UserService, kind: str) -> None:
+    person = await service.register()
+    await give_hash(service, person, WEAK_HASHES[kind])
+    assert await refusal(service.create_session(person.email, "not the password")) == CREDENTIALS_INVALID
+    assert await hash_of(service, person) == WEAK_HASHES[kind]
+    await asyncio.gather(*(service.log_in(person.email) for _ in range(4)))
+    assert (await hash_of(service, person)).startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    await service.log_in(person.email)
+    assert await events_of(service, f"user/{person.user_id}") == [(1, "UserCreated")]
+
+
+async def test_a_weak_hash_that_is_replaced_puts_back_no_old_password(service: UserService) -> None:
+    for weak in WEAK_HASHES.values():
+        person = await service.register()
+        await give_hash(service, person, weak)
+        outcomes: list[Any] = await asyncio.gather(
+            *(service.log_in(person.email) for _ in range(3)), change(service, person), return_exceptions=True
+        )
+        if outcomes[-1] is None:
+            assert await refusal(service.create_session(person.email)) == CREDENTIALS_INVALID
+            await service.create_session(person.email, NEW_PASSWORD)
+        else:
+            assert await refusal(outcomes[-1]) == ("ABORTED", "VERSION_CONFLICT")
+            await service.create_session(person.email)
+
+
+async def test_a_good_hash_stays(service: UserService) -> None:
+    person = await service.register()
+    before = await hash_of(service, person)
+    await service.log_in(person.email)
+    assert await hash_of(service, person) == before
+
+
+async def test_the_schema_lets_in_no_hash_that_a_log_in_could_wait_for_all_day(service: UserService) -> None:
+    person = await service.register()
+    for password_hash in ("$2b$31$" + "a" * 53, "$2b$12$short", "plain", "$2x$12$" + "a" * 53):
+        with pytest.raises(Exception, match="users_password_hash_check"):
+            await give_hash(service, person, password_hash)
+
+
+async def end_sessions(service: UserService, token: str, user_id: str = "me", **fields: Any) -> int:
+    request = auth_pb2.EndSessionsRequest(user_id=user_id, **fields)
+    answer = await service.auth.EndSessions(request, metadata=bearer(token))
+    return int(answer.ended_count)
+
+
+async def test_all_sessions_end_or_all_but_the_callers(service: UserService) -> None:
+    person, stranger = await service.register(), await service.register()
+    others = [await service.log_in(person.email) for _ in range(3)]
+    assert await end_sessions(service, person.token, keep_current=True) == 3
+    assert await end_sessions(service, person.token, keep_current=True) == 0
+    await service.refresh(person.refresh_token)
+    assert await end_sessions(service, person.token) == 1
+    for each in (person, *others):
+        assert await events_of(service, f"session/{each.session_id}") == [(1, "SessionEnded")]
+    await service.refresh(stranger.refresh_token)
+
+
+async def test_only_administrators_end_anothers_sessions(service: UserService) -> None:
+    ada, bea = await service.register(), await service.register()
+    not_found = ("NOT_FOUND", "USER_NOT_FOUND")
+    assert await refusal(end_sessions(service, ada.token, user_id=bea.user_id)) == not_found
+    admin = await service.operator_metadata(role_pb2.ROLE_ADMIN)
+    token = admin[0][1].removeprefix("Bearer ")
+    assert await end_sessions(service, token, user_id=bea.user_id) == 1
+    await service.refresh(ada.refresh_token)
+
+
+async def test_a_session_is_listed_with_the_program_that_began_it(service: UserService) -> None:
+    person = await service.register()
+    listed = await service.auth.ListSessions(auth_pb2.ListSessionsRequest(), metadata=person.metadata)
+    (session,) = listed.sessions
+    assert session.device.startswith("grpc-python-asyncio/")
+    assert session.last_use_time == session.create_time
