@@ -64,6 +64,12 @@ def _sending(pool: Pool, settings: MailSettings, tokens: MailTokens) -> Sending:
     return Sending(pool, mailer_of(settings), letters=letters, tokens=tokens, clock=utc_now)
 
 
+def _hearing(verifier: TokenVerifier, feed: EventFeedServicer) -> EndingsFeed:
+    """Let the service hear what ends tokens: of itself at once, of its other processes by the log."""
+    hear_commits(hear_own(verifier.endings))
+    return EndingsFeed(verifier.endings, feed.follow)
+
+
 async def _serve() -> None:
     settings = load_or_exit(ServeSettings)
     logs.configure(_NAME, settings.telemetry)
@@ -79,20 +85,12 @@ async def _serve() -> None:
     mail_tokens = MailTokens(settings.mail.token_keys)
     sending = _sending(pool, settings.mail, mail_tokens)
     verifier = TokenVerifier(issuer, audience, signer.verification_keys)
-    # Of itself at once; of its other processes by the log.
-    hear_commits(hear_own(verifier.endings))
-    endings_feed = EndingsFeed(verifier.endings, feed.follow)
+    hearing = _hearing(verifier, feed)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         users = UserServicer(pool, pages, passwords, utc_now)
-        auth = AuthServicer(
-            pool,
-            pages,
-            passwords=passwords,
-            throttle=LoginThrottle(redis),
-            signer=signer,
-            clock=utc_now,
-        )
+        throttle = LoginThrottle(redis)
+        auth = AuthServicer(pool, pages, passwords=passwords, throttle=throttle, signer=signer, clock=utc_now)
         recovery = RecoveryServicer(pool, passwords, mail_tokens, utc_now)
         user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
         auth_pb2_grpc.add_AuthServiceServicer_to_server(auth, server)
@@ -105,7 +103,7 @@ async def _serve() -> None:
         settings.server,
         register=register,
         verifier=verifier,
-        background=[endings_feed.run, event_log.run_sequencer, forgetting.run, sending.run],
+        background=[hearing.run, event_log.run_sequencer, forgetting.run, sending.run],
         on_close=[passwords.close, redis.aclose, pool.close],
     )
 

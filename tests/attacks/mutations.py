@@ -203,6 +203,8 @@ async def reset_password(parts: Parts) -> Attempt:
     token = await last_token(parts.users, MAIL_TOKENS, email, Kind.RESET_PASSWORD)
     attempt = recovery_pb2.ResetPasswordRequest(token=token, new_password=f"another {PASSWORD}")
     return Attempt(attempt, ANYONE, frozenset({"MAIL_TOKEN_INVALID"}))
+
+
 async def end_sessions(parts: Parts) -> Attempt:
     who, _ = await _new_session(parts)
     # The first run ends what a repetition does not find.

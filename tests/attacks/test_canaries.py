@@ -35,9 +35,7 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 # its characters.
 SHAPES = ("{}", "{}" * 40, "{}@operator.commerce.local", "{}@example.com", "{}\0")
 # These hold secrets, which no answer repeats.
-SECRETS = frozenset(
-    {"password", "old_password", "new_password", "token", "refresh_token", "payment_token"}
-)
+SECRETS = frozenset({"password", "old_password", "new_password", "token", "refresh_token", "payment_token"})
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

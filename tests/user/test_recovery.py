@@ -181,15 +181,22 @@ async def test_a_reset_sets_the_password_ends_all_sessions_and_confirms_the_addr
     await ask_for_reset(service, ada.email.upper())
     await reset(service, await token_to(service, ada.email, Kind.RESET_PASSWORD))
     assert await refusal(service.create_session(ada.email)) == CREDENTIALS_INVALID
-    await service.create_session(ada.email, NEW_PASSWORD)
+    again = await service.create_session(ada.email, NEW_PASSWORD)
     for session in (ada, other):
         assert (await refusal(service.refresh(session.refresh_token)))[1] == "REFRESH_TOKEN_INVALID"
+        # By it services hear that the session's access tokens are good no more.
+        async with connection(pool) as conn:
+            told = await read_stream(conn, f"session/{session.session_id}")
+        assert [event.type for event in told] == ["SessionEnded"]
     reasons = await pool.fetch(
         "SELECT DISTINCT end_reason FROM sessions WHERE user_id = $1 AND end_time IS NOT NULL", ada.user_id
     )
     assert [row["end_reason"] for row in reasons] == ["PASSWORD_CHANGED"]
     assert await events_of(pool, ada.user_id) == ["UserCreated", "EmailConfirmed", "PasswordReset"]
-    assert (await me(service, ada)).HasField("email_verify_time")
+    # Of those who are logged in, too, nobody goes on with what was issued before.
+    assert await refusal(me(service, ada)) == ("UNAUTHENTICATED", "SESSION_ENDED")
+    now = Person(ada.user_id, again.tokens.access_token)
+    assert (await me(service, now)).HasField("email_verify_time")
     assert await count_mails(service, ada.email, Kind.PASSWORD_CHANGED) == 1
 
 
@@ -353,3 +360,15 @@ async def test_no_method_answers_with_anything(service: UserService) -> None:
     request = recovery_pb2.RequestPasswordResetRequest(email=some_email())
     answer = await service.recovery.RequestPasswordReset(request)
     assert answer.SerializeToString() == b""
+
+
+@pytest.mark.parametrize("password", ["password123", "{email}", "Some Body Else"])
+async def test_a_password_that_is_guessed_first_is_refused_and_the_token_stays_good(
+    service: UserService, password: str
+) -> None:
+    email = some_email()
+    await service.register(email, display_name="Some Body Else")
+    token = await reset_token_to(service, email)
+    refused = await refusal(reset(service, token, password.format(email=email)))
+    assert refused == ("INVALID_ARGUMENT", "PASSWORD_TOO_COMMON")
+    await reset(service, token)

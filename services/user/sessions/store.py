@@ -227,25 +227,6 @@ async def _tell_ended(
     )
 
 
-async def end_sessions(
-    conn: Connection, user_id: UUID, reason: EndReason, *, keep: UUID | None, now: datetime
-) -> int:
-    """End the live sessions of an account that this transaction holds, but for `keep`; return how many."""
-    ended = await conn.fetch(
-        """
-        UPDATE sessions
-           SET end_time = $3, end_reason = $4
-         WHERE user_id = $1 AND session_id IS DISTINCT FROM $2 AND end_time IS NULL AND expire_time > $3
-        RETURNING TRUE
-        """,
-        user_id,
-        keep,
-        now,
-        reason,
-    )
-    return len(ended)
-
-
 async def forget_used_tokens(conn: Connection, limit: int) -> int:
     """Forget the first token of up to `limit` sessions, if it was exchanged long ago, and return how many.
 
