@@ -198,7 +198,8 @@ def callers(contract: Contract, method: Method) -> str:
 
 def _access(contract: Contract, method: Method) -> Rule:
     if method.access == "public":
-        return Rule("access", "anyone; a token that is sent must be valid", method.place("public"))
+        token = "is not looked at" if method.ignores_token else "must be valid"
+        return Rule("access", f"anyone; a token that is sent {token}", method.place("public"))
     scopes = list(method.rules.scoped.any_of)
     text = f"a token with {' or '.join(scopes)} ({_roles(contract, scopes)})"
     return Rule("access", text, method.place("scoped"))

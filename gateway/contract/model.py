@@ -97,6 +97,11 @@ class Method:
         return self.rules.WhichOneof("access") or ""
 
     @property
+    def ignores_token(self) -> bool:
+        """Tell whether a token that is sent is not looked at."""
+        return self.rules.public.ignores_token
+
+    @property
     def limited_by(self) -> str:
         """Return whose calls its rate limit counts: PERSON, or ADDRESS where no token need be sent."""
         return ADDRESS if self.access == "public" else PERSON

@@ -49,8 +49,12 @@ function envoy_on_response(handle)
   if not ending:get("grpc-status") then ending = handle:trailers() end
   local code = ending and ending:get("grpc-status")
   local noted = handle:streamInfo():dynamicMetadata()
-  -- No service ended it: the edge refuses, perhaps to pass on what a service has said.
-  if not code then return noted:set("commerce", "cache", "no-store") end
+  if not code then
+    -- The edge refuses, perhaps to pass on what a service has said. What it keeps says itself for how long.
+    local call = noted:get("commerce")
+    if call and call.arrived then noted:set("commerce", "cache", "no-store") end
+    return
+  end
   noted:set("commerce", "grpc_status", CODES[code] or code)
   local etag = ending:get("etag")
   if etag then noted:set("commerce", "etag", etag) end

@@ -1,6 +1,6 @@
 -- Answers public reads from what was answered before, for as long as the contract lets everyone keep it.
--- Above this stand, compiled from gateway/edge/kept.py: WHOLE_HEADER, METHODS, GENERATION_ENTRIES, GENERATION_BYTES, ENTRY_BYTES,
--- LARGEST_BYTES, LONGEST_KEY, FRESH_PERCENT and CLAIM_MILLISECONDS.
+-- Above this stand, compiled from gateway/edge/kept.py: WHOLE_HEADER, METHODS, GENERATION_ENTRIES,
+-- GENERATION_BYTES, ENTRY_BYTES, LARGEST_BYTES, LONGEST_KEY, FRESH_PERCENT and CLAIM_MILLISECONDS.
 -- Where this fails, the call goes on to its service as if nothing were kept.
 
 -- Each thread of Envoy has tables of its own on each listener: none waits for another, and each asks anew by itself.

@@ -114,7 +114,8 @@ local function look(handle)
   if keep_known(headers, is_grpc and CALLED or WEB) > LARGEST_HEADERS then return "431" end
   if is_unknown then return "404" end
   if route:get("allow") then return "405", {allow = route:get("allow")} end
-  spell_scheme(headers)
+  -- Neither the edge nor a service shall refuse a call for what it does not need.
+  if route:get("ignores_token") then headers:remove("authorization") else spell_scheme(headers) end
   if is_grpc then coding = headers:get("grpc-encoding") end
   if coding and not (is_grpc and ENCODINGS or PLAIN)[coding] then return "415" end
   local refusal = judge_kind(kind, is_grpc, route:get("query"), is_whole) or judge_query(handle, target)

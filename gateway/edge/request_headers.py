@@ -95,6 +95,7 @@ def judged(
     *,
     bodiless: bool,
     needs_token: bool,
+    ignores_token: bool,
     message: str,
 ) -> Json:
     """Return the metadata by which the first look judges a REST request (filter_metadata).
@@ -105,6 +106,7 @@ def judged(
         in_path: Those that it may not name, because the path does.
         bodiless: Whether it has no body.
         needs_token: Whether nobody may call without one.
+        ignores_token: Whether one that is sent is not looked at.
         message: The request, whose fields its query may name; empty where its body is all of the request.
     """
     query = {
@@ -114,12 +116,12 @@ def judged(
         "needs_token": needs_token,
         **({"message": message} if message else {}),
     }
-    return _read_first(path=path, query=query)
+    return _read_first(path=path, query=query, **({"ignores_token": True} if ignores_token else {}))
 
 
-def told_as(path: str) -> Json:
+def told_as(path: str, *, ignores_token: bool = False) -> Json:
     """Return the metadata by which the first look tells the log of a route's path (filter_metadata)."""
-    return _read_first(path=path)
+    return _read_first(path=path, **({"ignores_token": True} if ignores_token else {}))
 
 
 def last_touch() -> Json:

@@ -29,6 +29,12 @@ local function implied_mask(rule, text, seen)
       refuse_field(rule, spelled, "FIELD_IMMUTABLE", "cannot be changed")
     end
   end
+  -- Many programs write null for what they do not mean; it would stand for false, and bring a barred account back.
+  for name, spelled in pairs(rule.flags) do
+    if seen[name] and text:sub(seen[name], seen[name] + 3) == "null" then
+      refuse_field(rule, spelled, "VALUE_INVALID", "must be true or false; leave it out to change nothing")
+    end
+  end
   local mask = {}
   for _, name in ipairs(rule.changeable) do
     if seen[name] then mask[#mask + 1] = name end

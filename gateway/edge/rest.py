@@ -132,13 +132,18 @@ def _rule(contract: Contract, method: Method, binding: Binding) -> Json:
 
 
 def _changes(contract: Contract, message: Descriptor, binding: Binding) -> Json:
-    """Tell apart, by name, what a PATCH may change, what is fixed and what the server sets."""
+    """Tell apart, by name, what a PATCH may change, what is fixed, what the server sets; and what is bool."""
     named = {path.rpartition(".")[2] for path in binding.path_fields} | {"etag"}
     behaviors = {field: contract.behaviors(field) for field in message.fields if field.name not in named}
     owned = {field.name: field.json_name for field, said in behaviors.items() if "OUTPUT_ONLY" in said}
     fixed = {field.name: field.json_name for field, said in behaviors.items() if "IMMUTABLE" in said}
     changeable = [field.name for field in behaviors if field.name not in {**owned, **fixed}]
-    return {"changeable": changeable, "owned": owned, "fixed": fixed}
+    flags = {
+        field.name: field.json_name
+        for field in behaviors
+        if field.type == field.TYPE_BOOL and field.name in changeable
+    }
+    return {"changeable": changeable, "owned": owned, "fixed": fixed, "flags": flags}
 
 
 def _plain(name: str) -> str:

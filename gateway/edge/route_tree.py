@@ -4,6 +4,7 @@ Envoy tries a list in order, and each of a hundred regular expressions costs: th
 93rd, and was looked for twice a call.
 """
 
+import json
 import re
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ from gateway.proto_json import Json
 
 _PATH = "envoy.type.matcher.v3.HttpRequestHeaderMatchInput"
 _LIST = "envoy.config.route.v3.RouteList"
+_LIMITS = "local_ratelimit.v3.LocalRateLimit"
 # What is the same in a regular expression and in the paths that it matches: plain characters, and escaped
 # ones.
 _LITERAL = re.compile(r"(?:[\w/:-]|\\\W)*")
@@ -23,7 +25,13 @@ def by_prefix(routes: Sequence[Json]) -> Json:
     The longest prefix that a path has leads to those routes whose paths can begin so, in their order. A
     route that stands behind several prefixes is as many routes to Envoy, each with limits of its own: what
     has limits of its own must match one path alone.
+
+    Raises:
+        ValueError: a route has limits of its own, and matches more than one path.
     """
+    for route in routes:
+        if "path" not in route["match"] and _LIMITS in json.dumps(route.get("typed_per_filter_config", {})):
+            raise ValueError(f"the route {route['name']} has limits of its own: it must match one path")
     prefixes = sorted({_beginning(route["match"]) for route in routes})
     lists = {prefix: [route for route in routes if _may_begin(route["match"], prefix)] for prefix in prefixes}
     return {

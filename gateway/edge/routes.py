@@ -150,7 +150,7 @@ def _grpc_routes(method: Method) -> Iterator[Json]:
         "match": match,
         "route": _action(method),
         "decorator": {"operation": method.name},
-        "metadata": _metadata(method, told_as(f"/{method.name}")),
+        "metadata": _metadata(method, told_as(f"/{method.name}", ignores_token=method.ignores_token)),
         "typed_per_filter_config": _settings(method),
     }
     if method.streams:
@@ -183,6 +183,7 @@ def _rest_routes(method: Method, binding: Binding) -> Iterator[Json]:
         in_path,
         bodiless=not binding.body,
         needs_token=method.access != "public",
+        ignores_token=method.ignores_token,
         message="" if binding.body == "*" else str(method.descriptor.input_type.full_name),
     )
     settings = {TOKEN_FIRST: _token_rule(method), **_arriving_bytes(largest)}

@@ -37,7 +37,7 @@ _ANSWERS = (
         "Unauthenticated",
         failures.TOKEN_EXPIRED,
         "The access token is missing, has expired or is not valid (UNAUTHENTICATED). "
-        "A token that is sent must be valid on public operations too.",
+        "A token that is sent must be valid on public operations too, unless the request is its own proof.",
     ),
     _Answer("PermissionDenied", failures.SCOPE_MISSING, "The caller may not do this (PERMISSION_DENIED)."),
     _Answer(

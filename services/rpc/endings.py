@@ -62,6 +62,7 @@ class Endings:
         self._told_at = float("-inf")
         self._is_known = True
         self._tried = asyncio.Event()
+        self._heard = asyncio.Event()
 
     def begin_unknown(self) -> None:
         """Accept no token until `know`: somebody will tell what has ended before."""
@@ -71,10 +72,21 @@ class Endings:
         """Accept tokens: all that has ended so far was told."""
         self._is_known = True
         self._tried.set()
+        self._heard.set()
 
     def give_up_waiting(self) -> None:
         """Say that it cannot be learnt now: who waits for `known` is refused at once, until `know`."""
         self._tried.set()
+
+    async def await_first(self, seconds: float) -> None:
+        """Wait until it is known what has ended, but no longer than this."""
+        if self._is_known:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._heard.wait()
+        except TimeoutError:
+            log.warning("serving before it is known which sessions have ended")
 
     async def known(self) -> None:
         """Wait until it is known what has ended.

@@ -51,6 +51,8 @@ class MethodPolicy:
     scopes: frozenset[str]
     # Who carries this scope may act on everyone's resources.
     any_owner: str | None
+    # An access token beside the request is not looked at (access public).
+    ignores_token: bool
     # Last segments of the callers' SPIFFE ids (access internal).
     services: frozenset[str]
     deadline_seconds: float | None
@@ -117,6 +119,7 @@ def _read(method: MethodDescriptor) -> MethodPolicy:
         access=Access(rules.WhichOneof("access")),
         scopes=frozenset(rules.scoped.any_of),
         any_owner=rules.scoped.any_owner or None,
+        ignores_token=rules.public.ignores_token,
         services=frozenset(rules.internal.services),
         deadline_seconds=_seconds(rules.deadline) if rules.HasField("deadline") else None,
         is_cached=rules.HasField("cache"),

@@ -58,6 +58,8 @@ _OPTIONS: list[tuple[str, Any]] = [
 ]
 
 
+# While the user service is away, others start without having heard from it: who shows no token is served.
+_ENDINGS_SECONDS = 10.0
 # About 25 KB each until their handshake is over or given up.
 _MOST_CONNECTIONS = 4_000
 
@@ -152,6 +154,8 @@ async def running_server(
     services = register(server)
     checks = _add_checks(server, services)
     certificates = ServerCertificates(settings.tls)
+    # Till then it would refuse every token, and in a rolling restart the process before it can serve.
+    await verifier.endings.await_first(_ENDINGS_SECONDS)
     port = _bind(server, settings.listen_address, certificates)
     await server.start()
     for service in services:

@@ -63,6 +63,11 @@ class _Migration:
         """What is left without comments."""
         return _COMMENT.sub("", self.sql)
 
+    @property
+    def noted(self) -> str:
+        """The checksum of its first text: the version before, which knows no other, still starts."""
+        return next(iter(_FORMERLY.findall(self.sql)), self.checksum)
+
     def is_of(self, checksum: str) -> bool:
         """Tell whether a database in which this checksum was applied needs nothing more."""
         return checksum in {self.checksum, *_FORMERLY.findall(self.sql)}
@@ -192,6 +197,11 @@ async def _apply(conn: "asyncpg.Connection[asyncpg.Record]", migration: _Migrati
             f"{migration.name} waited {seconds} s for transactions that others have open. End them, or wait "
             "for them (pg_stat_activity shows them by xact_start), and run it again."
         ) from error
+    except asyncpg.DeadlockDetectedError as error:
+        raise MigrationError(
+            f"{migration.name} and somebody else waited for one another, such as a migrator of the version "
+            "before. Nothing of it is applied: run it again."
+        ) from error
     log.info("migration applied", migration=migration.name)
     return migration.name
 
@@ -218,5 +228,5 @@ async def _apply_at_once(conn: "asyncpg.Connection[asyncpg.Record]", migration: 
 
 async def _note(conn: "asyncpg.Connection[asyncpg.Record]", migration: _Migration) -> None:
     await conn.execute(
-        "INSERT INTO schema_migrations (name, checksum) VALUES ($1, $2)", migration.name, migration.checksum
+        "INSERT INTO schema_migrations (name, checksum) VALUES ($1, $2)", migration.name, migration.noted
     )

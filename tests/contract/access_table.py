@@ -41,7 +41,9 @@ _FAR_POSITION = 1 << 50
 
 @dataclass(frozen=True)
 class Public:
-    """Anyone, with a good token or none."""
+    """Anyone, with a good token or none; with any, where the request itself is the proof."""
+
+    ignores_token: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,23 +68,23 @@ class Internal:
 Rule = Public | ByRole | Internal
 
 RULES: Mapping[str, Rule] = {
-    USERS + "CreateUser": Public(),
+    USERS + "CreateUser": Public(ignores_token=True),
     USERS + "GetUser": ByRole(EVERYONE, for_others=OFFICE),
     USERS + "UpdateUser": ByRole(EVERYONE, for_others=frozenset({"admin"})),
     USERS + "DeleteUser": ByRole(EVERYONE, for_others=frozenset({"admin"})),
     USERS + "ListUsers": ByRole(OFFICE),
-    AUTH + "CreateSession": Public(),
-    AUTH + "RefreshSession": Public(),
+    AUTH + "CreateSession": Public(ignores_token=True),
+    AUTH + "RefreshSession": Public(ignores_token=True),
     AUTH + "ListSessions": ByRole(EVERYONE, for_others=OFFICE),
     AUTH + "DeleteSession": ByRole(EVERYONE, for_others=frozenset({"admin"})),
     AUTH + "EndSessions": ByRole(EVERYONE, for_others=frozenset({"admin"})),
     AUTH + "ChangePassword": ByRole(EVERYONE),
-    AUTH + "GetJwks": Public(),
+    AUTH + "GetJwks": Public(ignores_token=True),
     AUTH + "IssueOperatorToken": Internal(frozenset({"operator"})),
     RECOVERY + "RequestEmailVerification": ByRole(EVERYONE, for_others=frozenset({"admin"})),
-    RECOVERY + "ConfirmEmail": Public(),
-    RECOVERY + "RequestPasswordReset": Public(),
-    RECOVERY + "ResetPassword": Public(),
+    RECOVERY + "ConfirmEmail": Public(ignores_token=True),
+    RECOVERY + "RequestPasswordReset": Public(ignores_token=True),
+    RECOVERY + "ResetPassword": Public(ignores_token=True),
     PRODUCTS + "GetProduct": Public(),
     PRODUCTS + "BatchGetProducts": Public(),
     PRODUCTS + "ListProducts": Public(),

@@ -17,6 +17,7 @@ from commerce.user.v1 import auth_pb2, user_pb2
 from services.roster import NAMES
 from tests.conftest import Stack
 from tests.support.calls import Caller
+from tests.support.waiting import until
 from tests.support.world import (
     AUTH,
     FEED,
@@ -79,7 +80,14 @@ async def test_each_feed_tells_an_order_in_order_and_without_gaps(world: World) 
     placed = (await caller.call_rest(ORDERS + "PlaceOrder", request, person.token)).response
     order = await final_order(caller, person.token, placed.order_id)
 
-    assert await _told(caller, "user", heads["user"], f"user/{person.user_id}") == ["UserCreated"]
+    async def is_told(service: str, stream: str, last: str) -> bool:
+        """An event has its place in the feed a moment after its transaction."""
+        return (await _told(caller, service, heads[service], stream))[-1:] == [last]
+
+    await until(lambda: is_told("user", f"user/{person.user_id}", "UserCreated"))
+    of_user = await _told(caller, "user", heads["user"], f"user/{person.user_id}")
+    assert of_user == ["UserCreated"]
+    await until(lambda: is_told("order", f"order/{order.order_id}", "OrderConfirmed"))
     of_order = await _told(caller, "order", heads["order"], f"order/{order.order_id}")
     assert of_order == [
         "OrderPlaced",
@@ -88,7 +96,7 @@ async def test_each_feed_tells_an_order_in_order_and_without_gaps(world: World) 
         "PaymentCaptured",
         "OrderConfirmed",
     ]
-    events = await _follow(caller, "product", heads["product"])
+    events = await _stock_told(caller, heads["product"])
     stock = [event.type for event in events if event.type in {"StockReserved", "StockCommitted"}]
     assert stock == ["StockReserved", "StockCommitted"]
     assert "ProductCreated" in {event.type for event in events}
@@ -107,6 +115,18 @@ async def test_an_event_carries_the_message_that_its_type_names(world: World) ->
 async def _head(caller: Caller, service: str) -> int:
     events = await _follow(caller, service, 0)
     return events[-1].position if events else 0
+
+
+async def _stock_told(caller: Caller, after: int) -> list[event_pb2.Event]:
+    """Read the product service's feed as soon as it tells that stock was committed."""
+    events: list[event_pb2.Event] = []
+
+    async def is_committed() -> bool:
+        events[:] = await _follow(caller, "product", after)
+        return any(event.type == "StockCommitted" for event in events)
+
+    await until(is_committed)
+    return events
 
 
 async def _told(caller: Caller, service: str, after: int, stream: str) -> list[str]:

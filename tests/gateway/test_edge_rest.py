@@ -115,6 +115,14 @@ async def test_the_fields_in_a_patch_are_its_mask(
     assert backends.seen.request.product.product_id == PRODUCT_ID
 
 
+async def test_yes_or_no_is_not_left_open(edge: RunningEdge, backends: Backends, signer: Signer) -> None:
+    """Programs write null for what they do not mean: it shall hide no product and let nobody in again."""
+    before = len(backends.seen.calls)
+    answer = await _write(edge, signer, "PATCH", PRODUCT, {"name": "x", "active": None})
+    assert _violation(answer) == ("product.active", "VALUE_INVALID")
+    assert len(backends.seen.calls) == before
+
+
 async def test_a_mask_that_is_given_wins(edge: RunningEdge, backends: Backends, signer: Signer) -> None:
     for name in ("updateMask", "update_mask"):
         path = f"{PRODUCT}?{name}=imageUrls,active"

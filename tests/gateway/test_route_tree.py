@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gateway
+from gateway.edge.extension import filter_config
 from gateway.edge.route_tree import by_prefix
 
 Route = dict[str, Any]
@@ -151,5 +152,9 @@ def test_a_call_is_compared_with_few_routes() -> None:
 
 def test_a_route_of_one_path_stands_once() -> None:
     """Its limits are a table of its own wherever it stands: two would let twice as many calls through."""
-    text = json.dumps(by_prefix([*COMPILED, *MADE]))
+    limited = {"typed_per_filter_config": {"limit": filter_config("local_ratelimit.v3.LocalRateLimit")}}
+    with pytest.raises(ValueError, match="limits of its own"):
+        by_prefix([*MADE, {**named("many", prefix="/v1/many"), **limited}])
+    text = json.dumps(by_prefix([*COMPILED, *MADE, {**named("limited", path="/v1/limited"), **limited}]))
+    assert text.count('"limited"') == 1
     assert text.count('"one path"') == text.count('"one path below a prefix"') == 1

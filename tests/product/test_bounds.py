@@ -69,6 +69,9 @@ async def test_searches_that_hang_end_and_leave_the_others_their_connections(
         async with owner.transaction():
             await owner.execute("LOCK TABLE products IN ACCESS EXCLUSIVE MODE")
             searches = [asyncio.create_task(error_of(shop.search("anything"))) for _ in range(40)]
+            ended: list[str] = []
+            for search in searches:
+                search.add_done_callback(lambda done: ended.append(done.result().reason))
             # Who is refused is refused at once: the others still hang.
             first, _ = await asyncio.wait(searches, return_when=asyncio.FIRST_COMPLETED)
             answers = await asyncio.gather(*(shop.categories.GetCategory(request) for _ in range(20)))
@@ -80,7 +83,10 @@ async def test_searches_that_hang_end_and_leave_the_others_their_connections(
     assert {search.result().reason for search in first} == {"OVERLOADED"}
     overloaded = [error for error in errors if error.reason == "OVERLOADED"]
     assert all(error.retry_after_seconds for error in overloaded)
-    assert len(overloaded) == 40 - 16
+    # Where the last of them came late, some that hung had ended, and left their places to others.
+    last_refused = len(ended) - 1 - ended[::-1].index("OVERLOADED")
+    left = sum(reason != "OVERLOADED" for reason in ended[:last_refused])
+    assert 40 - 16 - left <= len(overloaded) <= 40 - 16
     slow = [error.reason for error in errors if error not in overloaded]
     assert slow.count("SEARCH_TOO_SLOW") >= 4
     assert set(slow) <= {"SEARCH_TOO_SLOW", "DEADLINE_EXCEEDED"}

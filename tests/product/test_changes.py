@@ -108,21 +108,25 @@ async def test_every_product_has_its_place_by_change(shop: Shop) -> None:
     assert await shop.pool.fetch(DIFFERENCES) == []
 
 
+async def test_a_product_that_its_databases_owner_deletes_leaves_no_place(
+    handle: DatabaseHandle, alone: Connection
+) -> None:
+    """A place without a product would end a page early, and with it the list."""
+    kept, gone = await store.insert_products(alone, [wordy(1), wordy(2)])
+    owner = await asyncpg.connect(handle.owner_dsn)
+    await owner.execute("DELETE FROM products WHERE product_id = $1", gone.product_id)
+    await owner.close()
+    assert await alone.fetch(DIFFERENCES) == []
+    assert await alone.fetchval("SELECT array_agg(product_id) FROM product_changes") == [kept.product_id]
+
+
 async def test_products_of_before_get_their_places_while_they_are_edited(
     handle: DatabaseHandle, alone: Connection, tmp_path: Path
 ) -> None:
     products = await store.insert_products(alone, [wordy(number) for number in range(4)])
     await store.delete_product(alone, products[3].product_id)
     owner = await asyncpg.connect(handle.owner_dsn)
-    await forget_changes(owner)
-    folders = [ROOT / "services/storage/migrations", tmp_path / "product" / "migrations"]
-    shutil.copytree(migration_folders("product")[1], folders[1])
-    later = [path for path in folders[1].iterdir() if path.name >= "0012"]
-    for path in later:
-        path.rename(path.with_suffix(".later"))
-    assert await migrate(handle.owner_dsn, folders) == ["product/0011_changes.sql"]
-    for path in later:
-        path.with_suffix(".later").rename(path)
+    folders = await migrated_to_0011(handle, owner, tmp_path)
     async with alone.transaction():
         await edit_and_delete(alone, products)
         migrating = asyncio.create_task(migrate(handle.owner_dsn, folders))
@@ -131,6 +135,44 @@ async def test_products_of_before_get_their_places_while_they_are_edited(
     assert await alone.fetch(DIFFERENCES) == []
     assert await alone.fetchval("SELECT count(*) FROM product_changes") == 2
     await owner.close()
+
+
+async def test_products_of_before_are_locked_in_the_order_of_an_import(
+    handle: DatabaseHandle, alone: Connection, tmp_path: Path
+) -> None:
+    first, last = await store.insert_products(alone, [wordy(1), wordy(2)])
+    # Its row lies behind the other's from here on.
+    await alone.execute("UPDATE products SET version = version WHERE product_id = $1", first.product_id)
+    owner = await asyncpg.connect(handle.owner_dsn)
+    folders = await migrated_to_0011(handle, owner, tmp_path)
+    # By which PostgreSQL reads the rows as they lie.
+    await owner.execute("ANALYZE products, product_changes")
+    lock = "SELECT FROM products WHERE product_id = $1 FOR NO KEY UPDATE"
+    async with alone.transaction():
+        await alone.execute(lock, first.product_id)
+        migrating = asyncio.create_task(migrate(handle.owner_dsn, folders))
+        await until(lambda: is_blocked(owner))
+        # What the migrator has locked already it keeps until it has the other.
+        await alone.execute(lock, last.product_id)
+    assert (await migrating)[0] == "product/0012_changes_of_before.sql"
+    assert await alone.fetch(DIFFERENCES) == []
+    await owner.close()
+
+
+async def migrated_to_0011(
+    handle: DatabaseHandle, owner: "asyncpg.Connection[asyncpg.Record]", folder: Path
+) -> list[Path]:
+    """Make a database what it was after 0011, with products of before; return all folders."""
+    await forget_changes(owner)
+    folders = [ROOT / "services/storage/migrations", folder / "product" / "migrations"]
+    shutil.copytree(migration_folders("product")[1], folders[1])
+    later = [path for path in folders[1].iterdir() if path.name >= "0012"]
+    for path in later:
+        path.rename(path.with_suffix(".later"))
+    assert await migrate(handle.owner_dsn, folders) == ["product/0011_changes.sql"]
+    for path in later:
+        path.with_suffix(".later").rename(path)
+    return folders
 
 
 async def forget_changes(owner: "asyncpg.Connection[asyncpg.Record]") -> None:

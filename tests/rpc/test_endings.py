@@ -15,12 +15,15 @@ from structlog.testing import capture_logs
 
 from services.errors import ServiceUnavailable, SessionEnded
 from services.rpc import endings as endings_module
+from services.rpc import server as server_module
 from services.rpc.endings import TOKEN_SECONDS, Endings
 from services.rpc.identity import TokenVerifier
+from services.rpc.server import running_server
 from services.user.sessions.domain import ACCESS_LIFETIME
-from tests.support.net import Net, stub_of, until
+from tests.support.net import Net, scripted, stub_of, until
 from tests.support.refusals import refusal
 from tests.support.tokens import AUDIENCE, ISSUER, SESSION, SUBJECT, Tokens
+from tests.support.waiting import PATIENCE_SECONDS
 
 ENDED = ("UNAUTHENTICATED", "SESSION_ENDED")
 SCOPE = "products.write"
@@ -100,6 +103,35 @@ async def test_who_waits_is_refused_once_it_cannot_be_learnt(tokens: Tokens) -> 
         await waiting
     verifier.endings.know()
     await verifier.verify(tokens.make(SCOPE))
+
+
+async def test_a_server_starts_when_it_is_known_what_has_ended(net: Net, tokens: Tokens) -> None:
+    """In a rolling restart the process before it serves till then."""
+    verifier = tokens.verifier()
+    verifier.endings.begin_unknown()
+    server = running_server(net.settings("product"), register=scripted(), verifier=verifier)
+    starting = asyncio.create_task(server.__aenter__())
+    # One that cannot be learnt now may be learnt later.
+    verifier.endings.give_up_waiting()
+    done, _ = await asyncio.wait({starting}, timeout=0.3)
+    assert not done
+    verifier.endings.know()
+    running = await asyncio.wait_for(starting, PATIENCE_SECONDS)
+    assert running.port
+    await server.__aexit__(None, None, None)
+
+
+async def test_a_server_starts_after_all_where_it_cannot_be_learnt(
+    net: Net, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the user service is away, callers without a token are served."""
+    monkeypatch.setattr(server_module, "_ENDINGS_SECONDS", 0.1)
+    verifier = tokens.verifier()
+    verifier.endings.begin_unknown()
+    with capture_logs() as said:
+        async with running_server(net.settings("product"), register=scripted(), verifier=verifier) as running:
+            assert running.port
+    assert [each["log_level"] for each in said] == ["warning"]
 
 
 async def test_a_token_that_was_verified_before_ends_too(tokens: Tokens) -> None:

@@ -11,6 +11,7 @@ from commerce.user.v1 import auth_pb2, role_pb2, user_pb2
 
 from deploy.local.shop.clients import bearer
 from services.rpc.policy import scopes_of_role
+from services.storage.postgres import Pool
 from tests.support.refusals import error_of, refusal
 from tests.support.tokens import AUDIENCE, ISSUER
 from tests.user.conftest import PASSWORD, UserService, some_email
@@ -276,3 +277,24 @@ async def test_logging_in_again_and_again_leaves_a_bounded_number_of_sessions(se
     assert {each.session_id for each in newest} <= set(live)
     assert await refusal(service.refresh(person.refresh_token)) == INVALID, "the oldest ended first"
     await service.refresh(newest[0].refresh_token)
+
+
+async def test_a_session_that_a_process_of_before_began_for_a_disabled_account_is_not_refreshed(
+    service: UserService, pool: Pool
+) -> None:
+    person = await service.register()
+    # Nothing but the row: such a process knows of no sessions to end.
+    await pool.execute("UPDATE users SET disabled = TRUE WHERE user_id = $1", person.user_id)
+    assert (await refusal(service.refresh(person.refresh_token)))[1] == "REFRESH_TOKEN_INVALID"
+
+
+async def test_devices_are_forgotten_with_the_account(service: UserService, pool: Pool) -> None:
+    person = await service.register()
+    over = await service.log_in(person.email)
+    await service.auth.DeleteSession(
+        auth_pb2.DeleteSessionRequest(session_id=over.session_id), metadata=person.metadata
+    )
+    select = "SELECT device FROM sessions WHERE user_id = $1"
+    assert all(row["device"] for row in await pool.fetch(select, person.user_id))
+    await service.users.DeleteUser(user_pb2.DeleteUserRequest(user_id="me"), metadata=person.metadata)
+    assert {row["device"] for row in await pool.fetch(select, person.user_id)} == {""}

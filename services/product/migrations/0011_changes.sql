@@ -20,11 +20,11 @@ $$;
 CREATE FUNCTION products_note_change() RETURNS trigger
     LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_OP = 'UPDATE' THEN
+    IF TG_OP <> 'INSERT' THEN
         DELETE FROM product_changes
          WHERE active = OLD.active AND update_time = OLD.update_time AND product_id = OLD.product_id;
     END IF;
-    IF NEW.delete_time IS NULL THEN
+    IF TG_OP <> 'DELETE' AND NEW.delete_time IS NULL THEN
         INSERT INTO product_changes (active, update_time, product_id)
         VALUES (NEW.active, NEW.update_time, NEW.product_id);
     END IF;
@@ -33,7 +33,7 @@ END
 $$;
 
 -- The version before writes through it too. Writers wait for this lock; it holds no longer than this transaction.
-CREATE TRIGGER products_note_change AFTER INSERT OR UPDATE OF active, update_time, delete_time ON products
+CREATE TRIGGER products_note_change AFTER INSERT OR UPDATE OF active, update_time, delete_time OR DELETE ON products
     FOR EACH ROW EXECUTE FUNCTION products_note_change();
 
 -- Room for a product's next version on its page, without which all indexes get an entry after all. Pages that are

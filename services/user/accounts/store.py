@@ -194,13 +194,15 @@ async def delete_user(conn: Connection, user: User, event: UserDeleted) -> None:
     await conn.execute(
         """
         UPDATE sessions
-           SET end_time = $2, end_reason = $3, device = ''
+           SET end_time = $2, end_reason = $3
          WHERE user_id = $1 AND end_time IS NULL
         """,
         user.user_id,
         user.update_time,
         EndReason.ACCOUNT_CLOSED,
     )
+    # Of those that ended before, too: it tells of the person.
+    await conn.execute("UPDATE sessions SET device = '' WHERE user_id = $1 AND device <> ''", user.user_id)
     # It tells of the sessions too.
     await _append(conn, user, event)
 

@@ -1,6 +1,5 @@
--- The rules of 0012 for the rows that were there before them. Nobody waits for these locks.
+-- The rule of 0012 for the rows that were there before it. Nobody waits for this lock.
 
 SET LOCAL lock_timeout = '1s';
 
 ALTER TABLE users VALIDATE CONSTRAINT users_disabled_check;
-ALTER TABLE sessions VALIDATE CONSTRAINT sessions_end_reason_check;

@@ -61,21 +61,11 @@ CREATE POLICY outgoing_mails_forget ON outgoing_mails FOR DELETE USING (
     OR EXISTS (SELECT FROM users u WHERE u.user_id = outgoing_mails.user_id AND u.delete_time IS NOT NULL)
 );
 
--- Sessions end when a new password is set, and when somebody is barred.
-ALTER TABLE sessions
-    -- squawk-ignore ban-drop-constraint
-    DROP CONSTRAINT sessions_end_reason_check,
-    ADD CONSTRAINT sessions_end_reason_check CHECK (
-        end_reason IN (
-            'LOGGED_OUT', 'TOKEN_REUSED', 'ACCOUNT_CLOSED', 'SUPERSEDED', 'PASSWORD_CHANGED', 'ACCOUNT_DISABLED'
-        )
-    ) NOT VALID;
-
 DO $$
 DECLARE
     app text := current_database() || '_app';
 BEGIN
-    EXECUTE format('GRANT UPDATE (password_hash, email_verify_time) ON users TO %I', app);
+    EXECUTE format('GRANT UPDATE (email_verify_time) ON users TO %I', app);
     EXECUTE format('GRANT SELECT, DELETE ON outgoing_mails TO %I', app);
     EXECUTE format(
         'GRANT INSERT (kind, user_id, password_mark, create_time, expire_time) ON outgoing_mails TO %I', app

@@ -14,7 +14,7 @@ from services.errors import (
 
 # A lost device is locked out when its owner stops using it for so long.
 REFRESH_LIFETIME = timedelta(days=30)
-# How long a stolen access token or a withdrawn role goes on working.
+# How long a stolen access token goes on working whose session nobody ends.
 ACCESS_LIFETIME = timedelta(minutes=15)
 # More than the devices of anyone; without it a script that logs in again and again fills the lists, the
 # indexes and the memory of whoever reads them.

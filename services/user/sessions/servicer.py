@@ -215,6 +215,9 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
                 return None
             # Read anew: roles may have been given or withdrawn. A closed account's sessions have ended.
             user = await account_store.get_user(conn, session.user_id)
+            if user.disabled:
+                # A process of the version before may have begun it since.
+                raise domain.RefreshTokenInvalid
             session = await store.exchange_refresh_token(
                 conn,
                 session,

@@ -54,8 +54,10 @@ class Policy(_message.Message):
     def __init__(self, public: _Optional[_Union[PublicAccess, _Mapping]] = ..., scoped: _Optional[_Union[ScopedAccess, _Mapping]] = ..., internal: _Optional[_Union[InternalAccess, _Mapping]] = ..., deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rate_limit: _Optional[_Union[RateLimit, _Mapping]] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ..., max_request_bytes: _Optional[int] = ..., edge: _Optional[_Union[EdgeExposure, str]] = ..., max_attempts: _Optional[int] = ..., holds: _Optional[_Union[HoldLimit, _Mapping]] = ..., streams: _Optional[_Union[StreamLimit, _Mapping]] = ..., reasons: _Optional[_Iterable[_Union[_reason_pb2.Reason, str]]] = ...) -> None: ...
 
 class PublicAccess(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("ignores_token",)
+    IGNORES_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    ignores_token: bool
+    def __init__(self, ignores_token: _Optional[bool] = ...) -> None: ...
 
 class ScopedAccess(_message.Message):
     __slots__ = ("any_of", "any_owner")

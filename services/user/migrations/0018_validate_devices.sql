@@ -1,7 +1,6 @@
--- The rules of 0010 for the rows that were there before them. Nobody waits for these locks.
+-- The rules of 0016 for the sessions that were there before them. Nobody waits for this lock.
 
 SET LOCAL lock_timeout = '1s';
 
-ALTER TABLE users VALIDATE CONSTRAINT users_password_hash_check;
 ALTER TABLE sessions VALIDATE CONSTRAINT sessions_device_check;
 ALTER TABLE sessions VALIDATE CONSTRAINT sessions_end_reason_check;
