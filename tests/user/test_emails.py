@@ -1,7 +1,7 @@
 """An e-mail address has one canonical form, and only addresses that have one are let in."""
 
 import pytest
-from commerce.user.v1 import auth_pb2, user_pb2
+from commerce.user.v1 import auth_pb2, recovery_pb2, user_pb2
 from google.protobuf.message import Message
 
 from services.rpc.validation import violations_in
@@ -69,3 +69,13 @@ def test_of_what_is_let_in_only_the_letters_case_differs(email: str, canonical: 
 def test_what_slips_past_the_contract_is_nobody_elses_address(email: str) -> None:
     assert email.isascii() or canonical_email(email) != canonical_email("igor.k@example.com")
     assert len(canonical_email(email)) == len(email)
+
+
+@pytest.mark.parametrize("email", ["=?utf-8?q?=0D=0ABcc=3A_a=40b.c?=@example.com", "a=?b@example.com"])
+def test_what_a_mail_header_decodes_gets_no_account_and_no_mail_but_is_let_in(email: str) -> None:
+    registering, logging_in = requests_with(email)
+    asking = recovery_pb2.RequestPasswordResetRequest(email=email)
+    assert [each.field for each in violations_in(registering)] == ["user.email"]
+    assert [each.field for each in violations_in(asking)] == ["email"]
+    # Who has such an account from before keeps it.
+    assert violations_in(logging_in) == []

@@ -26,6 +26,7 @@ from services.user.mail.mailers import MailFailed, MailRefused
 from tests.conftest import DatabaseHandle
 from tests.support.mails import mails_in
 from tests.user.conftest import Clock, sending_to, some_email
+from tests.user.test_letters import ENCODED_HEADERS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -58,11 +59,11 @@ async def pool(pool: Pool) -> AsyncIterator[Pool]:
     yield pool
 
 
-async def add_user(pool: Pool) -> accounts.User:
+async def add_user(pool: Pool, email: str | None = None) -> accounts.User:
     """Open an account that was written to."""
     async with transaction(pool) as conn:
         user_id = await account_store.new_user_id(conn)
-        user, event = accounts.register(user_id, some_email(), "Ada", datetime.now(UTC))
+        user, event = accounts.register(user_id, email or some_email(), "Ada", datetime.now(UTC))
         await account_store.insert_user(conn, user, event, HASH)
         await store.append_mail(conn, user_id, Kind.CONFIRM_EMAIL, now=user.create_time)
     return user
@@ -142,6 +143,16 @@ async def test_a_mail_that_is_refused_is_not_tried_again(pool: Pool) -> None:
     assert await outcomes(pool, user.user_id) == [("REFUSED", 1)]
     assert [line["cause"] for line in told] == ["no such mailbox"]
     assert user.email not in str(told)
+
+
+async def test_an_old_account_whose_address_hides_headers_is_not_written_to(
+    pool: Pool, tmp_path: Path
+) -> None:
+    # Of before the contract refused it.
+    user = await add_user(pool, ENCODED_HEADERS)
+    await sending_to(pool, FolderMailer(tmp_path), Clock()).send_due()
+    assert mails_in(tmp_path) == []
+    assert await outcomes(pool, user.user_id) == [("REFUSED", 1)]
 
 
 async def test_a_bug_at_one_mail_keeps_no_other_from_being_sent(pool: Pool) -> None:

@@ -17,7 +17,7 @@ from services.user.mail.letters import Letters
 from services.user.mail.mailers import MailFailed, MailRefused
 from services.user.mail.smtp import SmtpMailer, SmtpPlace
 from tests.support.mails import read_mail, token_in
-from tests.user.test_letters import mail_of
+from tests.user.test_letters import ENCODED_HEADERS, mail_of
 
 TOKEN = "t" * 64
 ADDRESS = "ada@example.com"
@@ -120,6 +120,14 @@ async def test_an_address_of_an_unusual_kind_arrives_too() -> None:
         mail = mail_of(Kind.CONFIRM_EMAIL, "o'neil+shop@example.com")
         await mailer_to(server).send(Letters("Shop", SENDER, None).write(mail, TOKEN), mail.email)
     assert server.taken[0].rcpt_tos == [mail.email]
+
+
+async def test_an_address_that_hides_headers_brings_nothing_to_the_server() -> None:
+    mail = mail_of(Kind.CONFIRM_EMAIL, ENCODED_HEADERS)
+    async with serving(MailServer()) as server:
+        with pytest.raises(MailRefused):
+            await mailer_to(server).send(Letters("Shop", SENDER, None).write(mail, TOKEN), mail.email)
+    assert server.taken == []
 
 
 async def test_over_tls_and_with_a_password_a_mail_arrives(tls: ssl.SSLContext, tmp_path: Path) -> None:
