@@ -26,6 +26,8 @@ OVER_SESSIONS_KEPT = timedelta(days=30)
 # Mails, with what their tokens were good for: a token lives for a day, and for an hour it is counted how many
 # were sent. What is sent holds no text and no address.
 MAILS_KEPT = timedelta(days=2)
+# How many mails went to a mailbox: an hour is what counts, and a minute is for clocks that differ.
+COUNTS_KEPT = timedelta(hours=1, minutes=1)
 
 # Some milliseconds a batch: nobody notices the transaction.
 _BATCH = 500

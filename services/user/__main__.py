@@ -33,7 +33,7 @@ from services.user.accounts.servicer import UserServicer
 from services.user.mail.letters import Letters
 from services.user.mail.sending import Sending
 from services.user.mail.settings import MailSettings, mailer_of
-from services.user.mail.store import forget_mails
+from services.user.mail.store import forget_counted, forget_mails
 from services.user.mail.tokens import MailTokens
 from services.user.recovery.servicer import RecoveryServicer
 from services.user.sessions.servicer import AuthServicer
@@ -81,7 +81,8 @@ async def _serve() -> None:
     pages = Pages(settings.pages.token_keys)
     event_log = EventLog(pool, _NAME, settings.database)
     feed = EventFeedServicer(event_log)
-    forgetting = Forgetting(pool, [forget_answers, forget_used_tokens, forget_sessions, forget_mails])
+    forgets = [forget_answers, forget_used_tokens, forget_sessions, forget_mails, forget_counted]
+    forgetting = Forgetting(pool, forgets)
     mail_tokens = MailTokens(settings.mail.token_keys)
     sending = _sending(pool, settings.mail, mail_tokens)
     verifier = TokenVerifier(issuer, audience, signer.verification_keys)

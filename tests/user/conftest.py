@@ -122,6 +122,10 @@ class UserService:
             pass
         return mails_in(self._mail_folder, email)
 
+    def all_mails(self) -> list[EmailMessage]:
+        """Return what everybody has been sent, the oldest first."""
+        return mails_in(self._mail_folder)
+
     async def operator_metadata(self, role: role_pb2.Role) -> Metadata:
         answer = await self.operator.IssueOperatorToken(auth_pb2.IssueOperatorTokenRequest(role=role))
         return bearer(answer.access_token)

@@ -5,7 +5,7 @@ from commerce.user.v1 import auth_pb2, recovery_pb2, user_pb2
 from google.protobuf.message import Message
 
 from services.rpc.validation import violations_in
-from services.user.accounts.emails import canonical_email
+from services.user.accounts.emails import CanonicalEmail, canonical_email, mailbox_of
 
 PASSWORD = "correct horse battery"
 
@@ -79,3 +79,15 @@ def test_what_a_mail_header_decodes_gets_no_account_and_no_mail_but_is_let_in(em
     assert [each.field for each in violations_in(asking)] == ["email"]
     # Who has such an account from before keeps it.
     assert violations_in(logging_in) == []
+
+
+@pytest.mark.parametrize(
+    ("email", "mailbox"),
+    [
+        ("ada@example.com", "ada@example.com"),
+        ("ada+shop+2@example.com", "ada@example.com"),
+        ("+shop@example.com", "+shop@example.com"),
+    ],
+)
+def test_a_mailbox_is_the_address_without_its_tag(email: str, mailbox: str) -> None:
+    assert mailbox_of(CanonicalEmail(email)) == mailbox

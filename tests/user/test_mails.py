@@ -14,12 +14,12 @@ import pytest
 import pytest_asyncio
 import structlog
 
-from services.storage.forgetting import MAILS_KEPT, Forgetting
+from services.storage.forgetting import COUNTS_KEPT, MAILS_KEPT, Forgetting
 from services.storage.postgres import Pool, connection, transaction
 from services.user.accounts import domain as accounts
 from services.user.accounts import store as account_store
 from services.user.mail import store
-from services.user.mail.domain import MOST_ATTEMPTS, Kind, Mail
+from services.user.mail.domain import MOST_AN_HOUR, MOST_ATTEMPTS, Kind, Mail
 from services.user.mail.folder import FolderMailer
 from services.user.mail.letters import Letters
 from services.user.mail.mailers import MailFailed, MailRefused
@@ -216,6 +216,33 @@ async def test_mails_are_forgotten_after_their_time_and_not_before(
     while await Forgetting(pool, [store.forget_mails]).forget():
         pass
     assert [len(await outcomes(pool, user.user_id)) for user in users] == [0, 1, 1]
+
+
+async def test_what_counts_is_forgotten_after_an_hour_and_cannot_be_before(
+    pool: Pool, users_database: DatabaseHandle
+) -> None:
+    boxes = [uuid4().bytes * 2 for _ in range(2)]
+    hour, minute = COUNTS_KEPT, timedelta(minutes=2)
+    async with connection(pool) as conn:
+        for box, old in zip(boxes, (hour + minute, hour - minute), strict=True):
+            counted_at = datetime.now(UTC) - old
+            await store.append_counted(conn, [(box, Kind.CONFIRM_EMAIL)], now=counted_at)
+    while await Forgetting(pool, [store.forget_counted]).forget():
+        pass
+    count = "SELECT count(*) FROM counted_mails WHERE mailbox = ANY($1)"
+    assert await pool.fetchval(count, boxes) == 1
+    await pool.execute("DELETE FROM counted_mails")
+    assert await pool.fetchval(count, boxes) == 1
+
+
+async def test_processes_side_by_side_count_together(pool: Pool) -> None:
+    name, domain = some_email().split("@")
+    for number in range(10):
+        await add_user(pool, f"{name}+{number}@{domain}")
+    mailers = [Recorder() for _ in range(3)]
+    while await pool.fetchval("SELECT count(*) FROM outgoing_mails WHERE due_time <= now()"):
+        await asyncio.gather(*(sending_to(pool, mailer, Clock()).send_due() for mailer in mailers))
+    assert sum(len(mailer.sent) for mailer in mailers) == MOST_AN_HOUR
 
 
 async def test_the_service_cannot_delete_a_mail_of_the_last_day_that_was_tried(

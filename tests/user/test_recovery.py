@@ -322,6 +322,52 @@ async def test_an_account_gets_three_resets_an_hour_however_often_they_are_asked
     assert await count_mails(service, ada.email, Kind.RESET_PASSWORD) == MOST_AN_HOUR + 1
 
 
+async def mails_like(service: UserService, name: str) -> int:
+    """Send what waits, and count the mails to a name with any tag."""
+    await service.mails_to("")
+    return sum(str(mail["To"]).startswith(name) for mail in service.all_mails())
+
+
+async def close(service: UserService, person: Person) -> None:
+    await service.users.DeleteUser(user_pb2.DeleteUserRequest(user_id="me"), metadata=person.metadata)
+
+
+async def test_who_registers_again_and_again_with_anothers_address_fills_no_mailbox(
+    service: UserService,
+) -> None:
+    name, domain = some_email().split("@")
+    for number in range(MOST_AN_HOUR + 2):
+        for address in (f"{name}@{domain}", f"{name.upper()}+{number}@{domain}"):
+            stranger = await service.register(address)
+            await ask_for_reset(service, address)
+            await service.mails_to(address)
+            await close(service, stranger)
+    assert await mails_like(service, name) + await mails_like(service, name.upper()) == 2 * MOST_AN_HOUR
+
+
+async def test_whose_mail_was_one_too_many_asks_for_another_an_hour_later(service: UserService) -> None:
+    name, domain = some_email().split("@")
+    for number in range(MOST_AN_HOUR):
+        await service.register(f"{name}+{number}@{domain}")
+        await service.mails_to("")
+    ada = await service.register(f"{name}@{domain}")
+    assert await service.mails_to(ada.email) == []
+    assert await refusal(ask_for_confirmation(service, ada)) == ("RESOURCE_EXHAUSTED", "TOO_MANY_MAILS")
+    service.clock.ahead = timedelta(hours=1)
+    await ask_for_confirmation(service, ada)
+    await confirm(service, await token_to(service, ada.email, Kind.CONFIRM_EMAIL))
+
+
+async def test_a_stranger_with_a_tag_takes_no_reset_from_who_has_confirmed(service: UserService) -> None:
+    ada = await service.register()
+    await confirm(service, await token_to(service, ada.email, Kind.CONFIRM_EMAIL))
+    tagged = ada.email.replace("@", "+1@")
+    await service.register(tagged)
+    for _ in range(MOST_AN_HOUR):
+        await ask_for_reset(service, tagged)
+    await reset(service, await reset_token_to(service, ada.email))
+
+
 async def test_a_closed_account_takes_its_mails_and_tokens_with_it(service: UserService, pool: Pool) -> None:
     ada = await service.register()
     token = await reset_token_to(service, ada.email)

@@ -252,6 +252,7 @@ async def test_the_schema_refuses_what_must_never_be(
         "UPDATE outgoing_mails SET expire_time = now()",
         "UPDATE outgoing_mails SET password_mark = NULL",
         "INSERT INTO outgoing_mails (kind, create_time, attempt_count) VALUES ('RESET_PASSWORD', now(), 0)",
+        "UPDATE counted_mails SET count_time = now()",
         "UPDATE sessions SET user_id = NULL",
         "UPDATE refresh_tokens SET predecessor_hash = NULL",
         "TRUNCATE users CASCADE",

@@ -24,3 +24,12 @@ def canonical_email(address: str) -> CanonicalEmail:
     Unicode's version and on the place where it is made.
     """
     return CanonicalEmail(address.translate(_LOWER_CASE))
+
+
+def mailbox_of(email: CanonicalEmail) -> CanonicalEmail:
+    """Return the address without its tag: "ada+shop@example.com" lands where "ada@example.com" does.
+
+    Good for counting alone: some servers give both to two people.
+    """
+    local, _, domain = email.rpartition("@")
+    return CanonicalEmail(f"{local.partition('+')[0] or local}@{domain}")

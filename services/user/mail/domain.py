@@ -1,6 +1,7 @@
 """Which mails there are, and when one is to be sent. No I/O, no clock of its own."""
 
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -8,7 +9,8 @@ from uuid import UUID
 
 from services.user.accounts.emails import CanonicalEmail, canonical_email
 
-# Of one kind, to one account. Enough for who looks in the wrong folder first, too few to fill a mailbox.
+# Of one kind, to one account, and to all accounts of one mailbox that have not confirmed it. Enough for who
+# looks in the wrong folder first, too few to fill a mailbox.
 MOST_AN_HOUR = 3
 COUNTED_FOR = timedelta(hours=1)
 # Attempts in all, over about an hour and a half: a mail server that is restarted or moved is back by then.
@@ -101,6 +103,59 @@ class Due:
     is_token_void: bool
     is_email_confirmed: bool
 
+    @property
+    def is_counted(self) -> bool:
+        """It may go to somebody who never asked for it: whoever registered has not shown that they read it.
+
+        Who has confirmed the address is counted by account: else a stranger who registers with
+        "ada+1@example.com" could use up the mails that Ada needs for a new password.
+        """
+        return self.mail is not None and self.mail.attempt_count == 0 and not self.is_email_confirmed
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is done now with some mails that are due; what is in neither waits."""
+
+    sent: Sequence[Mail]
+    dropped: Sequence[UUID]
+    # The mailbox and the kind of each of `sent` that counts.
+    counted: Sequence[tuple[bytes, Kind]]
+
+
+def choose(
+    due: Sequence[Due],
+    mailboxes: Mapping[UUID, bytes],
+    counts: Mapping[tuple[bytes, Kind], int],
+    *,
+    places: int,
+    now: datetime,
+) -> Choice:
+    """Choose which mails are sent.
+
+    Args:
+        due: Mails, those first that are to go first.
+        mailboxes: By mail, of those that are counted.
+        counts: How many of a kind went to a mailbox in the last hour; 0 where it is not named.
+        places: How many may be sent.
+        now: The time.
+    """
+    sent: list[Mail] = []
+    dropped: list[UUID] = []
+    counted: list[tuple[bytes, Kind]] = []
+    for each in due:
+        mail = to_be_sent(each, now)
+        if mail is None:
+            dropped.append(each.mail_id)
+            continue
+        key = (mailboxes[mail.mail_id], mail.kind) if each.is_counted else None
+        if key and counts.get(key, 0) + counted.count(key) >= MOST_AN_HOUR:
+            dropped.append(mail.mail_id)
+        elif len(sent) < places:
+            sent.append(mail)
+            counted += [key] if key else []
+    return Choice(sent, dropped, counted)
+
 
 def to_be_sent(due: Due, now: datetime) -> Mail | None:
     """Return the mail, if it is still of use and not one of too many."""
@@ -108,11 +163,13 @@ def to_be_sent(due: Due, now: datetime) -> Mail | None:
     # Who dies of a mail each time never notes that it failed.
     if mail is None or mail.attempt_count >= MOST_ATTEMPTS:
         return None
+    if due.earlier_mails >= MOST_AN_HOUR:
+        return None
     if mail.expire_time is None:
         return mail
     is_needless = mail.kind is Kind.CONFIRM_EMAIL and due.is_email_confirmed
     is_too_late = due.is_token_void or mail.expire_time <= now
-    return None if is_needless or is_too_late or due.earlier_mails >= MOST_AN_HOUR else mail
+    return None if is_needless or is_too_late else mail
 
 
 def retry_delay(attempt_count: int) -> timedelta | None:

@@ -8,8 +8,9 @@ import structlog
 
 from services.storage.loops import outliving, run_batches
 from services.storage.postgres import Pool, connection, transaction
+from services.user.accounts.emails import canonical_email
 from services.user.mail import store
-from services.user.mail.domain import Claim, Outcome, retry_delay, to_be_sent
+from services.user.mail.domain import Claim, Outcome, choose, retry_delay
 from services.user.mail.letters import Letters
 from services.user.mail.mailers import Mailer, MailFailed, MailRefused
 from services.user.mail.tokens import MailTokens
@@ -65,12 +66,17 @@ class Sending:
             if not await store.take_turn(conn):
                 return [], 0
             due = await store.list_due(conn, _LOOKED_AT)
-            judged = [(each.mail_id, to_be_sent(each, now)) for each in due]
-            unwanted = [mail_id for mail_id, mail in judged if mail is None]
-            wanted = [mail for _, mail in judged if mail is not None]
-            if unwanted:
-                await store.drop_mails(conn, unwanted)
-            return await store.claim_mails(conn, wanted[:_AT_ONCE], LEASE), len(unwanted)
+            mailboxes = {
+                each.mail.mail_id: self._tokens.mailbox(canonical_email(each.mail.email))
+                for each in due
+                if each.mail and each.is_counted
+            }
+            counts = await store.count_mails(conn, set(mailboxes.values()), now=now)
+            choice = choose(due, mailboxes, counts, places=_AT_ONCE, now=now)
+            if choice.dropped:
+                await store.drop_mails(conn, choice.dropped)
+            await store.append_counted(conn, choice.counted, now=now)
+            return await store.claim_mails(conn, choice.sent, LEASE), len(choice.dropped)
 
     async def _send(self, claim: Claim) -> None:
         mail = claim.mail

@@ -1,12 +1,12 @@
 """SQL of mails: what waits to be sent, and what became of the tokens. Transactions are the caller's."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import asyncpg
 
-from services.storage.forgetting import MAILS_KEPT
+from services.storage.forgetting import COUNTS_KEPT, MAILS_KEPT
 from services.storage.postgres import Connection
 from services.user.accounts.emails import CanonicalEmail
 from services.user.mail.domain import COUNTED_FOR, TOKEN_LIFETIMES, Claim, Due, Grant, Kind, Mail, Outcome
@@ -100,6 +100,51 @@ async def list_due(conn: Connection, limit: int) -> list[Due]:
         COUNTED_FOR,
     )
     return [_due(row) for row in rows]
+
+
+async def count_mails(
+    conn: Connection, mailboxes: Collection[bytes], *, now: datetime
+) -> dict[tuple[bytes, Kind], int]:
+    """Return how many mails of each kind went to some mailboxes within the hour; sure in one's turn alone."""
+    rows = await conn.fetch(
+        """
+        SELECT mailbox, kind, count(*) AS mails
+          FROM counted_mails
+         WHERE mailbox = ANY($1) AND count_time > $2
+         GROUP BY mailbox, kind
+        """,
+        mailboxes,
+        now - COUNTED_FOR,
+    )
+    return {(row["mailbox"], Kind(row["kind"])): row["mails"] for row in rows}
+
+
+async def list_counted(
+    conn: Connection, mailbox: bytes, kind: Kind, *, limit: int, now: datetime
+) -> list[datetime]:
+    """Return when the last mails of a kind went to a mailbox within the hour, newest first."""
+    rows = await conn.fetch(
+        """
+        SELECT count_time
+          FROM counted_mails
+         WHERE mailbox = $1 AND kind = $2 AND count_time > $3
+         ORDER BY count_time DESC
+         LIMIT $4
+        """,
+        mailbox,
+        kind,
+        now - COUNTED_FOR,
+        limit,
+    )
+    return [row["count_time"] for row in rows]
+
+
+async def append_counted(conn: Connection, counted: Sequence[tuple[bytes, Kind]], *, now: datetime) -> None:
+    """Count mails to mailboxes."""
+    await conn.executemany(
+        "INSERT INTO counted_mails (mailbox, kind, count_time) VALUES ($1, $2, $3)",
+        [(mailbox, kind, now) for mailbox, kind in counted],
+    )
 
 
 async def claim_mails(conn: Connection, mails: Sequence[Mail], lease: timedelta) -> list[Claim]:
@@ -232,6 +277,24 @@ async def forget_mails(conn: Connection, limit: int) -> int:
         RETURNING TRUE
         """,
         MAILS_KEPT,
+        limit,
+    )
+    return len(forgotten)
+
+
+async def forget_counted(conn: Connection, limit: int) -> int:
+    """Forget up to `limit` of the oldest counts that count no longer, and return how many."""
+    forgotten = await conn.fetch(
+        """
+        DELETE FROM counted_mails
+         WHERE counted_mail_id IN (SELECT counted_mail_id
+                                     FROM counted_mails
+                                    WHERE count_time < now() - $1::interval
+                                    ORDER BY count_time
+                                    LIMIT $2)
+        RETURNING TRUE
+        """,
+        COUNTS_KEPT,
         limit,
     )
     return len(forgotten)

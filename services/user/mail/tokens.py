@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from services.user.accounts.emails import CanonicalEmail, mailbox_of
 from services.user.mail.domain import Grant
 
 _ID_BYTES = 16
 _TOKEN_BYTES = _ID_BYTES + hashlib.sha256().digest_size
 # Tells these from other uses of a key, should somebody give one file to two.
 _PURPOSE = b"commerce mail token 1"
+_COUNTING = b"commerce mail count 1\0"
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -39,6 +41,13 @@ class MailTokens:
         """Tell whether somebody's token is the one of this grant."""
         mac = _octets(token)[_ID_BYTES:]
         return any(hmac.compare_digest(mac, _mac(key, grant)) for key in self._keys)
+
+    def mailbox(self, email: CanonicalEmail) -> bytes:
+        """Return what the mails to an address are counted by: 32 bytes that tell nobody without the key.
+
+        With another first key the count begins anew.
+        """
+        return hmac.digest(self._keys[0], _COUNTING + mailbox_of(email).encode(), "sha256")
 
 
 def mail_id_of(token: str) -> UUID | None:

@@ -50,6 +50,10 @@ class RecoveryServicer(recovery_pb2_grpc.RecoveryServiceServicer):
             kind = Kind.CONFIRM_EMAIL
             recent = await mail_store.list_recent(conn, user_id, kind, limit=MOST_AN_HOUR, now=now)
             domain.check_mails_left(recent, now)
+            # Nor to the mailbox, by other accounts: that mail would be dropped without a word.
+            mailbox = self._tokens.mailbox(user.canonical_email)
+            counted = await mail_store.list_counted(conn, mailbox, kind, limit=MOST_AN_HOUR, now=now)
+            domain.check_mails_left(counted, now)
             await mail_store.append_mail(conn, user_id, kind, now=now)
         return Empty()
 
