@@ -92,7 +92,9 @@ async def _serve() -> None:
         users = UserServicer(pool, pages, passwords, utc_now)
         throttle = LoginThrottle(redis)
         auth = AuthServicer(pool, pages, passwords=passwords, throttle=throttle, signer=signer, clock=utc_now)
-        recovery = RecoveryServicer(pool, passwords, mail_tokens, utc_now)
+        recovery = RecoveryServicer(
+            pool, passwords=passwords, throttle=throttle, tokens=mail_tokens, clock=utc_now
+        )
         user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
         auth_pb2_grpc.add_AuthServiceServicer_to_server(auth, server)
         recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)

@@ -165,7 +165,9 @@ async def open_parts(
         INVENTORY: InventoryServicer(mesh.stock_pool, PAGES),
         USERS: UserServicer(pool, PAGES, passwords, now),
         AUTH: AuthServicer(pool, PAGES, passwords=passwords, throttle=throttle, signer=signer, clock=now),
-        RECOVERY: RecoveryServicer(pool, passwords, MAIL_TOKENS, now),
+        RECOVERY: RecoveryServicer(
+            pool, passwords=passwords, throttle=throttle, tokens=MAIL_TOKENS, clock=now
+        ),
     }
     by_name = {path.strip("/"): servicer for path, servicer in servicers.items()}
     return Parts(mesh, pool, throttle, finishing, by_name)

@@ -228,18 +228,20 @@ async def running(
 ) -> AsyncIterator[UserService]:
     """Run the servicers in a server as every service has."""
     clock, passwords, redis = Clock(), Passwords(), open_redis(valkey)
-    pages = Pages([b"page tokens of these tests"])
+    pages, throttle = Pages([b"page tokens of these tests"]), LoginThrottle(redis)
 
     def register(server: grpc.aio.Server) -> list[str]:
         auth = AuthServicer(
             pool,
             pages,
             passwords=passwords,
-            throttle=LoginThrottle(redis),
+            throttle=throttle,
             signer=signer,
             clock=clock,
         )
-        recovery = RecoveryServicer(pool, passwords, MAIL_TOKENS, clock)
+        recovery = RecoveryServicer(
+            pool, passwords=passwords, throttle=throttle, tokens=MAIL_TOKENS, clock=clock
+        )
         user_pb2_grpc.add_UserServiceServicer_to_server(UserServicer(pool, pages, passwords, clock), server)
         recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
         auth_pb2_grpc.add_AuthServiceServicer_to_server(auth, server)

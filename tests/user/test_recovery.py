@@ -200,6 +200,15 @@ async def test_a_reset_sets_the_password_ends_all_sessions_and_confirms_the_addr
     assert await count_mails(service, ada.email, Kind.PASSWORD_CHANGED) == 1
 
 
+async def test_a_reset_lets_in_whom_a_guesser_has_shut_out(service: UserService) -> None:
+    ada = await service.register()
+    for _ in range(10):
+        assert await refusal(service.create_session(ada.email, "a wrong guess")) == CREDENTIALS_INVALID
+    assert (await refusal(service.create_session(ada.email)))[1] == "LOGIN_THROTTLED"
+    await reset(service, await reset_token_to(service, ada.email))
+    await service.create_session(ada.email, NEW_PASSWORD)
+
+
 async def test_a_reset_is_good_once_and_for_half_an_hour(service: UserService) -> None:
     ada = await service.register()
     token = await reset_token_to(service, ada.email)

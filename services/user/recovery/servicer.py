@@ -22,6 +22,7 @@ from services.user.mail.tokens import MailTokens, mail_id_of
 from services.user.recovery import domain
 from services.user.sessions import store as session_store
 from services.user.sessions.domain import EndReason
+from services.user.sessions.throttle import LoginThrottle
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -30,10 +31,17 @@ class RecoveryServicer(recovery_pb2_grpc.RecoveryServiceServicer):
     """Confirming addresses and setting new passwords."""
 
     def __init__(
-        self, pool: Pool, passwords: Passwords, tokens: MailTokens, clock: Callable[[], datetime]
+        self,
+        pool: Pool,
+        *,
+        passwords: Passwords,
+        throttle: LoginThrottle,
+        tokens: MailTokens,
+        clock: Callable[[], datetime],
     ) -> None:
         self._pool = pool
         self._passwords = passwords
+        self._throttle = throttle
         self._tokens = tokens
         self._clock = clock
 
@@ -90,6 +98,8 @@ class RecoveryServicer(recovery_pb2_grpc.RecoveryServiceServicer):
                 conn, user.user_id, EndReason.PASSWORD_CHANGED, keep=None, now=now
             )
             await mail_store.append_mail(conn, user.user_id, Kind.PASSWORD_CHANGED, now=now)
+        # Whoever guesses may have shut the owner out; none of the guesses is of any use now.
+        await self._throttle.forget_failures(user.canonical_email)
         return Empty()
 
     async def _grant_of(self, token: str, kind: Kind) -> Grant:
