@@ -11,8 +11,7 @@ from services.user.accounts.emails import CanonicalEmail, canonical_email
 
 # Of one kind, to one account, and to all accounts of one mailbox that have not confirmed it. Enough for who
 # looks in the wrong folder first, too few to fill a mailbox.
-MOST_AN_HOUR = 3
-COUNTED_FOR = timedelta(hours=1)
+MOST_AT_ONCE = 3
 # Attempts in all, over about an hour and a half: a mail server that is restarted or moved is back by then.
 MOST_ATTEMPTS = 12
 _FIRST_DELAY_SECONDS = 5.0
@@ -30,6 +29,13 @@ class Kind(StrEnum):
 
 # How long a token is good. Who asks for a new password waits for it; who has registered may read it tomorrow.
 TOKEN_LIFETIMES = {Kind.CONFIRM_EMAIL: timedelta(hours=24), Kind.RESET_PASSWORD: timedelta(minutes=30)}
+# How long a mail is counted. One of RESET_PASSWORD as long as its token is good: a stranger may ask for all
+# three, and their person always has one that is. Counted for longer, they would leave a time without any.
+COUNTED_FOR = {
+    Kind.CONFIRM_EMAIL: timedelta(hours=1),
+    Kind.RESET_PASSWORD: TOKEN_LIFETIMES[Kind.RESET_PASSWORD],
+    Kind.PASSWORD_CHANGED: timedelta(hours=1),
+}
 
 
 class Outcome(StrEnum):
@@ -98,7 +104,7 @@ class Due:
 
     # None: the account is closed, or there never was one.
     mail: Mail | None
-    # Of its kind, to the same account, within the hour before it. 0 for one that was tried before.
+    # Of its kind, to the same account, that counted when it was written. 0 for one that was tried before.
     earlier_mails: int
     is_token_void: bool
     is_email_confirmed: bool
@@ -136,7 +142,7 @@ def choose(
     Args:
         due: Mails, those first that are to go first.
         mailboxes: By mail, of those that are counted.
-        counts: How many of a kind went to a mailbox in the last hour; 0 where it is not named.
+        counts: How many of a kind that still count went to a mailbox; 0 where it is not named.
         places: How many may be sent.
         now: The time.
     """
@@ -149,7 +155,7 @@ def choose(
             dropped.append(each.mail_id)
             continue
         key = (mailboxes[mail.mail_id], mail.kind) if each.is_counted else None
-        if key and counts.get(key, 0) + counted.count(key) >= MOST_AN_HOUR:
+        if key and counts.get(key, 0) + counted.count(key) >= MOST_AT_ONCE:
             dropped.append(mail.mail_id)
         elif len(sent) < places:
             sent.append(mail)
@@ -163,7 +169,7 @@ def to_be_sent(due: Due, now: datetime) -> Mail | None:
     # Who dies of a mail each time never notes that it failed.
     if mail is None or mail.attempt_count >= MOST_ATTEMPTS:
         return None
-    if due.earlier_mails >= MOST_AN_HOUR:
+    if due.earlier_mails >= MOST_AT_ONCE:
         return None
     if mail.expire_time is None:
         return mail

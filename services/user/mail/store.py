@@ -50,7 +50,7 @@ async def append_reset(conn: Connection, email: CanonicalEmail, *, now: datetime
 async def list_recent(
     conn: Connection, user_id: UUID, kind: Kind, *, limit: int, now: datetime
 ) -> list[datetime]:
-    """Return when the last mails of a kind were written to a person within the hour, newest first."""
+    """Return when the last mails of a kind that count still were written to a person, newest first."""
     rows = await conn.fetch(
         """
         SELECT create_time
@@ -61,7 +61,7 @@ async def list_recent(
         """,
         user_id,
         kind,
-        now - COUNTED_FOR,
+        now - COUNTED_FOR[kind],
         limit,
     )
     return [row["create_time"] for row in rows]
@@ -86,10 +86,11 @@ async def list_due(conn: Connection, limit: int) -> list[Due]:
                    SELECT count(*)
                      FROM outgoing_mails o
                     WHERE o.user_id = m.user_id AND o.kind = m.kind
-                      AND o.create_time > m.create_time - $2::interval
+                      AND o.create_time > m.create_time - k.counted_for
                       AND (o.attempt_count > 0 OR (o.create_time, o.mail_id) < (m.create_time, m.mail_id))
                ) END AS earlier_mails
           FROM outgoing_mails m
+          JOIN unnest($2::text[], $3::interval[]) AS k (kind, counted_for) ON k.kind = m.kind
           LEFT JOIN users u ON u.user_id = m.user_id AND u.delete_time IS NULL
          WHERE m.due_time <= now()
          ORDER BY m.due_time
@@ -97,7 +98,8 @@ async def list_due(conn: Connection, limit: int) -> list[Due]:
            FOR UPDATE OF m SKIP LOCKED
         """,
         limit,
-        COUNTED_FOR,
+        list(COUNTED_FOR),
+        list(COUNTED_FOR.values()),
     )
     return [_due(row) for row in rows]
 
@@ -105,16 +107,18 @@ async def list_due(conn: Connection, limit: int) -> list[Due]:
 async def count_mails(
     conn: Connection, mailboxes: Collection[bytes], *, now: datetime
 ) -> dict[tuple[bytes, Kind], int]:
-    """Return how many mails of each kind went to some mailboxes within the hour; sure in one's turn alone."""
+    """Return how many mails of each kind that count still went to mailboxes; sure in one's turn alone."""
     rows = await conn.fetch(
         """
         SELECT mailbox, kind, count(*) AS mails
           FROM counted_mails
-         WHERE mailbox = ANY($1) AND count_time > $2
+          JOIN unnest($2::text[], $3::timestamptz[]) AS k (kind, since) USING (kind)
+         WHERE mailbox = ANY($1) AND count_time > since
          GROUP BY mailbox, kind
         """,
         mailboxes,
-        now - COUNTED_FOR,
+        list(COUNTED_FOR),
+        [now - counted_for for counted_for in COUNTED_FOR.values()],
     )
     return {(row["mailbox"], Kind(row["kind"])): row["mails"] for row in rows}
 
@@ -122,7 +126,7 @@ async def count_mails(
 async def list_counted(
     conn: Connection, mailbox: bytes, kind: Kind, *, limit: int, now: datetime
 ) -> list[datetime]:
-    """Return when the last mails of a kind went to a mailbox within the hour, newest first."""
+    """Return when the last mails of a kind that count still went to a mailbox, newest first."""
     rows = await conn.fetch(
         """
         SELECT count_time
@@ -133,7 +137,7 @@ async def list_counted(
         """,
         mailbox,
         kind,
-        now - COUNTED_FOR,
+        now - COUNTED_FOR[kind],
         limit,
     )
     return [row["count_time"] for row in rows]

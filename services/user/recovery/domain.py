@@ -5,7 +5,7 @@ from datetime import datetime
 
 from services.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 from services.user.accounts.domain import User, check_registrable
-from services.user.mail.domain import COUNTED_FOR, MOST_AN_HOUR
+from services.user.mail.domain import COUNTED_FOR, MOST_AT_ONCE, Kind
 
 
 class MailTokenInvalid(InvalidArgument):
@@ -41,18 +41,18 @@ def check_unconfirmed(user: User) -> None:
 
 
 def check_mails_left(recent: Sequence[datetime], now: datetime) -> None:
-    """Check that one mail more may be sent to somebody.
+    """Check that one mail more of CONFIRM_EMAIL may be sent to somebody.
 
     Args:
-        recent: When those of the last hour were written, newest first.
+        recent: When those that count still were written, newest first.
         now: The time.
 
     Raises:
         TooManyMails: says when the next one may be.
     """
-    if len(recent) >= MOST_AN_HOUR:
-        wait = recent[MOST_AN_HOUR - 1] + COUNTED_FOR - now
+    if len(recent) >= MOST_AT_ONCE:
+        wait = recent[MOST_AT_ONCE - 1] + COUNTED_FOR[Kind.CONFIRM_EMAIL] - now
         raise TooManyMails(
-            f"no more than {MOST_AN_HOUR} such mails are sent an hour",
+            f"no more than {MOST_AT_ONCE} such mails are sent an hour",
             retry_after_seconds=wait.total_seconds(),
         )

@@ -85,7 +85,8 @@ class RecoveryServiceServicer:
     def RequestPasswordReset(self, request, context):
         """Has a token sent that sets a new password, if there is an account with the
         address. The answer is the same, and as quick, if there is none. An
-        account gets no more than three such mails an hour.
+        account gets no more than three such mails in half an hour, as long as their
+        tokens are good.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,7 +48,8 @@ class RecoveryServiceStub:
     RequestPasswordReset: _grpc.UnaryUnaryMultiCallable[_recovery_pb2.RequestPasswordResetRequest, _empty_pb2.Empty]
     """Has a token sent that sets a new password, if there is an account with the
     address. The answer is the same, and as quick, if there is none. An
-    account gets no more than three such mails an hour.
+    account gets no more than three such mails in half an hour, as long as their
+    tokens are good.
     """
     ResetPassword: _grpc.UnaryUnaryMultiCallable[_recovery_pb2.ResetPasswordRequest, _empty_pb2.Empty]
     """Sets a new password, by the token of a mail. It ends all sessions of the
@@ -74,7 +75,8 @@ class RecoveryServiceAsyncStub(RecoveryServiceStub):
     RequestPasswordReset: _aio.UnaryUnaryMultiCallable[_recovery_pb2.RequestPasswordResetRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Has a token sent that sets a new password, if there is an account with the
     address. The answer is the same, and as quick, if there is none. An
-    account gets no more than three such mails an hour.
+    account gets no more than three such mails in half an hour, as long as their
+    tokens are good.
     """
     ResetPassword: _aio.UnaryUnaryMultiCallable[_recovery_pb2.ResetPasswordRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Sets a new password, by the token of a mail. It ends all sessions of the
@@ -115,7 +117,8 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """Has a token sent that sets a new password, if there is an account with the
         address. The answer is the same, and as quick, if there is none. An
-        account gets no more than three such mails an hour.
+        account gets no more than three such mails in half an hour, as long as their
+        tokens are good.
         """
 
     @_abc_1.abstractmethod
