@@ -60,6 +60,15 @@ async def test_a_changed_password_is_the_one_that_logs_in(service: UserService) 
     await service.create_session(person.email, NEW_PASSWORD)
 
 
+async def test_a_changed_password_is_told_by_one_mail(service: UserService) -> None:
+    person = await service.register()
+    request_id = str(uuid4())
+    await change(service, person, request_id=request_id)
+    await change(service, person, request_id=request_id)
+    subjects = [mail["Subject"] for mail in await service.mails_to(person.email)]
+    assert subjects.count("Commerce Mesh: Your password was changed") == 1
+
+
 async def test_a_changed_password_ends_all_other_sessions_and_the_log_tells(service: UserService) -> None:
     person = await service.register()
     others = [await service.log_in(person.email) for _ in range(2)]

@@ -45,7 +45,7 @@ password stays as it is. Give the token to nobody; we never ask for it.
 """,
     Kind.PASSWORD_CHANGED: """\
 The password of your account at {product} was changed just now, and all of its
-sessions have ended.
+sessions have ended, but for one that changed it.
 
 If it was not you, set a new password at once: ask for a token by
 POST /v1/users:requestPasswordReset.

@@ -15,6 +15,8 @@ from services.user.accounts import store as account_store
 from services.user.accounts.domain import User, change_password
 from services.user.accounts.password_rules import check_password
 from services.user.accounts.passwords import Passwords
+from services.user.mail import store as mail_store
+from services.user.mail.domain import Kind
 from services.user.sessions import store
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.domain import CredentialsInvalid, EndReason
@@ -41,6 +43,7 @@ class _Change:
         )
         reason = EndReason.PASSWORD_CHANGED
         await store.end_sessions(conn, self.user_id, reason, keep=self.keep, now=self.now)
+        await mail_store.append_mail(conn, self.user_id, Kind.PASSWORD_CHANGED, now=self.now)
         self.is_done = True
         return Empty()
 

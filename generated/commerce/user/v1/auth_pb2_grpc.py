@@ -124,8 +124,8 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ChangePassword(self, request, context):
-        """Changes the caller's own password, and ends all of their other sessions.
-        The old password is asked for and counted as at a log-in.
+        """Changes the caller's own password, ends all of their other sessions, and
+        tells them by a mail. The old password is asked for and counted as at a log-in.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -52,8 +52,8 @@ class AuthServiceStub:
     EndSessions: _grpc.UnaryUnaryMultiCallable[_auth_pb2.EndSessionsRequest, _auth_pb2.EndSessionsResponse]
     """Ends all sessions of a person at once, or all but the caller's own."""
     ChangePassword: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ChangePasswordRequest, _empty_pb2.Empty]
-    """Changes the caller's own password, and ends all of their other sessions.
-    The old password is asked for and counted as at a log-in.
+    """Changes the caller's own password, ends all of their other sessions, and
+    tells them by a mail. The old password is asked for and counted as at a log-in.
     """
     GetJwks: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetJwksRequest, _auth_pb2.Jwks]
     """The public keys that verify access tokens (RFC 7517)."""
@@ -86,8 +86,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     EndSessions: _aio.UnaryUnaryMultiCallable[_auth_pb2.EndSessionsRequest, _auth_pb2.EndSessionsResponse]  # type: ignore[assignment]
     """Ends all sessions of a person at once, or all but the caller's own."""
     ChangePassword: _aio.UnaryUnaryMultiCallable[_auth_pb2.ChangePasswordRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Changes the caller's own password, and ends all of their other sessions.
-    The old password is asked for and counted as at a log-in.
+    """Changes the caller's own password, ends all of their other sessions, and
+    tells them by a mail. The old password is asked for and counted as at a log-in.
     """
     GetJwks: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetJwksRequest, _auth_pb2.Jwks]  # type: ignore[assignment]
     """The public keys that verify access tokens (RFC 7517)."""
@@ -153,8 +153,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.ChangePasswordRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Changes the caller's own password, and ends all of their other sessions.
-        The old password is asked for and counted as at a log-in.
+        """Changes the caller's own password, ends all of their other sessions, and
+        tells them by a mail. The old password is asked for and counted as at a log-in.
         """
 
     @_abc_1.abstractmethod
