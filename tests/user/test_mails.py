@@ -3,6 +3,7 @@
 import asyncio
 import stat
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -23,8 +24,10 @@ from services.user.mail.domain import MOST_AT_ONCE, MOST_ATTEMPTS, Kind, Mail
 from services.user.mail.folder import FolderMailer
 from services.user.mail.letters import Letters
 from services.user.mail.mailers import MailFailed, MailRefused
+from services.user.mail.sending import Sending
 from tests.conftest import DatabaseHandle
 from tests.support.mails import mails_in
+from tests.support.waiting import until
 from tests.user.conftest import Clock, sending_to, some_email
 from tests.user.test_letters import ENCODED_HEADERS
 
@@ -102,6 +105,71 @@ async def test_processes_that_send_side_by_side_send_each_mail_once(pool: Pool) 
     await asyncio.gather(*map(work, mailers))
     sent = [address for mailer in mailers for address, _ in mailer.sent]
     assert sorted(sent) == sorted(user.email for user in users)
+
+
+@dataclass
+class Slow:
+    """A mailer that keeps some mails until it is let go, and notes when it is given each."""
+
+    kept: set[str]
+    given: list[str] = field(default_factory=list)
+    is_let_go: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def send(self, message: EmailMessage, address: str) -> None:
+        self.given.append(address)
+        if address in self.kept:
+            await self.is_let_go.wait()
+
+    async def until_given(self, *addresses: str, count: int = 0) -> None:
+        async def is_given() -> bool:
+            return set(addresses) <= set(self.given) and len(self.given) >= count
+
+        await until(is_given)
+
+
+@asynccontextmanager
+async def running(sending: Sending) -> AsyncIterator[None]:
+    task = asyncio.create_task(sending.run())
+    yield
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_slow_receivers_hold_up_nobody_else(pool: Pool) -> None:
+    slow = [(await add_user(pool)).email for _ in range(7)]
+    others = [(await add_user(pool)).email for _ in range(30)]
+    mailer = Slow(set(slow))
+    async with running(sending_to(pool, mailer, Clock())):
+        await mailer.until_given(*others)
+        assert sorted(mailer.given) == sorted(slow + others)
+
+
+async def test_mails_that_failed_before_take_half_of_the_places_at_most(pool: Pool) -> None:
+    failed = [(await add_user(pool)).email for _ in range(8)]
+    await sending_to(pool, Recorder([MailFailed("away") for _ in failed]), Clock()).send_due()
+    await make_due(pool)
+    mailer = Slow(set(failed))
+    async with running(sending_to(pool, mailer, Clock())):
+        await mailer.until_given(count=4)
+        first = await add_user(pool)
+        await mailer.until_given(first.email)
+        assert len(mailer.given) == 5
+        mailer.is_let_go.set()
+        await mailer.until_given(*failed)
+
+
+async def test_who_waits_for_a_reset_comes_first_and_who_failed_before_last(pool: Pool) -> None:
+    failed = await add_user(pool)
+    await sending_to(pool, Recorder([MailFailed("away")]), Clock()).send_due()
+    await make_due(pool)
+    users = [await add_user(pool) for _ in range(3)]
+    async with transaction(pool) as conn:
+        await store.append_reset(conn, users[2].canonical_email, now=datetime.now(UTC))
+        due = [each.mail for each in await store.list_due(conn, 10) if each.mail]
+    assert [(mail.kind, mail.email) for mail in due] == [
+        (Kind.RESET_PASSWORD, users[2].email),
+        *((Kind.CONFIRM_EMAIL, user.email) for user in (*users, failed)),
+    ]
 
 
 async def test_one_process_at_a_time_counts_and_claims(pool: Pool) -> None:

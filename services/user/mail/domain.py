@@ -120,6 +120,14 @@ class Due:
 
 
 @dataclass(frozen=True)
+class Places:
+    """How many mails may be sent at once, and how many of them may be such as failed before."""
+
+    free: int
+    for_retries: int
+
+
+@dataclass(frozen=True)
 class Choice:
     """What is done now with some mails that are due; what is in neither waits."""
 
@@ -134,7 +142,7 @@ def choose(
     mailboxes: Mapping[UUID, bytes],
     counts: Mapping[tuple[bytes, Kind], int],
     *,
-    places: int,
+    places: Places,
     now: datetime,
 ) -> Choice:
     """Choose which mails are sent.
@@ -143,12 +151,13 @@ def choose(
         due: Mails, those first that are to go first.
         mailboxes: By mail, of those that are counted.
         counts: How many of a kind that still count went to a mailbox; 0 where it is not named.
-        places: How many may be sent.
+        places: For how many there is room.
         now: The time.
     """
     sent: list[Mail] = []
     dropped: list[UUID] = []
     counted: list[tuple[bytes, Kind]] = []
+    retries = 0
     for each in due:
         mail = to_be_sent(each, now)
         if mail is None:
@@ -157,8 +166,9 @@ def choose(
         key = (mailboxes[mail.mail_id], mail.kind) if each.is_counted else None
         if key and counts.get(key, 0) + counted.count(key) >= MOST_AT_ONCE:
             dropped.append(mail.mail_id)
-        elif len(sent) < places:
+        elif len(sent) < places.free and (mail.attempt_count == 0 or retries < places.for_retries):
             sent.append(mail)
+            retries += mail.attempt_count > 0
             counted += [key] if key else []
     return Choice(sent, dropped, counted)
 

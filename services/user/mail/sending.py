@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -10,7 +11,7 @@ from services.storage.loops import outliving, run_batches
 from services.storage.postgres import Pool, connection, transaction
 from services.user.accounts.emails import canonical_email
 from services.user.mail import store
-from services.user.mail.domain import Claim, Outcome, choose, retry_delay
+from services.user.mail.domain import Claim, Outcome, Places, choose, retry_delay
 from services.user.mail.letters import Letters
 from services.user.mail.mailers import Mailer, MailFailed, MailRefused
 from services.user.mail.tokens import MailTokens
@@ -19,6 +20,10 @@ log = structlog.get_logger(__name__)
 
 # Mails on their way at once: each has a connection of its own to the mail server.
 _AT_ONCE = 8
+# Of these, such as failed before: a server that hangs keeps each for ten seconds.
+_RETRIES_AT_ONCE = _AT_ONCE // 2
+# From the first place that is free to the look for who takes it, so that one look fills several.
+_GATHERING_SECONDS = 0.05
 # Looked at in one transaction. Most are sent or dropped at once; those that nobody has cost a row each.
 _LOOKED_AT = 200
 # After a kill -9 its mails wait this long for somebody else. Longer than a mailer takes.
@@ -47,18 +52,41 @@ class Sending:
         self._letters = letters
         self._tokens = tokens
         self._clock = clock
+        self._under_way: set[Claim] = set()
+        self._ended = asyncio.Event()
 
     async def run(self) -> None:
         """Send until cancelled. What is on its way then is sent again when its lease ends."""
-        await run_batches("mails cannot be read", self.send_due, batch=1, interval_seconds=_INTERVAL_SECONDS)
+        async with asyncio.TaskGroup() as group:
+
+            async def fill_places() -> int:
+                return await self._fill_places(group)
+
+            await run_batches(
+                "mails cannot be read", fill_places, batch=1, interval_seconds=_INTERVAL_SECONDS
+            )
 
     async def send_due(self) -> int:
         """Send some of the mails whose time has come, drop those of no use, and return how many they were."""
-        claims, dropped = await self._claim()
         async with asyncio.TaskGroup() as group:
-            for claim in claims:
-                group.create_task(self._send(claim))
+            return await self._fill_places(group)
+
+    async def _fill_places(self, group: asyncio.TaskGroup) -> int:
+        """Have mails sent in all places that are free, after a wait for the first one."""
+        while len(self._under_way) >= _AT_ONCE:
+            self._ended.clear()
+            await self._ended.wait()
+            await asyncio.sleep(_GATHERING_SECONDS)
+        claims, dropped = await self._claim()
+        for claim in claims:
+            self._under_way.add(claim)
+            task = group.create_task(self._send(claim))
+            task.add_done_callback(partial(self._leave, claim))
         return len(claims) + dropped
+
+    def _leave(self, claim: Claim, _: asyncio.Task[None]) -> None:
+        self._under_way.discard(claim)
+        self._ended.set()
 
     async def _claim(self) -> tuple[list[Claim], int]:
         now = self._clock()
@@ -72,7 +100,11 @@ class Sending:
                 if each.mail and each.is_counted
             }
             counts = await store.count_mails(conn, set(mailboxes.values()), now=now)
-            choice = choose(due, mailboxes, counts, places=_AT_ONCE, now=now)
+            places = Places(
+                _AT_ONCE - len(self._under_way),
+                _RETRIES_AT_ONCE - sum(claim.attempt_count > 1 for claim in self._under_way),
+            )
+            choice = choose(due, mailboxes, counts, places=places, now=now)
             if choice.dropped:
                 await store.drop_mails(conn, choice.dropped)
             await store.append_counted(conn, choice.counted, now=now)

@@ -74,7 +74,10 @@ async def take_turn(conn: Connection) -> bool:
 
 
 async def list_due(conn: Connection, limit: int) -> list[Due]:
-    """Return mails whose time has come, those that wait for longest first, and hold them."""
+    """Return mails whose time has come, and hold them.
+
+    Those never tried come first, of these the ones that somebody waits for, and then who waits for longest.
+    """
     rows = await conn.fetch(
         """
         SELECT m.mail_id, m.kind, m.create_time, m.expire_time, m.attempt_count, u.user_id, u.email,
@@ -93,7 +96,7 @@ async def list_due(conn: Connection, limit: int) -> list[Due]:
           JOIN unnest($2::text[], $3::interval[]) AS k (kind, counted_for) ON k.kind = m.kind
           LEFT JOIN users u ON u.user_id = m.user_id AND u.delete_time IS NULL
          WHERE m.due_time <= now()
-         ORDER BY m.due_time
+         ORDER BY m.attempt_count > 0, m.kind <> 'RESET_PASSWORD', m.due_time
          LIMIT $1
            FOR UPDATE OF m SKIP LOCKED
         """,
