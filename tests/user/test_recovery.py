@@ -209,6 +209,16 @@ async def test_a_reset_lets_in_whom_a_guesser_has_shut_out(service: UserService)
     await service.create_session(ada.email, NEW_PASSWORD)
 
 
+async def test_a_disabled_account_may_be_reset_and_stays_disabled(service: UserService) -> None:
+    ada = await service.register()
+    admin = await service.operator_metadata(role_pb2.ROLE_ADMIN)
+    user = user_pb2.User(user_id=ada.user_id, disabled=True)
+    await service.users.UpdateUser(user_pb2.UpdateUserRequest(user=user), metadata=admin)
+    await reset(service, await reset_token_to(service, ada.email))
+    disabled = ("PERMISSION_DENIED", "ACCOUNT_DISABLED")
+    assert await refusal(service.create_session(ada.email, NEW_PASSWORD)) == disabled
+
+
 async def test_a_reset_is_good_once_and_for_half_an_hour(service: UserService) -> None:
     ada = await service.register()
     token = await reset_token_to(service, ada.email)
