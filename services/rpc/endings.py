@@ -60,17 +60,18 @@ class Endings:
         self._versions: OrderedDict[UUID, tuple[int, float]] = OrderedDict()
         self._streams: set[_Stream] = set()
         self._told_at = float("-inf")
-        self._is_known = True
+        # Whether tokens may be accepted.
+        self.are_known = True
         self._tried = asyncio.Event()
         self._heard = asyncio.Event()
 
     def begin_unknown(self) -> None:
         """Accept no token until `know`: somebody will tell what has ended before."""
-        self._is_known = False
+        self.are_known = False
 
     def know(self) -> None:
         """Accept tokens: all that has ended so far was told."""
-        self._is_known = True
+        self.are_known = True
         self._tried.set()
         self._heard.set()
 
@@ -80,7 +81,7 @@ class Endings:
 
     async def await_first(self, seconds: float) -> None:
         """Wait until it is known what has ended, but no longer than this."""
-        if self._is_known:
+        if self.are_known:
             return
         try:
             async with asyncio.timeout(seconds):
@@ -94,14 +95,14 @@ class Endings:
         Raises:
             ServiceUnavailable: this process has just started and cannot learn it.
         """
-        if self._is_known:
+        if self.are_known:
             return
         try:
             async with asyncio.timeout(_FIRST_SECONDS):
                 await self._tried.wait()
         except TimeoutError:
             pass
-        if not self._is_known:
+        if not self.are_known:
             raise ServiceUnavailable("access tokens cannot be verified at the moment")
 
     def has_ended(self, subject: UUID, session_id: UUID, version: int) -> bool:

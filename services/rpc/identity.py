@@ -213,13 +213,16 @@ class TokenVerifier:
         self._verified: OrderedDict[str, Claims] = OrderedDict()
 
     def verified(self, token: str) -> Claims | None:
-        """Return what a token says that was verified before, has not ended, and whose key still holds."""
+        """Return what a token says that was verified before, has not ended, and whose key still holds.
+
+        None while it is not known what has ended: `verify` waits for that.
+        """
         claims = self._verified.get(token)
         now = self._clock()
         if claims is None or now >= claims.expires_at or now >= self._old_at:
             return None
         has_ended = self.endings.has_ended(claims.subject, claims.session_id, claims.version)
-        return None if has_ended else claims
+        return None if has_ended or not self.endings.are_known else claims
 
     async def verify(self, token: str) -> Claims:
         """Return what a valid token says.
@@ -228,8 +231,18 @@ class TokenVerifier:
             TokenExpired: it was valid once.
             TokenInvalid: it never was, or is not for us.
             SessionEnded: its session has ended, or its account has other roles.
-            ServiceUnavailable: its key is not known here and cannot be fetched now.
+            ServiceUnavailable: its key is not known here and cannot be fetched now, or what has ended is not.
         """
+        claims = await self._signed(token)
+        if not self.endings.are_known:
+            # Only a token that is otherwise good waits. Meanwhile it may expire, or its key be withdrawn.
+            await self.endings.known()
+            claims = await self._signed(token)
+        self.endings.check(claims.subject, claims.session_id, claims.version)
+        return claims
+
+    async def _signed(self, token: str) -> Claims:
+        """Return what a token says whose signature and times are good."""
         # What was verified before says nothing until its key is known to hold: that forgets it, or not.
         key = await self._key_of(token)
         claims = self._verified.get(token)
@@ -239,8 +252,6 @@ class TokenVerifier:
         if claims.expires_at <= self._clock():
             self._verified.pop(token, None)
             raise TokenExpired("the access token has expired")
-        await self.endings.known()
-        self.endings.check(claims.subject, claims.session_id, claims.version)
         return claims
 
     def watched(self, claims: Claims | None) -> AbstractContextManager[None]:

@@ -13,11 +13,11 @@ from commerce.event.v1 import event_pb2, event_pb2_grpc
 from commerce.product.v1 import product_pb2, product_pb2_grpc
 from structlog.testing import capture_logs
 
-from services.errors import ServiceUnavailable, SessionEnded
+from services.errors import ServiceUnavailable, SessionEnded, TokenExpired
 from services.rpc import endings as endings_module
 from services.rpc import server as server_module
 from services.rpc.endings import TOKEN_SECONDS, Endings
-from services.rpc.identity import TokenVerifier
+from services.rpc.identity import Claims, TokenVerifier
 from services.rpc.server import running_server
 from services.user.sessions.domain import ACCESS_LIFETIME
 from tests.support.net import Net, scripted, stub_of, until
@@ -84,7 +84,7 @@ def test_the_tables_are_bounded_and_the_oldest_go_first(monkeypatch: pytest.Monk
 async def test_no_token_is_accepted_until_it_is_known_what_has_ended(tokens: Tokens) -> None:
     verifier = tokens.verifier()
     verifier.endings.begin_unknown()
-    waiting = asyncio.create_task(verifier.verify(tokens.make(SCOPE)))
+    waiting = asyncio.create_task(accepted(verifier, tokens.make(SCOPE)))
     await asyncio.sleep(0)
     verifier.endings.end_session(SESSION)
     assert not waiting.done()
@@ -93,16 +93,36 @@ async def test_no_token_is_accepted_until_it_is_known_what_has_ended(tokens: Tok
         await waiting
 
 
+async def accepted(verifier: TokenVerifier, token: str) -> Claims:
+    """Judge a token as the interceptor does."""
+    return verifier.verified(token) or await verifier.verify(token)
+
+
 async def test_who_waits_is_refused_once_it_cannot_be_learnt(tokens: Tokens) -> None:
-    verifier = tokens.verifier()
+    verifier, token = tokens.verifier(), tokens.make(SCOPE)
     verifier.endings.begin_unknown()
-    waiting = asyncio.create_task(verifier.verify(tokens.make(SCOPE)))
+    waiting = asyncio.create_task(accepted(verifier, token))
     await asyncio.sleep(0)
     verifier.endings.give_up_waiting()
     with pytest.raises(ServiceUnavailable):
         await waiting
+    for _ in range(2):
+        with pytest.raises(ServiceUnavailable):
+            await accepted(verifier, token)
     verifier.endings.know()
-    await verifier.verify(tokens.make(SCOPE))
+    assert await accepted(verifier, token) == verifier.verified(token)
+
+
+async def test_a_token_that_expires_while_it_waits_is_refused(tokens: Tokens) -> None:
+    clock = Clock(time.time())
+    verifier = TokenVerifier(ISSUER, AUDIENCE, tokens.keys, clock)
+    verifier.endings.begin_unknown()
+    waiting = asyncio.create_task(accepted(verifier, tokens.make(SCOPE)))
+    await asyncio.sleep(0)
+    clock.seconds += TOKEN_SECONDS + 60
+    verifier.endings.know()
+    with pytest.raises(TokenExpired):
+        await waiting
 
 
 async def test_a_server_starts_when_it_is_known_what_has_ended(net: Net, tokens: Tokens) -> None:
@@ -276,6 +296,24 @@ async def test_a_public_method_refuses_an_ended_token_too(
     streaming.verifier.endings.end_session(SESSION)
     assert await refusal(stub.GetProduct(request, metadata=metadata)) == ENDED
     await stub.GetProduct(request)
+
+
+async def test_a_server_that_has_not_heard_what_ended_accepts_no_token_however_often_it_is_shown(
+    channel: grpc.aio.Channel, streaming: Streaming, tokens: Tokens
+) -> None:
+    stub = stub_of(product_pb2_grpc.ProductServiceStub, channel)
+    request, metadata = product_pb2.GetProductRequest(product_id=str(UUID(int=1))), tokens.bearer(SCOPE)
+    endings = streaming.verifier.endings
+    endings.begin_unknown()
+    endings.give_up_waiting()
+    for _ in range(3):
+        refused = await refusal(stub.GetProduct(request, metadata=metadata))
+        assert refused == ("UNAVAILABLE", "SERVICE_UNAVAILABLE")
+        assert (await refusal(stub.ImportProducts(metadata=metadata)))[0] == "UNAVAILABLE"
+    await stub.GetProduct(request)
+    endings.end_session(SESSION)
+    endings.know()
+    assert await refusal(stub.GetProduct(request, metadata=metadata)) == ENDED
 
 
 async def test_what_has_ended_costs_a_verified_call_next_to_nothing(tokens: Tokens) -> None:

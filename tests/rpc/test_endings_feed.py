@@ -137,7 +137,7 @@ async def test_a_process_that_starts_without_the_user_service_accepts_nothing_an
         with pytest.raises(ServiceUnavailable):
             await endings.known()
         feed.tell(position=0)
-        await until(lambda: endings._is_known)
+        await until(lambda: endings.are_known)
         await endings.known()
 
 
@@ -155,7 +155,7 @@ async def test_who_does_not_hear_for_long_says_so(monkeypatch: pytest.MonkeyPatc
     feed = Feed()
     with capture_logs() as said, following(feed) as endings:
         feed.tell(position=3)
-        await until(lambda: endings._is_known)
+        await until(lambda: endings.are_known)
 
         def told() -> bool:
             feed.break_off(ServiceUnavailable("away"))
