@@ -1,6 +1,7 @@
 """ChangePassword, and hashes that are replaced at a log-in, through a real server and PostgreSQL."""
 
 import asyncio
+import threading
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,8 +11,10 @@ import pytest
 from commerce.user.v1 import auth_pb2, role_pb2, user_pb2
 
 from deploy.local.shop.clients import bearer
+from tests.support.net import until
 from tests.support.people import Person
 from tests.support.refusals import refusal
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.user.conftest import PASSWORD, UserService, some_email
 
 # One event loop for all: the service runs in it.
@@ -207,9 +210,44 @@ async def test_a_good_hash_stays(service: UserService) -> None:
 
 async def test_the_schema_lets_in_no_hash_that_a_log_in_could_wait_for_all_day(service: UserService) -> None:
     person = await service.register()
-    for password_hash in ("$2b$31$" + "a" * 53, "$2b$12$short", "plain", "$2x$12$" + "a" * 53):
+    for password_hash in ("$2b$13$" + "a" * 53, "$2b$12$short", "plain", "$2x$12$" + "a" * 53):
         with pytest.raises(Exception, match="users_password_hash_check"):
             await give_hash(service, person, password_hash)
+    await give_hash(service, person, "$2b$12$" + "a" * 53)
+
+
+async def test_whoever_guesses_passwords_of_another_shop_holds_up_nobody_else(
+    service: UserService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, *guessed = [await service.register() for _ in range(4)]
+    for person in guessed:
+        await give_hash(service, person, WEAK_HASHES["bcrypt"])
+    begun, may_end, check = threading.Event(), threading.Event(), bcrypt.checkpw
+
+    def slow(password: bytes, password_hash: bytes) -> bool:
+        begun.set()
+        # Of any cost: it ends after the honest log-in, or never.
+        return may_end.wait(PATIENCE_SECONDS) and check(password, password_hash)
+
+    monkeypatch.setattr(bcrypt, "checkpw", slow)
+    guesses = [
+        asyncio.ensure_future(
+            service.auth.CreateSession(
+                auth_pb2.CreateSessionRequest(email=person.email, password=f"cafe\u0301 {n}"),
+                metadata=(("x-forwarded-for", "192.0.2.1"),),
+            )
+        )
+        for person in guessed
+        for n in range(8)
+    ]
+    await until(begun.is_set)
+    try:
+        await service.log_in(honest.email)
+        assert not any(each.done() for each in guesses)
+    finally:
+        may_end.set()
+    outcomes = await asyncio.gather(*guesses, return_exceptions=True)
+    assert {await refusal(each) for each in outcomes} == {CREDENTIALS_INVALID}
 
 
 async def end_sessions(service: UserService, token: str, user_id: str = "me", **fields: Any) -> int:

@@ -2,7 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import argon2
@@ -11,6 +12,7 @@ import pytest
 
 from services.errors import Overloaded
 from services.user.accounts.passwords import Passwords
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -52,6 +54,71 @@ async def test_a_bcrypt_hash_of_a_password_as_it_was_typed_is_verified(passwords
     decomposed = "cafe\u0301 au lait"
     password_hash = bcrypt.hashpw(decomposed.encode(), bcrypt.gensalt(4)).decode()
     assert await passwords.verify(password_hash, decomposed)
+
+
+class Gate:
+    """A bcrypt of any cost: nobody comes through until it is opened."""
+
+    def __init__(self) -> None:
+        self.begun: list[bytes] = []
+        self._opened = threading.Event()
+        self._check = bcrypt.checkpw
+
+    def __call__(self, password: bytes, password_hash: bytes) -> bool:
+        self.begun.append(password)
+        assert self._opened.wait(PATIENCE_SECONDS)
+        return self._check(password, password_hash)
+
+    def open(self) -> None:
+        self._opened.set()
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch, passwords: Passwords) -> Iterator[Gate]:
+    closed = Gate()
+    monkeypatch.setattr(bcrypt, "checkpw", closed)
+    yield closed
+    closed.open()
+
+
+BCRYPT = bcrypt.hashpw(b"correct horse", bcrypt.gensalt(4)).decode()
+
+
+async def test_bcrypt_holds_up_no_argon2id_however_much_of_it_is_asked_for(
+    passwords: Passwords, gate: Gate
+) -> None:
+    password_hash = await passwords.hash("correct horse")
+    flood = [asyncio.create_task(passwords.verify(BCRYPT, f"wrong {n}")) for n in range(50)]
+    assert await passwords.verify(password_hash, "correct horse")
+    refused = [each for each in flood if each.done()]
+    assert (len(refused), len(gate.begun)) == (40, 1), "ten places, of which one is worked on"
+    assert all(isinstance(each.exception(), Overloaded) for each in refused)
+    gate.open()
+    assert [await each for each in flood if each not in refused] == [False] * 10
+    assert await passwords.verify(BCRYPT, "correct horse"), "places are given back"
+
+
+async def test_a_password_that_was_composed_otherwise_gets_both_of_its_places_or_none(
+    passwords: Passwords, gate: Gate
+) -> None:
+    waiting = [asyncio.create_task(passwords.verify(BCRYPT, f"wrong {n}")) for n in range(9)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await passwords.verify(BCRYPT, "cafe\u0301 au lait")
+    gate.open()
+    await asyncio.gather(*waiting)
+    assert gate.begun == [f"wrong {n}".encode() for n in range(9)], "neither was judged"
+
+
+async def test_a_bcrypt_whose_caller_has_given_up_is_not_begun(passwords: Passwords, gate: Gate) -> None:
+    waiting = [asyncio.create_task(passwords.verify(BCRYPT, f"cafe\u0301 {n}")) for n in range(3)]
+    await asyncio.sleep(0)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    gate.open()
+    assert await passwords.verify(BCRYPT, "correct horse")
+    assert gate.begun == ["caf\u00e9 0".encode(), b"correct horse"], "what runs cannot be stopped"
 
 
 async def test_bcrypt_reads_no_more_than_it_did_elsewhere(passwords: Passwords) -> None:

@@ -1,7 +1,8 @@
 """Password hashes: Argon2id on a few threads, with a bounded queue. Never on the event loop.
 
-The bcrypt of people who come from another shop is verified too, and replaced at their first log-in. Until
-then their wrong passwords take as long as its cost says: at 12, about ten times as long as Argon2id.
+The bcrypt of people who come from another shop is verified too, and replaced at their first log-in. At a cost
+of 12 it takes about ten times as long as Argon2id, so it has a thread and a queue of its own: wrong passwords
+of those people hold up nobody else.
 """
 
 import asyncio
@@ -9,8 +10,9 @@ import os
 import secrets
 import threading
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import argon2
@@ -25,6 +27,13 @@ _LANES = 1
 # All that bcrypt reads of a password; its libraries cut off the rest, or refuse it.
 _BCRYPT_BYTES = 72
 
+# One at once: what has begun cannot be stopped, and takes half of a machine of two cores.
+_BCRYPT_THREADS = 1
+# Ten times 0.3 s, at a cost of 12: who waits longer would miss the deadline of a log-in, 5 s. More than one
+# address fills: of its log-ins four are worked on at once (services/rpc/interceptors.py), each takes two
+# places at the most, and one more may run whose caller has given up.
+_BCRYPT_WAITING = 9
+
 # Argon2 runs outside the interpreter's lock; half of the cores stay with the event loops.
 _THREADS = max(1, (os.cpu_count() or 1) // 2)
 # 48 times 23 ms: who waits longer than that is one of too many. More than the contract lets one address ask
@@ -35,6 +44,34 @@ _RETRY_AFTER_SECONDS = 1.0
 Result = TypeVar("Result")
 
 
+class _Threads:
+    """Threads that work in the order in which they are asked, and the bound of what waits for them."""
+
+    def __init__(self, name: str, threads: int, waiting: int) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._places = threading.BoundedSemaphore(threads + waiting)
+
+    def begin(self, work: Callable[[], Result]) -> asyncio.Future[Result]:
+        """Return what will have the result. Cancelled before its turn, it takes none.
+
+        Raises:
+            Overloaded: too many are waiting.
+        """
+        if not self._places.acquire(blocking=False):
+            raise Overloaded(
+                "too many log-ins and registrations at once: try again in a moment",
+                retry_after_seconds=_RETRY_AFTER_SECONDS,
+            )
+        future = self._executor.submit(work)
+        # Given back by the thread, not by the caller: one who gives up still occupies it.
+        future.add_done_callback(lambda _: self._places.release())
+        return asyncio.wrap_future(future)
+
+    async def close(self) -> None:
+        """Drop what is waiting and let what is running end."""
+        await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
+
+
 class Passwords:
     """Hashes and verifies passwords; owns the threads that do it."""
 
@@ -42,8 +79,8 @@ class Passwords:
         self._hasher = argon2.PasswordHasher(
             time_cost=_PASSES, memory_cost=_MEMORY_KIBIBYTES, parallelism=_LANES, type=argon2.Type.ID
         )
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
-        self._places = threading.BoundedSemaphore(threads * (1 + waiting_per_thread))
+        self._argon2 = _Threads("argon2", threads, threads * waiting_per_thread)
+        self._bcrypt = _Threads("bcrypt", _BCRYPT_THREADS, _BCRYPT_WAITING)
         # Verified against where there is no account, so that its absence takes as long as its presence.
         self._decoy = self._hasher.hash(secrets.token_urlsafe())
 
@@ -53,7 +90,7 @@ class Passwords:
         Raises:
             Overloaded: too many are waiting.
         """
-        return await self._run(lambda: self._hasher.hash(_octets(password)))
+        return await self._argon2.begin(lambda: self._hasher.hash(_octets(password)))
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
         """Tell whether the password is the one; always no, in the same time, where there is no hash.
@@ -61,7 +98,9 @@ class Passwords:
         Raises:
             Overloaded: too many are waiting.
         """
-        matches = await self._run(lambda: self._matches(password_hash or self._decoy, password))
+        if password_hash is not None and _is_bcrypt(password_hash):
+            return await self._matches_bcrypt(password_hash.encode(), password)
+        matches = await self._argon2.begin(lambda: self._matches(password_hash or self._decoy, password))
         return matches and password_hash is not None
 
     def is_weak(self, password_hash: str) -> bool:
@@ -78,28 +117,30 @@ class Passwords:
 
     async def close(self) -> None:
         """Drop what is waiting and let what is running end."""
-        await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
-
-    async def _run(self, work: Callable[[], Result]) -> Result:
-        if not self._places.acquire(blocking=False):
-            raise Overloaded(
-                "too many log-ins and registrations at once: try again in a moment",
-                retry_after_seconds=_RETRY_AFTER_SECONDS,
-            )
-        future = self._executor.submit(work)
-        # Given back by the thread, not by the caller: one who gives up still occupies it.
-        future.add_done_callback(lambda _: self._places.release())
-        return await asyncio.wrap_future(future)
+        await self._argon2.close()
+        await self._bcrypt.close()
 
     def _matches(self, password_hash: str, password: str) -> bool:
-        if _is_bcrypt(password_hash):
-            # The other shop may have taken the password as it came.
-            octets = {_octets(password), password.encode()}
-            return any(bcrypt.checkpw(each[:_BCRYPT_BYTES], password_hash.encode()) for each in octets)
         try:
             return self._hasher.verify(password_hash, _octets(password))
         except argon2.exceptions.VerifyMismatchError:
             return False
+
+    async def _matches_bcrypt(self, password_hash: bytes, password: str) -> bool:
+        jobs: list[asyncio.Future[bool]] = []
+        try:
+            # All take their places before one is judged: refused in between, a wrong password would be tried
+            # without being counted.
+            for octets in _bcrypt_forms(password):
+                job = self._bcrypt.begin(partial(bcrypt.checkpw, octets, password_hash))
+                jobs.append(job)
+            for job in jobs:
+                if await job:
+                    return True
+            return False
+        finally:
+            for job in jobs:
+                job.cancel()
 
 
 def _is_bcrypt(password_hash: str) -> bool:
@@ -109,3 +150,8 @@ def _is_bcrypt(password_hash: str) -> bool:
 def _octets(password: str) -> bytes:
     # RFC 8265, section 4.2: keyboards that compose "é" differently enter the same password.
     return unicodedata.normalize("NFC", password).encode()
+
+
+def _bcrypt_forms(password: str) -> Iterable[bytes]:
+    """Return what the other shop may have hashed: our form, or what was typed. They are nearly always one."""
+    return dict.fromkeys(form[:_BCRYPT_BYTES] for form in (_octets(password), password.encode()))
