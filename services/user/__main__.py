@@ -89,8 +89,8 @@ async def _serve() -> None:
     hearing = _hearing(verifier, feed)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
-        users = UserServicer(pool, pages, passwords, utc_now)
         throttle = LoginThrottle(redis)
+        users = UserServicer(pool, pages, passwords=passwords, throttle=throttle, clock=utc_now)
         auth = AuthServicer(pool, pages, passwords=passwords, throttle=throttle, signer=signer, clock=utc_now)
         recovery = RecoveryServicer(
             pool, passwords=passwords, throttle=throttle, tokens=mail_tokens, clock=utc_now

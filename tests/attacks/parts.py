@@ -163,7 +163,7 @@ async def open_parts(
         PRODUCTS: ProductServicer(mesh.stock_pool, PAGES),
         CATEGORIES: CategoryServicer(mesh.stock_pool, PAGES),
         INVENTORY: InventoryServicer(mesh.stock_pool, PAGES),
-        USERS: UserServicer(pool, PAGES, passwords, now),
+        USERS: UserServicer(pool, PAGES, passwords=passwords, throttle=throttle, clock=now),
         AUTH: AuthServicer(pool, PAGES, passwords=passwords, throttle=throttle, signer=signer, clock=now),
         RECOVERY: RecoveryServicer(
             pool, passwords=passwords, throttle=throttle, tokens=MAIL_TOKENS, clock=now

@@ -231,18 +231,12 @@ async def running(
     pages, throttle = Pages([b"page tokens of these tests"]), LoginThrottle(redis)
 
     def register(server: grpc.aio.Server) -> list[str]:
-        auth = AuthServicer(
-            pool,
-            pages,
-            passwords=passwords,
-            throttle=throttle,
-            signer=signer,
-            clock=clock,
-        )
+        users = UserServicer(pool, pages, passwords=passwords, throttle=throttle, clock=clock)
+        auth = AuthServicer(pool, pages, passwords=passwords, throttle=throttle, signer=signer, clock=clock)
         recovery = RecoveryServicer(
             pool, passwords=passwords, throttle=throttle, tokens=MAIL_TOKENS, clock=clock
         )
-        user_pb2_grpc.add_UserServiceServicer_to_server(UserServicer(pool, pages, passwords, clock), server)
+        user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
         recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
         auth_pb2_grpc.add_AuthServiceServicer_to_server(auth, server)
         return []

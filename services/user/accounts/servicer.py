@@ -24,7 +24,9 @@ from services.user.accounts.passwords import Passwords
 from services.user.mail import store as mail_store
 from services.user.mail.domain import Kind
 from services.user.sessions import store as session_store
-from services.user.sessions.domain import EndReason
+from services.user.sessions.authentication import Authentication
+from services.user.sessions.domain import CredentialsInvalid, EndReason
+from services.user.sessions.throttle import LoginThrottle
 
 Context = grpc.aio.ServicerContext[Any, Any]
 # Opens an account in a transaction, and returns what is kept of the answer.
@@ -34,10 +36,19 @@ Work: TypeAlias = Callable[[Connection], Awaitable[user_pb2.User]]
 class UserServicer(user_pb2_grpc.UserServiceServicer):
     """People and their accounts."""
 
-    def __init__(self, pool: Pool, pages: Pages, passwords: Passwords, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        pages: Pages,
+        *,
+        passwords: Passwords,
+        throttle: LoginThrottle,
+        clock: Callable[[], datetime],
+    ) -> None:
         self._pool = pool
         self._pages = pages
         self._passwords = passwords
+        self._authentication = Authentication(pool, passwords, throttle)
         self._clock = clock
 
     async def CreateUser(self, request: user_pb2.CreateUserRequest, context: Context) -> user_pb2.User:
@@ -116,7 +127,8 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
 
     async def _check_password(self, request: user_pb2.CreateUserRequest, user_id: UUID) -> None:
         """Check that a repeated request has the password of the account that the first one opened."""
-        async with connection(self._pool) as conn:
-            password_hash = await store.find_password_hash(conn, user_id)
-        if not await self._passwords.verify(password_hash, request.password):
-            raise RequestIdReused("request_id was used before, for another request")
+        email = canonical_email(request.user.email)
+        try:
+            await self._authentication.check_registrant(user_id, email, request.password)
+        except CredentialsInvalid:
+            raise RequestIdReused("request_id was used before, for another request") from None

@@ -1,12 +1,19 @@
-"""Asks for a password: at a log-in, and again before it is changed. One set of counters for both."""
+"""Asks for a password: at a log-in, before it is changed, at a repeated registration. One set of counters."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeAlias
+from uuid import UUID
 
 from services.errors import Overloaded
-from services.storage.postgres import Pool, connection
+from services.storage.postgres import Connection, Pool, connection
 from services.user.accounts.emails import CanonicalEmail
 from services.user.accounts.passwords import Passwords
-from services.user.accounts.store import Credentials, find_credentials
+from services.user.accounts.store import Credentials, find_credentials, find_password_hash
 from services.user.sessions.domain import CredentialsInvalid
 from services.user.sessions.throttle import LoginThrottle
+
+Find: TypeAlias = Callable[[Connection], Awaitable[Credentials | None]]
 
 
 class Authentication:
@@ -25,9 +32,27 @@ class Authentication:
             LoginThrottled: too many were wrong.
             Overloaded: too many are being judged. It counts for nobody.
         """
+        return await self._judge(email, password, partial(find_credentials, email=email))
+
+    async def check_registrant(self, user_id: UUID, email: CanonicalEmail, password: str) -> None:
+        """Check that it is the password of an account, closed or not, that was opened with this address.
+
+        Raises:
+            CredentialsInvalid: the account has another password.
+            LoginThrottled: too many were wrong, here or at the log-in.
+            Overloaded: too many are being judged. It counts for nobody.
+        """
+
+        async def find(conn: Connection) -> Credentials | None:
+            password_hash = await find_password_hash(conn, user_id)
+            return None if password_hash is None else Credentials(user_id, password_hash)
+
+        await self._judge(email, password, find)
+
+    async def _judge(self, email: CanonicalEmail, password: str, find: Find) -> Credentials:
         await self._throttle.count_failure(email)
         async with connection(self._pool) as conn:
-            found = await find_credentials(conn, email)
+            found = await find(conn)
         # Hashed in any case: how long it takes does not tell whether there is such an account.
         try:
             matches = await self._passwords.verify(found and found.password_hash, password)
