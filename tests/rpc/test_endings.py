@@ -321,8 +321,9 @@ async def test_what_has_ended_costs_a_verified_call_next_to_nothing(tokens: Toke
     await verifier.verify(token)
     for _ in range(10_000):
         verifier.endings.end_session(uuid4())
-    started = time.perf_counter()
+    # Of the processor: another process at the same moment is nobody's fault here.
+    started = time.thread_time()
     for _ in range(1_000):
         assert verifier.verified(token) is not None
     # A product read takes 300 times as long.
-    assert time.perf_counter() - started < 0.05
+    assert time.thread_time() - started < 0.05

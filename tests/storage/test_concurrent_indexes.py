@@ -111,6 +111,8 @@ async def write(dsn: str, waits: list[float]) -> None:
         await conn.close()
 
 
+# A disk that others keep busy makes a writer wait too.
+@pytest.mark.alone
 async def test_no_writer_waits_while_an_index_is_built(folder: Path, dsn: str, owner: Owner) -> None:
     waits: list[float] = []
     writer = asyncio.create_task(write(dsn, waits))
