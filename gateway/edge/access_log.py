@@ -43,7 +43,7 @@ _LOGGED = {
     "details": "%RESPONSE_CODE_DETAILS%",
     "flags": "%RESPONSE_FLAGS%",
     # Whether the edge answered from what it keeps.
-    "kept": f"%DYNAMIC_METADATA({NOTES}:kept)%",
+    "kept": f"%DYNAMIC_METADATA({NOTES}:request:kept)%",
     "service": "%UPSTREAM_CLUSTER%",
     "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
     "duration_ms": "%DURATION%",

@@ -45,15 +45,16 @@ end
 -- Notes how a call ended, for the access log, and for the headers of REST the etag of its answer and how it may be
 -- kept, or when to come back. Nearer to the caller, gRPC-Web and REST write the end in ways of their own.
 function envoy_on_response(handle)
-  local ending = handle:headers()
-  if not ending:get("grpc-status") then ending = handle:trailers() end
-  local code = ending and ending:get("grpc-status")
-  local noted = handle:streamInfo():dynamicMetadata()
+  local ending, noted = handle:headers(), handle:streamInfo():dynamicMetadata()
+  local call, code = noted:get("commerce"), ending:get("grpc-status")
   if not code then
+    -- The edge itself answers, as a whole: there is no end to wait for.
+    if not (call and call.arrived) then return end
+    ending = handle:trailers()
+    noted = handle:streamInfo():dynamicMetadata()
+    code = ending and ending:get("grpc-status")
     -- The edge refuses, perhaps to pass on what a service has said. What it keeps says itself for how long.
-    local call = noted:get("commerce")
-    if call and call.arrived then noted:set("commerce", "cache", "no-store") end
-    return
+    if not code then return noted:set("commerce", "cache", "no-store") end
   end
   noted:set("commerce", "grpc_status", CODES[code] or code)
   local etag = ending:get("etag")
@@ -65,7 +66,6 @@ function envoy_on_response(handle)
   end
   local wait = ending:get("retry-after")
   if wait then noted:set("commerce", "retry_after", wait) end
-  local call = noted:get("commerce")
   if DETAILS[code] then complete(ending, DETAILS[code], call.request) end
   -- A call that has not arrived was refused by the edge, and has its line without this.
   if call.arrived and REFUSALS[code] then noted:set("commerce", "told", "refusals") end

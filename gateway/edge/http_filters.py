@@ -16,7 +16,7 @@ from gateway.edge.health import check_filter, path_filters, ready_filter
 from gateway.edge.kept import KEPT
 from gateway.edge.pages import page_files, page_headers
 from gateway.edge.refusals import noted_code
-from gateway.edge.request_headers import without_trailers
+from gateway.edge.request_headers import FIRST_LOOK, without_trailers
 from gateway.edge.rest import CONDITIONAL, REST
 from gateway.edge.routes import (
     ADDRESS_LIMIT,
@@ -81,9 +81,8 @@ def public_filters(
         *_compressors(),
         http_filter("cors", filter_config("cors.v3.Cors")),
         http_filter("grpc_web", filter_config("grpc_web.v3.GrpcWeb")),
-        http_filter("lua", edge.filters["lua"]),
+        _first_look(edge, keeps_answers=keeps_answers),
         *page_files(),
-        *([_kept(edge)] if keeps_answers else []),
         {"name": TOKEN_FIRST, "typed_config": rules},
         _limit(METHOD_LIMIT),
         http_filter("filter_chain", filter_config("filter_chain.v3.FilterChainConfig")),
@@ -126,9 +125,12 @@ def cors_policy(origins: Sequence[str]) -> Json:
     )
 
 
-def _kept(edge: CompiledEdge) -> Json:
-    """Run the script for those routes alone that say something to it: other calls do not pay for it."""
-    return {"name": KEPT, "disabled": True, "typed_config": edge.filters["kept"]}
+def _first_look(edge: CompiledEdge, *, keeps_answers: bool) -> Json:
+    """Run another script on the routes that keep answers: other calls do not pay for it."""
+    look = edge.filters["lua"]
+    # A route that names a script which is not there would have none at all.
+    scripts = {KEPT: edge.filters["kept"] if keeps_answers else look["default_source_code"]}
+    return {"name": FIRST_LOOK, "typed_config": {**look, "source_codes": scripts}}
 
 
 def _finish_rest_answers() -> Json:

@@ -1,7 +1,7 @@
 -- Answers public reads from what was answered before, for as long as the contract lets everyone keep it.
--- Above this stand, compiled from gateway/edge/kept.py: WHOLE_HEADER, METHODS, GENERATION_ENTRIES,
--- GENERATION_BYTES, ENTRY_BYTES, LARGEST_BYTES, LONGEST_KEY, FRESH_PERCENT and CLAIM_MILLISECONDS.
--- Where this fails, the call goes on to its service as if nothing were kept.
+-- Above this stand gateway/edge/request_headers.lua, the first look, and, compiled from gateway/edge/kept.py: METHODS,
+-- GENERATION_ENTRIES, GENERATION_BYTES, ENTRY_BYTES, LARGEST_BYTES, LONGEST_KEY, FRESH_PERCENT and CLAIM_MILLISECONDS.
+-- Where this fails, the call is judged and goes on to its service as if nothing were kept.
 
 -- Each thread of Envoy has tables of its own on each listener: none waits for another, and each asks anew by itself.
 -- What was not used since the generation before is forgotten with it: about the order of use, without a list of it.
@@ -52,33 +52,42 @@ local function is_good(entry, now)
 end
 
 -- Who shows a token may be answered in another way than everyone, and sees at once what they wrote; and what a body
--- says is not in the key.
+-- says is not in the key. What the first look may refuse for its headers is left to it.
 local function is_everyones(headers)
-  return not headers:get("authorization") and headers:get(WHOLE_HEADER)
+  if headers:get("authorization") or headers:get("content-encoding") or not headers:get(WHOLE_HEADER) then return end
+  local kind = headers:get("content-type")
+  return not kind or kind:sub(1, #MESSAGE) ~= MESSAGE
 end
 
 -- Returns the entry that answers a call; else notes under what its answer may be kept.
-local function look(handle)
-  local headers = handle:headers()
-  if not is_everyones(headers) then return end
-  local method = handle:filterContext():get("method")
+local function find_answer(handle, headers, route)
+  local method = route:get("method")
+  if not method or not is_everyones(headers) then return end
   local key, now = key_of(headers:get(":path"), METHODS[method].fields), handle:timestamp()
   if not key then return end
   local entry = find(key)
   if entry and is_good(entry, now) then return entry, now end
-  handle:stats():counter("misses"):inc()
-  local noted = handle:streamInfo():dynamicMetadata()
-  noted:set("commerce.kept", "method", method)
-  noted:set("commerce.kept", "key", key)
-  noted:set("commerce.kept", "asked", now)
+  handle:stats():counter("kept.misses"):inc()
+  handle:streamInfo():dynamicMetadata():set("commerce.kept", "asked", {method = method, key = key, at = now})
 end
 
-function envoy_on_request(handle)
-  local entry, now = look(handle)
+local function answer(handle)
+  local headers, route = handle:headers(), handle:filterContext()
+  local entry, now = find_answer(handle, headers, route)
   if not entry then return end
-  handle:stats():counter("hits"):inc()
-  handle:streamInfo():dynamicMetadata():set("commerce", "kept", true)
+  handle:stats():counter("kept.hits"):inc()
+  name_call(headers)
+  handle:streamInfo():dynamicMetadata():set("commerce", "request", {path = route:get("path"), kept = true})
   entry.headers.age = tostring(math.floor((now - entry.asked) / 1000))
+  return entry
+end
+
+-- What is kept was judged when it was asked for, in the same words: it needs no look but for what may be another's.
+local first_look = envoy_on_request
+
+function envoy_on_request(handle)
+  local is_done, entry = pcall(answer, handle)
+  if not is_done or not entry then return first_look(handle) end
   handle:respond(entry.headers, entry.body)
 end
 
@@ -106,10 +115,11 @@ end
 -- An answer is as old as the call that asked for it: what it tells was read after that.
 function envoy_on_response(handle)
   local noted = handle:streamInfo():dynamicMetadata():get("commerce.kept")
-  if not noted then return end
+  local asked = noted and noted.asked
+  if not asked then return end
   local headers, length = keepable(handle:headers())
   local body = headers and read(handle, length)
   if not body then return end
-  local lifetime, size = METHODS[noted.method].milliseconds, #noted.key + length + ENTRY_BYTES
-  put(noted.key, {headers = headers, body = body, asked = noted.asked, claimed = 0, lifetime = lifetime, size = size})
+  local lifetime, size = METHODS[asked.method].milliseconds, #asked.key + length + ENTRY_BYTES
+  put(asked.key, {headers = headers, body = body, asked = asked.at, claimed = 0, lifetime = lifetime, size = size})
 end

@@ -1,19 +1,21 @@
 """Which answers the edge keeps and gives again: those that the contract lets everyone keep, and no others.
 
-It stands behind the first look, which has judged the target and thinned out the headers, and before tokens,
-the methods' limits and the transcoder. On the way back it sees the answer as JSON, not compressed, without
-what belongs to one caller: the id, CORS and the other headers of REST are written further out, for each call.
+It is one script with the first look, before which it stands on the routes of such methods: what is kept was
+judged when it was asked for, and a read that it answers costs the edge no look, no token's, no method's limit
+and no transcoder. On the way back it sees the answer as JSON, not compressed, without what belongs to one
+caller: the id, CORS and the other headers of REST are written further out, for each call.
 """
 
 from pathlib import Path
 
 from gateway.contract.model import Contract, Method, seconds
-from gateway.edge.arrival import WHOLE_HEADER
 from gateway.edge.extension import filter_config
-from gateway.edge.lua import script
+from gateway.edge.lua import source
+from gateway.edge.request_headers import FIRST_LOOK, first_look_parts
 from gateway.proto_json import Json
 
-KEPT = "commerce.kept"
+# The script of the routes that keep answers, among those of the first look's filter.
+KEPT = "kept"
 # Each thread of Envoy keeps its own, for each share of callers (gateway/edge/shares.py) on each listener.
 # With two threads, nine shares and two listeners all that is kept takes at most 72 MiB, and what the callers
 # of one share can fill 8; twice that with garbage that is not swept yet. 2 MiB hold 1,000 products of 1 kB.
@@ -43,9 +45,9 @@ def is_kept(method: Method) -> bool:
 
 
 def kept_answers(contract: Contract) -> Json:
-    """Return the filter. It is off where a route does not say `keeps`."""
-    names = {
-        "WHOLE_HEADER": WHOLE_HEADER,
+    """Return the source of the script (DataSource): the first look's, and what keeps answers before it."""
+    names, files = first_look_parts(contract)
+    bounds = {
         "GENERATION_ENTRIES": MOST_ENTRIES // _GENERATIONS,
         "GENERATION_BYTES": MOST_BYTES // _GENERATIONS,
         "ENTRY_BYTES": _ENTRY_BYTES,
@@ -55,14 +57,21 @@ def kept_answers(contract: Contract) -> Json:
         "CLAIM_MILLISECONDS": _CLAIM_MILLISECONDS,
         "METHODS": {each.name: _rules(each) for each in contract.exposed if is_kept(each)},
     }
-    return {**script(names, _SCRIPT), "stat_prefix": "kept"}
+    return source({**names, **bounds}, *files, _SCRIPT)
 
 
-def keeps(method: Method) -> Json:
-    """Return what a REST route says to the filter, by its name; nothing where no answer is kept."""
+def keeps(method: Method, path: str = "") -> Json:
+    """Return what a route says to the filter of the first look; nothing where no answer is kept.
+
+    Args:
+        method: The method that the route leads to.
+        path: The path's template, for the log; empty for the route of gRPC. Its calls are not answered from
+            what is kept, but an answer to REST comes back by it.
+    """
     if not is_kept(method):
         return {}
-    return {KEPT: filter_config("lua.v3.LuaPerRoute", filter_context={"method": method.name})}
+    context = {"method": method.name, "path": path} if path else {}
+    return {FIRST_LOOK: filter_config("lua.v3.LuaPerRoute", name=KEPT, filter_context=context)}
 
 
 def _rules(method: Method) -> Json:

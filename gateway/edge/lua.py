@@ -31,7 +31,12 @@ def literal(value: object) -> str:
 
 
 def script(names: Mapping[str, object], *files: Path, long_runs: bool = False) -> Json:
-    """Return a filter that runs scripts as one; above them stand `names`, compiled.
+    """Return a filter that runs scripts as one; above them stand `names`, compiled."""
+    return filter_config("lua.v3.Lua", default_source_code=source(names, *files, long_runs=long_runs))
+
+
+def source(names: Mapping[str, object], *files: Path, long_runs: bool = False) -> Json:
+    """Return the source of scripts as one (DataSource).
 
     LuaJIT compiles nothing of it, unless it has `long_runs`, such as the reading of a whole body. What runs
     for some microseconds, and calls Envoy in between, loses more by it than it gains: a tenth of a kept read.
@@ -39,7 +44,7 @@ def script(names: Mapping[str, object], *files: Path, long_runs: bool = False) -
     lines = [] if long_runs else ["jit.off()"]
     lines += [f"local {name} = {literal(value)}" for name, value in names.items()]
     text = "\n".join([*lines, *(file.read_text(encoding="utf-8") for file in files)])
-    return filter_config("lua.v3.Lua", default_source_code={"inline_string": text})
+    return {"inline_string": text}
 
 
 def _text(value: str) -> str:

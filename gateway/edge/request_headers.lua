@@ -36,16 +36,23 @@ local function named_trace(parent)
   if trace and #trace == 32 and trace:find("[^0]") and span:find("[^0]") then return trace end
 end
 
--- Gives a call its one id, that of its trace, and returns it: the caller's, or else Envoy's own of the call, which
--- is random, without its dashes. The edge records no span; its half of the id stands where one would be named.
+-- Gives a call its one id, that of its trace: the caller's, or else Envoy's own of the call, which is random, without
+-- its dashes. Returns it, and whether the caller named it.
+local function name_call(headers)
+  local named = named_trace(headers:get("traceparent"))
+  local trace = named or headers:get("x-request-id"):gsub("%-", "")
+  headers:replace("x-request-id", trace)
+  return trace, named
+end
+
+-- Has a call's trace begin here, if nobody began it. The edge records no span; its half of the id stands where one
+-- would be named.
 local function join_trace(headers)
-  local trace = named_trace(headers:get("traceparent"))
-  if not trace then
-    trace = headers:get("x-request-id"):gsub("%-", "")
+  local trace, named = name_call(headers)
+  if not named then
     headers:replace("traceparent", "00-" .. trace .. "-" .. trace:sub(17) .. "-01")
     headers:remove("tracestate")
   end
-  headers:replace("x-request-id", trace)
   return trace
 end
 

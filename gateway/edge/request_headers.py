@@ -39,8 +39,8 @@ _MOST_PARAMETERS = 200
 _LONGEST_NAME_CHARACTERS = 100
 # Of a path that leads nowhere, in the log.
 _MOST_WORDS = 8
-# The metadata of a route that this filter reads.
-_LUA = "envoy.filters.http.lua"
+# The filter; its metadata of a route is what it reads.
+FIRST_LOOK = "envoy.filters.http.lua"
 _QUERY_FIELDS_SCRIPT = Path(__file__).with_name("query_fields.lua")
 _SCRIPT = Path(__file__).with_suffix(".lua")
 
@@ -48,8 +48,16 @@ _SCRIPT = Path(__file__).with_suffix(".lua")
 def first_look(contract: Contract) -> Json:
     """Return the filter that gives a call its id, and judges and thins out its headers.
 
-    It stands behind CORS and gRPC-Web, which read headers of their own.
+    It stands behind CORS and gRPC-Web, which read headers of their own. The routes that keep answers run
+    another of its scripts (gateway/edge/kept.py).
     """
+    names, files = first_look_parts(contract)
+    # No route asks for what it takes away or writes, so the one that was found still holds.
+    return {**script(names, *files), "clear_route_cache": False}
+
+
+def first_look_parts(contract: Contract) -> tuple[dict[str, object], tuple[Path, ...]]:
+    """Return the files of its script, and what stands above them."""
     rest = _OF_EVERY_REQUEST | _READ_BY_SERVICES | _READ_BY_EDGE
     tables = {
         "CALLED": rest | _READ_BY_GRPC,
@@ -69,8 +77,7 @@ def first_look(contract: Contract) -> Json:
         "LONGEST_NAME": _LONGEST_NAME_CHARACTERS,
         "FIELDS": message_tables(_queried(contract)),
     }
-    # No route asks for what it takes away or writes, so the one that was found still holds.
-    return {**script(names, QUERY_SCRIPT, _QUERY_FIELDS_SCRIPT, _SCRIPT), "clear_route_cache": False}
+    return names, (QUERY_SCRIPT, _QUERY_FIELDS_SCRIPT, _SCRIPT)
 
 
 def is_whole() -> list[Json]:
@@ -150,7 +157,7 @@ def without_trailers() -> Json:
 
 
 def _read_first(**rules: object) -> Json:
-    return {_LUA: rules}
+    return {FIRST_LOOK: rules}
 
 
 def _queried(contract: Contract) -> list[Descriptor]:

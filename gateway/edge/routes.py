@@ -171,6 +171,7 @@ def _settings(method: Method) -> Json:
         "envoy.filters.http.rbac": _scope_rule(method),
         ARRIVAL: awaited(largest, reads=method.reads, cache=_kept_as(method)),
         **(_arriving_bytes(largest) if largest else {}),
+        **keeps(method),
     }
 
 
@@ -194,7 +195,7 @@ def _rest_routes(method: Method, binding: Binding) -> Iterator[Json]:
         "metadata": _metadata(method, read_first),
         "typed_per_filter_config": settings,
     }
-    if kept := keeps(method):
+    if kept := keeps(method, binding.template):
         route["typed_per_filter_config"] = {**settings, **kept}
         route["metadata"] = _metadata(method, read_first, kept=KEPT_READS)
     as_asked = {
