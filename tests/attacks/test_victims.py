@@ -33,8 +33,6 @@ pytestmark = [pytest.mark.stack, pytest.mark.alone, pytest.mark.asyncio(loop_sco
 QUIET_SECONDS = 5.0
 ATTACK_SECONDS = 5.0
 LONG_ATTACK_SECONDS = 10.0
-# Not mended yet (docs/security.md): for the second in which its 1,900 calls begin, others wait up to 0.2 s.
-LONG_ONLY = frozenset({"bodies that are never finished"})
 
 SLOWER_AT_MOST = 5
 # Below it, five times a quiet time of 10 ms would judge the machine: on two cores a call in a hundred waits
@@ -91,7 +89,7 @@ async def test_the_attacker_and_the_victim_are_two_addresses_to_the_edge(quiet: 
     assert refused.code == "UNAUTHENTICATED"
 
 
-@pytest.mark.parametrize("name", [name for name in ATTACKS if name not in LONG_ONLY])
+@pytest.mark.parametrize("name", ATTACKS)
 async def test_another_caller_is_served_as_before(quiet: Quiet, attacker: Attacker, name: str) -> None:
     await hold_out(quiet, attacker, name, ATTACK_SECONDS)
 
