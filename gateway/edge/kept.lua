@@ -52,7 +52,8 @@ local function is_good(entry, now)
 end
 
 -- Who shows a token may be answered in another way than everyone, and sees at once what they wrote; and what a body
--- says is not in the key. What the first look may refuse for its headers is left to it.
+-- says is not in the key. What the first look would refuse for a header goes to it; how large all are together is
+-- bounded for the services, which do not see them here.
 local function is_everyones(headers)
   if headers:get("authorization") or headers:get("content-encoding") or not headers:get(WHOLE_HEADER) then return end
   local kind = headers:get("content-type")

@@ -109,6 +109,19 @@ async def test_a_token_that_is_bad_is_refused_also_where_an_answer_is_kept(keepi
     assert (await rest(keeping, "GET", product(21), token="abc")).reason == "TOKEN_INVALID"
 
 
+async def test_an_encoding_is_refused_also_where_an_answer_is_kept(keeping: RunningEdge) -> None:
+    assert (await rest(keeping, "GET", product(22))).http == 200
+    refused = await rest(keeping, "GET", product(22), headers={"content-encoding": "br"})
+    assert (refused.http, refused.reason) == (415, "ENCODING_UNKNOWN")
+
+
+async def test_an_answer_that_was_kept_bears_the_trace_of_its_caller(keeping: RunningEdge) -> None:
+    trace = f"{23:032x}"
+    sent = {"traceparent": f"00-{trace}-{23:016x}-01"}
+    answers = [await rest(keeping, "GET", product(23), headers=sent) for _ in range(2)]
+    assert [answer.headers["x-request-id"] for answer in answers] == [trace, trace]
+
+
 @pytest.mark.parametrize(("missing", "status"), [(MISSING_ID, 404), (BARE_ID, 429)])
 async def test_a_refusal_is_never_kept(
     keeping: RunningEdge, calls: list[str], missing: str, status: int
