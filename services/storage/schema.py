@@ -25,6 +25,10 @@ _ONE_INDEX = re.compile(
     r"|DROP INDEX CONCURRENTLY IF EXISTS [a-z0-9_]+);\s*"
 )
 _COMMENT = re.compile(r"--[^\n]*")
+_INDEX = re.compile(
+    r"(?P<verb>CREATE|DROP)(?: UNIQUE)? INDEX(?: CONCURRENTLY)?(?: IF (?:NOT )?EXISTS)? (?P<name>\w+)",
+    re.IGNORECASE,
+)
 # A file that was applied with another text is as good, where its present text names that one's checksum: both
 # end in the same schema.
 _FORMERLY = re.compile(r"^-- Formerly: ([0-9a-f]{64})$", re.MULTILINE)
@@ -118,7 +122,25 @@ def _read(folders: Sequence[Path]) -> list[_Migration]:
         raise MigrationError(
             f"There are no migrations in {', '.join(map(str, folders))}: give the right folder."
         )
+    _check_index_names(migrations)
     return migrations
+
+
+def _check_index_names(migrations: Sequence[_Migration]) -> None:
+    """Refuse a file that would drop an index of another one, as if a killed run had left it."""
+    builders: dict[str, str] = {}
+    for migration in migrations:
+        for form in _INDEX.finditer(migration.statement):
+            name = form["name"].lower()
+            if form["verb"].upper() == "DROP":
+                builders.pop(name, None)
+            elif migration.sql.startswith(_CONCURRENTLY) and name in builders:
+                raise MigrationError(
+                    f"{migration.name} builds the index {name}, which {builders[name]} built: "
+                    "give it another name, or drop that one before."
+                )
+            else:
+                builders[name] = migration.name
 
 
 def _check_form(migration: _Migration) -> None:

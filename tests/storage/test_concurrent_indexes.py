@@ -196,3 +196,18 @@ async def test_an_index_is_dropped_beside_writers_too(folder: Path, dsn: str, ow
         await owner.execute("UPDATE things SET b = 0 WHERE a = 2")
     assert await dropping == ["room/0003_drop.sql"]
     assert await is_valid(owner) is None
+
+
+async def test_no_index_takes_the_name_of_anothers(dsn: str, owner: Owner, folder: Path) -> None:
+    """It would drop that one first, as what a killed run has left."""
+    await migrate(dsn, [folder])
+    (folder / "0003_again.sql").write_text(INDEX.replace("(b)", "(a, b)"))
+    with pytest.raises(MigrationError, match="builds the index things_b_idx, which room"):
+        await migrate(dsn, [folder])
+    assert "(b)" in await owner.fetchval("SELECT pg_get_indexdef('things_b_idx'::regclass)")
+    (folder / "0003_again.sql").unlink()
+    (folder / "0003_drop.sql").write_text(
+        "-- Concurrently: it was of one column.\nDROP INDEX CONCURRENTLY IF EXISTS things_b_idx;"
+    )
+    (folder / "0004_again.sql").write_text(INDEX.replace("(b)", "(a, b)"))
+    assert len(await migrate(dsn, [folder])) == 2
