@@ -34,7 +34,8 @@ NAMES = tuple(service.name for service in SERVICES)
 
 # Who else has a certificate. A method never names the edge among its callers: it is exposed, or it is not.
 EDGE = "edge"
-OTHER_CALLERS = ("gateway", "operator")
+GATEWAY = "gateway"
+OTHER_CALLERS = (GATEWAY, "operator")
 # Services that live outside of this tree and may be named among a method's callers. They have a certificate
 # once the operator issues it: `mesh certs issue NAME`.
 FROM_OUTSIDE = ("notifier",)

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 # sysexits.h: EX_CONFIG is 78, but shells and supervisors know 2 as "called wrongly".
 EXIT_BAD_SETTINGS = 2
 # As long as the SHA-256 that they key; an empty file would let anyone sign.
 _LEAST_SECRET_BYTES = 32
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class SettingsError(Exception):
@@ -84,6 +86,16 @@ def url_of(*schemes: str) -> Callable[[str], str]:
         return text
 
     return read
+
+
+def public_url(text: str) -> str:
+    """Check the URL of a whole mesh: no path, no query, no slash at its end (RFC 8414, section 2)."""
+    parts = urlsplit(text)
+    is_plain = not parts.path and not parts.query and not parts.fragment and "@" not in parts.netloc
+    is_safe = parts.scheme == "https" or parts.hostname in _LOOPBACK
+    if parts.scheme not in {"https", "http"} or not parts.hostname or not is_plain or not is_safe:
+        raise ValueError("is not https://HOST, without a path, or http://HOST of this machine")
+    return text
 
 
 def variable(name: str, parse: Callable[[str], Any] = str, *, about: str, default: Any = MISSING) -> Any:

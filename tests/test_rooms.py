@@ -53,6 +53,11 @@ MAY_IMPORT = {
     },
     "services.telemetry": {"services.settings", "grpc", "opentelemetry", "structlog"},
     "gateway": set(),
+    # HTTP with pages, and the user service's stubs: no SQL, and nothing of the edge.
+    "gateway.app": {
+        *("commerce", "services.errors", "services.process", "services.roster", "services.rpc"),
+        *("services.settings", "services.telemetry", "jinja2", "starlette", "structlog", "uvicorn"),
+    },
     "gateway.clients": {"gateway.contract", "gateway.proto_json"},
     "gateway.contract": {
         *("buf", "commerce", "gateway.proto_json", "services.roster", "google", "protovalidate", "yaml"),

@@ -15,6 +15,7 @@ _PORTS = {
     "edge": 8080,
     "edge-tls": 8443,
     **{service.name: service.port for service in SERVICES},
+    "app": 8090,
     "postgres": 15432,
     "postgres-replica": 15433,
     "valkey": 16379,
@@ -72,6 +73,11 @@ class Layout:
         return f"127.0.0.1:{self.ports[name]}"
 
     @property
+    def public_url(self) -> str:
+        """Where people and clients reach the mesh, as discovery and ID tokens name it."""
+        return f"http://localhost:{self.ports['edge']}"
+
+    @property
     def urls(self) -> dict[str, str]:
         """Where people reach the mesh."""
         return {
@@ -118,6 +124,11 @@ class Layout:
     def tls_files(self, identity: str) -> TlsFiles:
         """Name the files of an identity's certificate."""
         return tls_files(self.certificates, identity)
+
+    @property
+    def signing_keys(self) -> Path:
+        """The keys that sign tokens."""
+        return self.secret("signing_key.pem")
 
     def secret(self, name: str) -> Path:
         """Name the file of one secret."""

@@ -57,6 +57,30 @@ def service_cluster(
     }
 
 
+def app_cluster(name: str, endpoints: Sequence[tuple[str, int]], *, client: Json, authority: Json) -> Json:
+    """Return the cluster of the app, which speaks HTTP/1.1 and has the gateway's certificate.
+
+    Args:
+        name: The cluster's.
+        endpoints: Where its processes listen.
+        client: Where the edge's own certificate comes from (SdsSecretConfig).
+        authority: Where the authority's comes from, which signed the gateway's.
+    """
+    cluster = service_cluster(name, endpoints, client=client, authority=authority)
+    options = typed(
+        _HTTP_OPTIONS,
+        explicit_http_config={"http_protocol_options": {}},
+        common_http_protocol_options={"max_connection_duration": _CONNECTION_LIFETIME},
+    )
+    check = {key: value for key, value in _health_check().items() if key != "grpc_health_check"}
+    return {
+        **cluster,
+        "typed_extension_protocol_options": {_HTTP_OPTIONS: options},
+        "transport_socket": _mutual_tls("gateway", client, authority, protocol="http/1.1"),
+        "health_checks": [{**check, "http_health_check": {"path": "/healthz"}}],
+    }
+
+
 def keys_cluster(socket: Path) -> Json:
     """Return the cluster through which the edge reads the token keys from itself."""
     endpoint = {"endpoint": {"address": {"pipe": {"path": str(socket)}}}}
@@ -87,7 +111,7 @@ def _http2() -> Json:
     )
 
 
-def _mutual_tls(service: str, client: Json, authority: Json) -> Json:
+def _mutual_tls(service: str, client: Json, authority: Json, *, protocol: str = "h2") -> Json:
     identity = f"spiffe://{TRUST_DOMAIN}/{service}"
     peer = {"match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": identity}}]}
     context = typed(
@@ -98,7 +122,7 @@ def _mutual_tls(service: str, client: Json, authority: Json) -> Json:
                 "tls_minimum_protocol_version": "TLSv1_3",
                 "tls_maximum_protocol_version": "TLSv1_3",
             },
-            "alpn_protocols": ["h2"],
+            "alpn_protocols": [protocol],
             "tls_certificate_sds_secret_configs": [client],
             "combined_validation_context": {
                 "default_validation_context": peer,

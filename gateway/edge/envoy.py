@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.edge.access_log import access_log, shared_lines
-from gateway.edge.clusters import AUTHORITY_SECRET, CLIENT_SECRET, keys_cluster, service_cluster
+from gateway.edge.app import APP, app_routes
+from gateway.edge.clusters import AUTHORITY_SECRET, CLIENT_SECRET, app_cluster, keys_cluster, service_cluster
 from gateway.edge.compiled import CompiledEdge, load_compiled
 from gateway.edge.errors import EdgeSettingsError
 from gateway.edge.extension import extension
@@ -76,6 +77,7 @@ class EdgeSettings:
         http_address: Where plain REST, gRPC and gRPC-Web are answered.
         https_address: The same over TLS.
         services: Where the processes of each listen.
+        app: Where the processes of the app listen (gateway/app); none leaves out its paths.
         server_cert, server_key: The edge's public certificate.
         client_cert, client_key: What the edge shows to services: spiffe://commerce.local/edge.
         client_ca: Who must have signed the services' certificates.
@@ -102,6 +104,7 @@ class EdgeSettings:
     audience: str
     access_log: Path
     rate_limit_scale: float = 1.0
+    app: Sequence[Address] = ()
     cors_origins: Sequence[str] = ()
     trusted_proxies: int = 0
     swagger_ui: Path | None = None
@@ -164,13 +167,15 @@ def _clusters(place: EdgeSettings, edge: CompiledEdge, out: Path) -> list[Json]:
         service_cluster(name, place.services[name], client=client, authority=authority)
         for name in edge.services
     ]
-    return [*services, keys_cluster(_keys_socket(out))]
+    app = [app_cluster(APP, place.app, client=client, authority=authority)] if place.app else []
+    return [*services, *app, keys_cluster(_keys_socket(out))]
 
 
 def _routes(place: EdgeSettings, edge: CompiledEdge, pages: Pages) -> Json:
     limits = {name: scale(limit, place.rate_limit_scale) for name, limit in edge.limits.items()}
     policy = {"envoy.filters.http.cors": cors_policy(place.cors_origins), **limits}
     of_pages = list(pages.routes(place.rate_limit_scale))
+    of_pages += app_routes(place.rate_limit_scale) if place.app else []
     hosts = [
         # The last route stands for all that is unknown.
         {

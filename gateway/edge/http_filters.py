@@ -40,7 +40,6 @@ _VERIFIED_TOKENS = 1000
 
 # What helmet sets (helmetjs.github.io, version 8), for an API that serves no pages.
 _SECURITY_HEADERS = {
-    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "origin-agent-cluster": "?1",
@@ -48,9 +47,12 @@ _SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "x-dns-prefetch-control": "off",
     "x-download-options": "noopen",
-    "x-frame-options": "SAMEORIGIN",
     "x-permitted-cross-domain-policies": "none",
     "x-xss-protection": "0",
+}
+_UNLESS_A_PAGE_SAYS = {
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "x-frame-options": "SAMEORIGIN",
 }
 _HSTS = {"strict-transport-security": f"max-age={_SECONDS_PER_YEAR}; includeSubDomains"}
 # On this machine it would turn every other program's plain pages of the same host away, for a year.
@@ -137,6 +139,8 @@ def _finish_rest_answers() -> Json:
     """Wrap up what REST callers get, refusals included; gRPC's own headers stay as they are."""
     mutations: list[Json] = [{"remove": name} for name in _LEAKED_HEADERS]
     mutations += [_written(key, value) for key, value in _SECURITY_HEADERS.items()]
+    # A page of the app says more exactly what it needs.
+    mutations += [_written(key, value, "ADD_IF_ABSENT") for key, value in _UNLESS_A_PAGE_SAYS.items()]
     mutations.append(_written("vary", "origin", "APPEND_IF_EXISTS_OR_ADD"))
     # What may be kept says so (gateway/edge/arrival.lua).
     mutations.append(_written("cache-control", "no-store", "ADD_IF_ABSENT"))

@@ -72,10 +72,15 @@ def page_limits() -> Json:
     return _by_address(_PAGES_OF_AN_ADDRESS, most=_MOST_CALLERS_OF_A_PAGE)
 
 
-def _by_address(calls: int, *, most: int) -> Json:
-    bucket = _bucket(calls, CALLS_PERIOD_SECONDS)
+def app_limits(calls: int, period_seconds: float) -> Json:
+    """Return the limit of an address that calls one path of the app (gateway/edge/app.py)."""
+    return _by_address(calls, most=_MOST_CALLERS_OF_A_PAGE, period_seconds=period_seconds)
+
+
+def _by_address(calls: int, *, most: int, period_seconds: float = CALLS_PERIOD_SECONDS) -> Json:
+    bucket = _bucket(calls, period_seconds)
     return {
-        **_limits(CALLS_PERIOD_SECONDS, most),
+        **_limits(period_seconds, most),
         "rate_limits": [{"actions": [_address()]}],
         "descriptors": [{"entries": [{"key": _KEYS[ADDRESS]}], "token_bucket": bucket}],
     }

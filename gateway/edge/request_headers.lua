@@ -1,6 +1,6 @@
 -- The first look at a request: what may not be is refused, what nobody behind reads is taken away.
--- Above this stand, compiled from gateway/edge/request_headers.py: CALLED, WEB, MESSAGE, ENCODINGS, LONGEST_TARGET,
--- LARGEST_HEADERS, WHOLE_HEADER, WORDS, MOST_WORDS, REQUEST_INFO, MOST_PARAMETERS, LONGEST_NAME and FIELDS; and
+-- Above this stand, compiled from gateway/edge/request_headers.py: CALLED, WEB, APP, MESSAGE, ENCODINGS,
+-- LONGEST_TARGET, LARGEST_HEADERS, WHOLE_HEADER, WORDS, MOST_WORDS, REQUEST_INFO, MOST_PARAMETERS, LONGEST_NAME and FIELDS; and
 -- gateway/edge/query.lua, query_fields.lua.
 
 local PLAIN = {identity = true}
@@ -118,7 +118,8 @@ local function look(handle)
   note(handle, join_trace(headers), is_unknown and without_secrets(target or "") or route:get("path"))
   if not target then return "404" end
   if #target > LONGEST_TARGET then return "414" end
-  if keep_known(headers, is_grpc and CALLED or WEB) > LARGEST_HEADERS then return "431" end
+  local known = route:get("app") and APP or is_grpc and CALLED or WEB
+  if keep_known(headers, known) > LARGEST_HEADERS then return "431" end
   if is_unknown then return "404" end
   if route:get("allow") then return "405", {allow = route:get("allow")} end
   -- Neither the edge nor a service shall refuse a call for what it does not need.

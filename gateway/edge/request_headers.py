@@ -26,6 +26,8 @@ _READ_BY_GRPC = frozenset({"grpc-encoding", "grpc-timeout"})
 _OF_EVERY_REQUEST = frozenset({":authority", ":method", ":path", ":scheme", "content-type", "x-request-id"})
 # For the filters and routes behind the first look: where the body ends, and whether TLS was spoken.
 _READ_BY_EDGE = frozenset({"content-length", "transfer-encoding", "x-forwarded-proto", WHOLE_HEADER})
+# Of the app's pages: by it they know a form of their own (gateway/app/forms.py).
+_READ_BY_APP = frozenset({"cookie"})
 # The transcoder writes it, with whatever stood in the query.
 _LEFT_BY_EDGE = "x-envoy-original-path"
 # How many milliseconds a request took that has ended with its headers; where more is to come, it is empty and
@@ -62,6 +64,7 @@ def first_look_parts(contract: Contract) -> tuple[dict[str, object], tuple[Path,
     tables = {
         "CALLED": rest | _READ_BY_GRPC,
         "WEB": rest | REQUEST_HEADERS,
+        "APP": rest | _READ_BY_APP,
         "ENCODINGS": _ENCODINGS,
         "WORDS": _words(contract),
     }
@@ -129,6 +132,11 @@ def judged(
 def told_as(path: str, *, ignores_token: bool = False) -> Json:
     """Return the metadata by which the first look tells the log of a route's path (filter_metadata)."""
     return _read_first(path=path, **({"ignores_token": True} if ignores_token else {}))
+
+
+def told_as_app(path: str) -> Json:
+    """Return the metadata of a route to the app: its callers' cookies pass (filter_metadata)."""
+    return _read_first(path=path, app=True)
 
 
 def last_touch() -> Json:

@@ -5,8 +5,16 @@ from dataclasses import dataclass
 
 import grpc
 from commerce.event.v1 import event_pb2, event_pb2_grpc
-from commerce.user.v1 import auth_pb2, auth_pb2_grpc, recovery_pb2, recovery_pb2_grpc, user_pb2, user_pb2_grpc
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from commerce.user.v1 import (
+    auth_pb2,
+    auth_pb2_grpc,
+    oauth_pb2,
+    oauth_pb2_grpc,
+    recovery_pb2,
+    recovery_pb2_grpc,
+    user_pb2,
+    user_pb2_grpc,
+)
 
 from services.process import utc_now
 from services.rpc.endings_feed import EndingsFeed, hear_own
@@ -19,6 +27,7 @@ from services.settings import (
     ServiceSettings,
     existing_file,
     load_or_exit,
+    public_url,
     variable,
 )
 from services.storage.cache import open_redis
@@ -35,17 +44,25 @@ from services.user.mail.sending import Sending
 from services.user.mail.settings import MailSettings, mailer_of
 from services.user.mail.store import forget_counted, forget_mails
 from services.user.mail.tokens import MailTokens
+from services.user.oauth.servicer import OAuthServicer
+from services.user.oauth.store import forget_authorizations
 from services.user.recovery.servicer import RecoveryServicer
+from services.user.sessions.authentication import Authentication
+from services.user.sessions.keys import KeyFile
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.store import forget_sessions, forget_used_tokens
 from services.user.sessions.throttle import LoginThrottle
-from services.user.sessions.tokens import TokenSigner, read_signing_key
+from services.user.sessions.tokens import TokenSigner
 
 _NAME = "user"
+_FORGETS = (
+    *(forget_answers, forget_used_tokens, forget_sessions, forget_authorizations),
+    *(forget_mails, forget_counted),
+)
 
 
-def _signing_key(text: str) -> Ed25519PrivateKey:
-    return read_signing_key(existing_file(text).read_bytes())
+def _signing_keys(text: str) -> KeyFile:
+    return KeyFile(existing_file(text))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +71,11 @@ class ServeSettings(ServiceSettings):
 
     redis: RedisSettings
     mail: MailSettings
-    signing_key: Ed25519PrivateKey = variable(  # noqa: RUF009  declares, holds nothing
-        "COMMERCE_SIGNING_KEY_FILE", _signing_key, about="the Ed25519 key that signs access tokens (PEM)"
+    signing_keys: KeyFile = variable(  # noqa: RUF009  declares, holds nothing
+        "COMMERCE_SIGNING_KEY_FILE", _signing_keys, about="the Ed25519 keys that sign tokens (PEM)"
+    )
+    public_url: str = variable(
+        "COMMERCE_PUBLIC_URL", public_url, about="where people and clients reach the mesh, https or loopback"
     )
 
 
@@ -70,19 +90,26 @@ def _hearing(verifier: TokenVerifier, feed: EventFeedServicer) -> EndingsFeed:
     return EndingsFeed(verifier.endings, feed.follow)
 
 
+def _oauth(
+    pool: Pool, asking: Authentication, signer: TokenSigner, verifier: TokenVerifier, issuer: str
+) -> OAuthServicer:
+    return OAuthServicer(
+        pool, authentication=asking, signer=signer, verifier=verifier, issuer=issuer, clock=utc_now
+    )
+
+
 async def _serve() -> None:
     settings = load_or_exit(ServeSettings)
     logs.configure(_NAME, settings.telemetry)
     issuer, audience = settings.tokens.issuer, settings.tokens.audience
-    signer = TokenSigner(settings.signing_key, issuer=issuer, audience=audience)
+    signer = TokenSigner(settings.signing_keys, issuer=issuer, audience=audience)
     pool = await open_pool(settings.database)
     redis = open_redis(settings.redis)
     passwords = Passwords()
     pages = Pages(settings.pages.token_keys)
     event_log = EventLog(pool, _NAME, settings.database)
     feed = EventFeedServicer(event_log)
-    forgets = [forget_answers, forget_used_tokens, forget_sessions, forget_mails, forget_counted]
-    forgetting = Forgetting(pool, forgets)
+    forgetting = Forgetting(pool, _FORGETS)
     mail_tokens = MailTokens(settings.mail.token_keys)
     sending = _sending(pool, settings.mail, mail_tokens)
     verifier = TokenVerifier(issuer, audience, signer.verification_keys)
@@ -95,11 +122,14 @@ async def _serve() -> None:
         recovery = RecoveryServicer(
             pool, passwords=passwords, throttle=throttle, tokens=mail_tokens, clock=utc_now
         )
+        asking = Authentication(pool, passwords, throttle)
+        oauth = _oauth(pool, asking, signer, verifier, settings.public_url)
         user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
         auth_pb2_grpc.add_AuthServiceServicer_to_server(auth, server)
         recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
+        oauth_pb2_grpc.add_OAuthServiceServicer_to_server(oauth, server)
         event_pb2_grpc.add_EventFeedServicer_to_server(feed, server)
-        return service_names(user_pb2, auth_pb2, recovery_pb2, event_pb2)
+        return service_names(user_pb2, auth_pb2, recovery_pb2, oauth_pb2, event_pb2)
 
     await serve(
         _NAME,

@@ -16,20 +16,23 @@ from services.product.catalogue.servicer import ProductServicer
 from services.product.categories.servicer import CategoryServicer
 from services.product.inventory import store as stock_store
 from services.product.inventory.servicer import InventoryServicer
-from services.rpc.identity import Caller, set_caller
+from services.rpc.identity import Caller, TokenVerifier, set_caller
 from services.settings import RedisSettings
 from services.storage.cache import open_redis
 from services.storage.postgres import Pool, connection
 from services.user.accounts.passwords import Passwords
 from services.user.accounts.servicer import UserServicer
+from services.user.oauth.servicer import OAuthServicer
 from services.user.recovery.servicer import RecoveryServicer
+from services.user.sessions.authentication import Authentication
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.throttle import LoginThrottle
 from services.user.sessions.tokens import TokenSigner
 from tests.conftest import DatabaseHandle
 from tests.order.conftest import PAGES, Mesh, now
 from tests.support.calls import descriptor
-from tests.support.world import AUTH, CATEGORIES, INVENTORY, ORDERS, PRODUCTS, RECOVERY, USERS
+from tests.support.tokens import AUDIENCE, ISSUER
+from tests.support.world import AUTH, CATEGORIES, INVENTORY, OAUTH, ORDERS, PRODUCTS, RECOVERY, USERS
 from tests.user.conftest import MAIL_TOKENS
 
 
@@ -151,7 +154,7 @@ async def open_parts(
     for close in (pool.close, redis.aclose, passwords.close):
         at_end.push_async_callback(close)
     throttle, finishing = LoginThrottle(redis), Finishing(limit_seconds=10.0)
-    servicers = {
+    servicers: dict[str, Any] = {
         ORDERS: OrderServicer(
             pool=mesh.pool,
             pages=PAGES,
@@ -169,6 +172,14 @@ async def open_parts(
             pool, passwords=passwords, throttle=throttle, tokens=MAIL_TOKENS, clock=now
         ),
     }
+    servicers[OAUTH] = OAuthServicer(
+        pool,
+        authentication=Authentication(pool, passwords, throttle),
+        signer=signer,
+        verifier=TokenVerifier(ISSUER, AUDIENCE, signer.verification_keys),
+        issuer="https://shop.example",
+        clock=now,
+    )
     by_name = {path.strip("/"): servicer for path, servicer in servicers.items()}
     return Parts(mesh, pool, throttle, finishing, by_name)
 

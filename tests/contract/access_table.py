@@ -10,7 +10,7 @@ from uuid import uuid4
 from commerce.event.v1 import event_pb2
 from commerce.order.v1 import order_pb2
 from commerce.product.v1 import category_pb2, inventory_pb2, product_pb2
-from commerce.user.v1 import auth_pb2, recovery_pb2, role_pb2, user_pb2
+from commerce.user.v1 import auth_pb2, oauth_pb2, recovery_pb2, role_pb2, user_pb2
 from google.protobuf.message import Message
 
 from services.roster import FROM_OUTSIDE, NAMES, OTHER_CALLERS
@@ -19,6 +19,7 @@ from tests.support.world import (
     CATEGORIES,
     FEED,
     INVENTORY,
+    OAUTH,
     ORDERS,
     PASSWORD,
     PRODUCTS,
@@ -81,6 +82,19 @@ RULES: Mapping[str, Rule] = {
     AUTH + "ChangePassword": ByRole(EVERYONE),
     AUTH + "GetJwks": Public(ignores_token=True),
     AUTH + "IssueOperatorToken": Internal(frozenset({"operator"})),
+    OAUTH + "CreateClient": Internal(frozenset({"operator"})),
+    OAUTH + "ListClients": Internal(frozenset({"operator"})),
+    OAUTH + "DeleteClient": Internal(frozenset({"operator"})),
+    OAUTH + "RotateClientSecret": Internal(frozenset({"operator"})),
+    OAUTH + "CheckAuthorization": Internal(frozenset({"gateway"})),
+    OAUTH + "BeginAuthorization": Internal(frozenset({"gateway"})),
+    OAUTH + "DecideAuthorization": Internal(frozenset({"gateway"})),
+    OAUTH + "ExchangeCode": Internal(frozenset({"gateway"})),
+    OAUTH + "RefreshGrant": Internal(frozenset({"gateway"})),
+    OAUTH + "IssueClientToken": Internal(frozenset({"gateway"})),
+    OAUTH + "RevokeToken": Internal(frozenset({"gateway"})),
+    OAUTH + "IntrospectToken": Internal(frozenset({"gateway"})),
+    OAUTH + "GetUserInfo": Internal(frozenset({"gateway"})),
     RECOVERY + "RequestEmailVerification": ByRole(EVERYONE, for_others=frozenset({"admin"})),
     RECOVERY + "ConfirmEmail": Public(ignores_token=True),
     RECOVERY + "RequestPasswordReset": Public(ignores_token=True),
@@ -121,6 +135,14 @@ def _unknown() -> str:
     return str(uuid4())
 
 
+def _client() -> oauth_pb2.ClientCredentials:
+    return oauth_pb2.ClientCredentials(client_id=_unknown(), client_secret="never issued")
+
+
+def _asked() -> oauth_pb2.AuthorizationRequest:
+    return oauth_pb2.AuthorizationRequest(client_id=_unknown())
+
+
 # A request of each method that its server understands and that leaves no trace on the next call: where
 # a method writes, it names something that does not exist, or a version that is long past.
 REQUESTS: Mapping[str, Callable[[World], Message]] = {
@@ -147,6 +169,31 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
     ),
     AUTH + "GetJwks": lambda w: auth_pb2.GetJwksRequest(),
     AUTH + "IssueOperatorToken": lambda w: auth_pb2.IssueOperatorTokenRequest(role=role_pb2.ROLE_CUSTOMER),
+    OAUTH + "CreateClient": lambda w: oauth_pb2.CreateClientRequest(
+        name="A machine with a redirect URI",
+        kind="CLIENT_KIND_MACHINE",
+        redirect_uris=["https://shop.example/"],
+        scopes=["orders.read"],
+    ),
+    OAUTH + "ListClients": lambda w: oauth_pb2.ListClientsRequest(),
+    OAUTH + "DeleteClient": lambda w: oauth_pb2.DeleteClientRequest(client_id=_unknown()),
+    OAUTH + "RotateClientSecret": lambda w: oauth_pb2.RotateClientSecretRequest(client_id=_unknown()),
+    OAUTH + "CheckAuthorization": lambda w: oauth_pb2.CheckAuthorizationRequest(request=_asked()),
+    OAUTH + "BeginAuthorization": lambda w: oauth_pb2.BeginAuthorizationRequest(
+        request=_asked(), email=w.anna.email, password=PASSWORD
+    ),
+    OAUTH + "DecideAuthorization": lambda w: oauth_pb2.DecideAuthorizationRequest(consent_token="never made"),
+    OAUTH + "ExchangeCode": lambda w: oauth_pb2.ExchangeCodeRequest(client=_client(), code="never made"),
+    OAUTH + "RefreshGrant": lambda w: oauth_pb2.RefreshGrantRequest(
+        client=_client(), refresh_token="never issued"
+    ),
+    OAUTH + "IssueClientToken": lambda w: oauth_pb2.IssueClientTokenRequest(client=_client()),
+    OAUTH + "RevokeToken": lambda w: oauth_pb2.RevokeTokenRequest(client=_client(), token="never issued"),
+    OAUTH + "IntrospectToken": lambda w: oauth_pb2.IntrospectTokenRequest(
+        client=_client(), token="never issued"
+    ),
+    # Without `openid`: its caller may be told nothing.
+    OAUTH + "GetUserInfo": lambda w: oauth_pb2.GetUserInfoRequest(access_token=w.anna.token),
     RECOVERY + "RequestEmailVerification": lambda w: recovery_pb2.RequestEmailVerificationRequest(
         user_id="me", etag="past"
     ),

@@ -21,7 +21,7 @@ from deploy.local.parts.certificates import (
     FolderRefused,
     NameRefused,
 )
-from services.roster import NAMES
+from services.roster import GATEWAY, NAMES
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -64,9 +64,11 @@ def test_the_public_face_speaks_for_no_identity(authority: Authority) -> None:
 
 
 @pytest.mark.parametrize("identity", [*IDENTITIES, PUBLIC])
-def test_only_services_and_the_public_face_may_be_servers(authority: Authority, identity: str) -> None:
+def test_only_services_the_app_and_the_public_face_may_be_servers(
+    authority: Authority, identity: str
+) -> None:
     usage = leaf(authority, identity).extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    assert (ExtendedKeyUsageOID.SERVER_AUTH in usage) == (identity in (*NAMES, PUBLIC))
+    assert (ExtendedKeyUsageOID.SERVER_AUTH in usage) == (identity in (*NAMES, GATEWAY, PUBLIC))
     assert (ExtendedKeyUsageOID.CLIENT_AUTH in usage) == (identity != PUBLIC)
 
 

@@ -43,7 +43,7 @@ def pids(stack: Stack) -> dict[str, int]:
 
 def test_every_part_is_healthy(stack: Stack) -> None:
     found = status(stack)
-    names = {"postgres", "valkey", "payment", *NAMES, "edge"}
+    names = {"postgres", "valkey", "payment", *NAMES, "app", "edge"}
     assert {part["name"] for part in found["parts"]} == names
     assert all(part["healthy"] and part["state"] == "ready" for part in found["parts"])
     assert stack.rest_url.replace("127.0.0.1", "localhost") in found["urls"].values()

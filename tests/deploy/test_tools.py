@@ -63,7 +63,8 @@ def test_env_names_what_is_there_and_holds_no_secret(
     assert subprocess.run(shell, capture_output=True, check=False).returncode == 0
     assert f"export MESH_URL=http://localhost:{stack.place.ports['edge']}\n" in said
     names = set(re.findall(r"^export MESH_(\w+)=localhost:\d+$", said, re.M))
-    assert names == {*(name.upper() for name in NAMES), "EDGE", "EDGE_TLS", "POSTGRES", "VALKEY", "PAYMENT"}
+    parts = {"APP", "EDGE", "EDGE_TLS", "POSTGRES", "VALKEY", "PAYMENT"}
+    assert names == {*(name.upper() for name in NAMES), *parts}
     secrets = [path.read_text().strip() for path in stack.place.secrets.iterdir()]
     assert not [secret for secret in secrets if secret in said]
 

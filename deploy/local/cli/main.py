@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from deploy.local.cli.oauth_commands import keys_app, oauth_app
 from deploy.local.cli.options import MailSender, Origins, PaymentUrl, PostgresUrl, Proxies, RedisUrl, SmtpUrl
 from deploy.local.cli.terminal import harmless
 from deploy.local.errors import MeshError
@@ -23,6 +24,9 @@ certs_app = typer.Typer(
     help="Show the local certificates, rotate them, or issue one.", invoke_without_command=True
 )
 app.add_typer(certs_app, name="certs")
+
+app.add_typer(oauth_app, name="oauth")
+app.add_typer(keys_app, name="keys")
 
 # Lines are as long as they are: other programs read them too.
 console = Console(highlight=False, soft_wrap=True)

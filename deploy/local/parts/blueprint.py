@@ -1,8 +1,6 @@
 """What a mesh consists of here: every part and step, how each is started, and what it waits for."""
 
 import asyncio
-import signal
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +12,7 @@ from deploy.local.errors import MeshError, StartFailed
 from deploy.local.files import ensure_secret, make_private_folder, replace_file
 from deploy.local.layout import TOKEN_AUDIENCE, TOKEN_ISSUER, Layout, Options
 from deploy.local.parts import postgres, probes, valkey
+from deploy.local.parts.app import app_part, make_app_secrets
 from deploy.local.parts.certificates import Authority, ensure_signing_key
 from deploy.local.parts.edge import edge_part
 from deploy.local.parts.mail import mail_settings, make_mail_secrets
@@ -25,7 +24,7 @@ from deploy.local.parts.outside import (
     without_password,
 )
 from deploy.local.parts.part import Part, Step
-from deploy.local.parts.privileges import command, this_user
+from deploy.local.parts.privileges import python_module
 from services.roster import NAMES, SERVICES, Service
 from services.settings import read_secret
 from services.storage.schema import MigrationError, migrate, migration_folders
@@ -39,7 +38,6 @@ _SPARE_CONNECTIONS = 40
 _SPARE_WORKERS = 1
 # Files in the folder of secrets.
 _SUPERUSER_SECRET = "postgres"  # noqa: S105  a name
-_SIGNING_KEY = "signing_key.pem"
 _OUTSIDE_REDIS = "outside_redis"
 
 
@@ -96,6 +94,7 @@ def build(blueprint: Blueprint) -> list[Part | Step]:
         _outside_cache(blueprint) if blueprint.options.redis_url else _valkey_part(blueprint),
         *([] if blueprint.options.payment_url else [_payment_part(blueprint)]),
         *(part for service in SERVICES for part in _service_parts(blueprint, service)),
+        app_part(blueprint.layout, blueprint.authority),
         _edge_part(blueprint),
     ]
 
@@ -114,8 +113,9 @@ def make_secrets(blueprint: Blueprint) -> None:
     names += ["payment_api_key"] if options.payment_url is None else []
     for name in names:
         ensure_secret(layout.secret(name))
-    ensure_signing_key(layout.secret(_SIGNING_KEY))
+    ensure_signing_key(layout.signing_keys)
     make_mail_secrets(layout, options)
+    make_app_secrets(layout)
     if options.redis_url is not None:
         replace_file(layout.secret(_OUTSIDE_REDIS), _outside_redis(options.redis_url).password)
 
@@ -267,7 +267,7 @@ def _payment_part(blueprint: Blueprint) -> Part:
     return Part(
         name="payment",
         address=layout.address("payment"),
-        command=_python("deploy.local.payment_sandbox"),
+        command=python_module("deploy.local.payment_sandbox"),
         prepare=partial(_prepare_payment, folder),
         environment={
             "SANDBOX_LISTEN_ADDRESS": layout.address("payment"),
@@ -294,7 +294,7 @@ def _worker_part(blueprint: Blueprint, service: Service, name: str) -> Part:
     return Part(
         name=name,
         address=blueprint.layout.address(service.name),
-        command=_python(f"services.{service.name}", "serve"),
+        command=python_module(f"services.{service.name}", "serve"),
         environment=_service_settings(blueprint, service),
         after=(f"{service.name}-migrations",),
         uses=[*(["valkey"] if service.uses_cache else []), *(["payment"] if service.uses_payment else [])],
@@ -307,7 +307,8 @@ def _service_settings(blueprint: Blueprint, service: Service) -> dict[str, str]:
     settings = _common_settings(blueprint, service.name)
     settings |= {f"COMMERCE_{peer.upper()}_ADDRESS": layout.address(peer) for peer in service.calls}
     if service.signs_tokens:
-        settings["COMMERCE_SIGNING_KEY_FILE"] = str(layout.secret(_SIGNING_KEY))
+        settings["COMMERCE_SIGNING_KEY_FILE"] = str(layout.signing_keys)
+        settings["COMMERCE_PUBLIC_URL"] = layout.public_url
     if service.uses_cache:
         settings |= _cache_settings(blueprint)
     if service.sends_mail:
@@ -373,8 +374,3 @@ def _payment_settings(blueprint: Blueprint) -> dict[str, str]:
 
 def _edge_part(blueprint: Blueprint) -> Part:
     return edge_part(blueprint.layout, blueprint.authority, blueprint.runtime_folder, blueprint.options)
-
-
-def _python(module: str, *arguments: str) -> list[str]:
-    # -P: names in the working folder never shadow modules.
-    return command([sys.executable, "-P", "-m", module, *arguments], this_user(), signal.SIGTERM)

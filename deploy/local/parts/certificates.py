@@ -17,7 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from deploy.local.errors import MeshError
 from deploy.local.files import make_private_folder, replace_file
 from deploy.local.layout import tls_files, tls_files_in
-from services.roster import EDGE, NAMES, OTHER_CALLERS, TRUST_DOMAIN
+from services.roster import EDGE, GATEWAY, NAMES, OTHER_CALLERS, TRUST_DOMAIN
 from services.settings import TlsFiles
 
 IDENTITIES = (*NAMES, EDGE, *OTHER_CALLERS)
@@ -151,8 +151,12 @@ class Authority:
         return b"".join(path.read_bytes() for path in present if _load(path).not_valid_after_utc > now)
 
     def _is_stale(self, identity: str, now: datetime) -> bool:
-        cert = self.files(identity).cert
-        return not cert.exists() or _is_past_half(_load(cert), now)
+        path = self.files(identity).cert
+        if not path.exists():
+            return True
+        cert = _load(path)
+        # One from before may lack a name that its holder serves under now.
+        return _is_past_half(cert, now) or _names_of(cert) != _alternative_names(identity)
 
     def _issue(self, identity: str, now: datetime) -> None:
         self._write(identity, self.files(identity), now)
@@ -265,7 +269,7 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def _extended_usages(identity: str) -> list[x509.ObjectIdentifier]:
-    if identity in NAMES:
+    if identity in (*NAMES, GATEWAY):
         return [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     return [ExtendedKeyUsageOID.SERVER_AUTH if identity == PUBLIC else ExtendedKeyUsageOID.CLIENT_AUTH]
 
@@ -277,7 +281,7 @@ def _alternative_names(identity: str) -> list[x509.GeneralName]:
     if identity in NAMES:
         # gRPC's clients compare host names, never URIs: by this one they know whom they reached.
         names.append(x509.DNSName(f"{identity}.{TRUST_DOMAIN}"))
-    if identity in (*NAMES, PUBLIC):
+    if identity in (*NAMES, GATEWAY, PUBLIC):
         names += [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     return names
 
@@ -285,6 +289,10 @@ def _alternative_names(identity: str) -> list[x509.GeneralName]:
 def spiffe_id(identity: str) -> str:
     """Name an identity in the local trust domain."""
     return f"spiffe://{TRUST_DOMAIN}/{identity}"
+
+
+def _names_of(certificate: x509.Certificate) -> list[x509.GeneralName]:
+    return list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
 
 
 def _describe(identity: str, certificate: x509.Certificate) -> CertificateStatus:

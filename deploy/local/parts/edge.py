@@ -78,7 +78,9 @@ def edge_part(layout: Layout, authority: Authority, runtime_folder: Path, option
         name="edge",
         address=layout.address("edge"),
         command=command(program, this_user(), signal.SIGTERM),
+        # Beside the app's start: its paths alone need it.
         after=NAMES,
+        uses=["app"],
         prepare=write,
         reload=write,
         before_stop=partial(_drain, admin),
@@ -135,6 +137,7 @@ def _fill_in(layout: Layout, authority: Authority, folder: Path, options: Option
     edge_place = EdgeSettings(
         http_address=("127.0.0.1", layout.ports["edge"]),
         https_address=("127.0.0.1", layout.ports["edge-tls"]),
+        app=[("127.0.0.1", layout.ports["app"])],
         services={service: [("127.0.0.1", layout.ports[service])] for service in NAMES},
         server_cert=public.cert,
         server_key=public.key,

@@ -80,3 +80,9 @@ def _as_account(account: pwd.struct_passwd) -> RunAs:
 def _works(run_as: RunAs) -> bool:
     attempt = command(["/bin/true"], run_as, signal.SIGKILL)
     return subprocess.run(attempt, capture_output=True, check=False).returncode == 0
+
+
+def python_module(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs one of our modules as this user."""
+    # -P: names in the working folder never shadow modules.
+    return command([sys.executable, "-P", "-m", module, *arguments], this_user(), signal.SIGTERM)

@@ -6,11 +6,14 @@ On bare sockets: to import clients for HTTP and Redis takes `mesh status` longer
 import asyncio
 import http.client
 import io
+import ssl
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
+
+from services.settings import TlsFiles
 
 _TIMEOUT_SECONDS = 2.0
 _MAX_ANSWER_BYTES = 65536
@@ -92,6 +95,18 @@ async def http_is_ok(url: str) -> bool:
     asked = urlsplit(url)
     connecting = asyncio.open_connection(asked.hostname, asked.port)
     return (await _ask(connecting, "GET", asked.path)).status == 200  # noqa: PLR2004
+
+
+async def https_is_ok(address: str, path: str, tls: TlsFiles) -> bool:
+    """Tell whether a GET over mutual TLS, with our certificate, is answered with 200."""
+    try:
+        context = ssl.create_default_context(cafile=str(tls.ca))
+        context.load_cert_chain(tls.cert, tls.key)
+    except (OSError, ssl.SSLError):
+        return False
+    host, _, port = address.rpartition(":")
+    connecting = asyncio.open_connection(host, int(port), ssl=context)
+    return (await _ask(connecting, "GET", path)).status == 200  # noqa: PLR2004
 
 
 async def _envoy_counts(admin: Path, name: str) -> list[int]:

@@ -79,6 +79,9 @@ async def _obey(supervisor: Supervisor, asked: dict[str, Any]) -> AsyncIterator[
         elif asked.get("command") == "rotate":
             await supervisor.rotate_certificates()
             yield {"done": "certificates"}
+        elif asked.get("command") == "rotate-jwks":
+            signs_from = await supervisor.rotate_signing_keys()
+            yield {"done": signs_from.isoformat(timespec="seconds") if signs_from else ""}
         yield {"end": True}
     except MeshError as error:
         yield {"error": error.message, "remedy": error.remedy}

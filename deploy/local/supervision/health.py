@@ -8,6 +8,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deploy.local.layout import Layout
 from deploy.local.parts import postgres, probes
+from deploy.local.parts.app import APP
 from deploy.local.parts.edge import edge_admin
 from deploy.local.shop import clients
 from deploy.local.supervision.state import MeshState, PartState
@@ -36,8 +37,14 @@ async def _ask(layout: Layout, runtime_folder: Path, part: PartState) -> bool:
         return await postgres.is_ready(cluster, read_secret(layout.secret("postgres")))
     if service == "valkey":
         return await probes.valkey_is_ready(part.address, read_secret(layout.secret("valkey")))
-    if service == "edge":
+    return await _http_is_well(layout, runtime_folder, part)
+
+
+async def _http_is_well(layout: Layout, runtime_folder: Path, part: PartState) -> bool:
+    if part.name == "edge":
         return await probes.envoy_is_ready(edge_admin(runtime_folder))
+    if part.name == APP:
+        return await probes.https_is_ok(part.address, "/healthz", layout.tls_files("operator"))
     return await probes.http_is_ok(f"http://{part.address}/healthz")
 
 

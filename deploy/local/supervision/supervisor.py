@@ -11,6 +11,7 @@ from pathlib import Path
 
 from deploy.local.errors import MeshError
 from deploy.local.layout import Layout, Options
+from deploy.local.parts import signing_keys
 from deploy.local.parts.certificates import Authority
 from deploy.local.parts.part import Part, Step
 from deploy.local.supervision.logs import bound_logs
@@ -107,6 +108,11 @@ class Supervisor:
         await asyncio.to_thread(self._authority.rotate, datetime.now(UTC))
         log.info("certificates are rotated")
 
+    async def rotate_signing_keys(self) -> datetime | None:
+        """Publish another key for tokens, and return from when on it signs; None while one waits to."""
+        # Here alone, on the one event loop: of two at once one would lose its key.
+        return signing_keys.rotate(self._place.signing_keys, datetime.now(UTC))
+
     def _slot(self, part: Part) -> Slot:
         return Slot(part, self._place.logs, self._runtime_folder, self._write_state)
 
@@ -150,6 +156,8 @@ class Supervisor:
                 bound_logs(self._place.logs)
                 if self._authority.is_due(datetime.now(UTC)):
                     await self.rotate_certificates()
+                if self._place.signing_keys.exists():
+                    signing_keys.keep(self._place.signing_keys, datetime.now(UTC))
             except OSError as error:
                 # A full disk, say: what runs goes on, and the next round tries again.
                 log.error("housekeeping failed: %s", error)

@@ -90,6 +90,9 @@ class Session:
     # What the program that logged in said it was.
     device: str = ""
     end_time: datetime | None = None
+    # The client that the person has let in by it, and for what; None: they have logged in themselves.
+    client_id: UUID | None = None
+    scopes: tuple[str, ...] = ()
 
 
 def check_refresh(session: Session, *, token_used: bool, now: datetime) -> None:

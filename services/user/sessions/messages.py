@@ -15,4 +15,6 @@ def session_message(session: Session) -> auth_pb2.Session:
         last_use_time=timestamp(session.last_use_time),
         expire_time=timestamp(session.expire_time),
         device=session.device,
+        client_id=str(session.client_id or ""),
+        scopes=session.scopes,
     )

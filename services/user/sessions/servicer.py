@@ -23,6 +23,7 @@ from services.user.sessions.authentication import Authentication
 from services.user.sessions.devices import device_of
 from services.user.sessions.messages import session_message
 from services.user.sessions.password_change import PasswordChange
+from services.user.sessions.refreshing import exchange
 from services.user.sessions.throttle import LoginThrottle
 from services.user.sessions.tokens import TokenSigner, hash_refresh_token, new_refresh_token
 
@@ -128,10 +129,13 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         return Empty()
 
     async def GetJwks(self, request: auth_pb2.GetJwksRequest, context: Context) -> auth_pb2.Jwks:
-        """Publish the key that verifies access tokens."""
-        key = self._signer.public_key
-        jwk = auth_pb2.Jwk(kty="OKP", crv="Ed25519", x=key.x, kid=key.kid, alg="EdDSA", use="sig")
-        return auth_pb2.Jwks(keys=[jwk])
+        """Publish the keys that verify tokens: also those that have signed, and the one that will."""
+        return auth_pb2.Jwks(
+            keys=[
+                auth_pb2.Jwk(kty="OKP", crv="Ed25519", x=key.x, kid=key.kid, alg="EdDSA", use="sig")
+                for key in self._signer.public_keys()
+            ]
+        )
 
     async def IssueOperatorToken(
         self, request: auth_pb2.IssueOperatorTokenRequest, context: Context
@@ -200,33 +204,11 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         """Exchange a token; None where it was used before: the session has then ended, and that commits.
 
         Raises:
-            RefreshTokenInvalid: there is no such token, or its session is over.
+            RefreshTokenInvalid: there is no such token, its session is over, or it is a client's.
         """
-        now = self._clock()
         async with transaction(self._pool) as conn:
-            session = await store.find_session_of_token(conn, old_hash)
-            if session is None:
-                raise domain.RefreshTokenInvalid
-            token_used = await store.is_refresh_token_used(conn, old_hash)
-            try:
-                domain.check_refresh(session, token_used=token_used, now=now)
-            except domain.RefreshTokenReused:
-                await store.end_session(conn, session.session_id, domain.EndReason.TOKEN_REUSED, now=now)
-                return None
-            # Read anew: roles may have been given or withdrawn. A closed account's sessions have ended.
-            user = await account_store.get_user(conn, session.user_id)
-            if user.disabled:
-                # A process of the version before may have begun it since.
-                raise domain.RefreshTokenInvalid
-            session = await store.exchange_refresh_token(
-                conn,
-                session,
-                old_hash=old_hash,
-                new_hash=hash_refresh_token(new_token),
-                now=now,
-                expire_time=now + domain.REFRESH_LIFETIME,
-            )
-            return user, session
+            new_hash = hash_refresh_token(new_token)
+            return await exchange(conn, old_hash, new_hash, client_id=None, now=self._clock())
 
     def _token_pair(self, user: User, session: domain.Session, refresh_token: str) -> auth_pb2.TokenPair:
         return auth_pb2.TokenPair(

@@ -1,6 +1,6 @@
 """SQL of sessions and their refresh tokens: rows to domain and back. Transactions are the caller's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -13,19 +13,32 @@ from services.user.sessions.domain import EndReason, Session, SessionNotFound
 
 
 async def insert_session(
-    conn: Connection, user_id: UUID, *, now: datetime, expire_time: datetime, device: str = ""
+    conn: Connection,
+    user_id: UUID,
+    *,
+    now: datetime,
+    expire_time: datetime,
+    device: str = "",
+    client_id: UUID | None = None,
+    scopes: Sequence[str] | None = None,
 ) -> Session:
-    """Begin a session of an account that this transaction keeps from being closed."""
+    """Begin a session of an account that this transaction keeps from being closed.
+
+    One with a client is for these scopes.
+    """
     row = await conn.fetchrow(
         """
-        INSERT INTO sessions (user_id, create_time, last_use_time, expire_time, device)
-        VALUES ($1, $2, $2, $3, $4)
-        RETURNING session_id, user_id, create_time, last_use_time, expire_time, device, end_time
+        INSERT INTO sessions (user_id, create_time, last_use_time, expire_time, device, client_id, scopes)
+        VALUES ($1, $2, $2, $3, $4, $5, $6)
+        RETURNING session_id, user_id, create_time, last_use_time, expire_time, device, end_time,
+                  client_id, scopes
         """,
         user_id,
         now,
         expire_time,
         device,
+        client_id,
+        scopes,
     )
     return _session(row)
 
@@ -54,7 +67,8 @@ async def find_session_of_token(conn: Connection, token_hash: bytes) -> Session 
     """
     row = await conn.fetchrow(
         """
-        SELECT session_id, user_id, create_time, last_use_time, expire_time, device, end_time
+        SELECT session_id, user_id, create_time, last_use_time, expire_time, device, end_time,
+               client_id, scopes
           FROM sessions
          WHERE session_id = (SELECT session_id FROM refresh_tokens WHERE token_hash = $1)
            FOR NO KEY UPDATE
@@ -89,7 +103,8 @@ async def exchange_refresh_token(
         UPDATE sessions
            SET last_use_time = $2, expire_time = $3
          WHERE session_id = $1
-        RETURNING session_id, user_id, create_time, last_use_time, expire_time, device, end_time
+        RETURNING session_id, user_id, create_time, last_use_time, expire_time, device, end_time,
+                  client_id, scopes
         """,
         session.session_id,
         now,
@@ -106,7 +121,8 @@ async def get_session(conn: Connection, session_id: UUID, *, now: datetime) -> S
     """
     row = await conn.fetchrow(
         """
-        SELECT session_id, user_id, create_time, last_use_time, expire_time, device, end_time
+        SELECT session_id, user_id, create_time, last_use_time, expire_time, device, end_time,
+               client_id, scopes
           FROM sessions
          WHERE session_id = $1 AND end_time IS NULL AND expire_time > $2
         """,
@@ -116,13 +132,30 @@ async def get_session(conn: Connection, session_id: UUID, *, now: datetime) -> S
     return _session(row)
 
 
+async def find_unused_session(conn: Connection, token_hash: bytes, *, now: datetime) -> Session | None:
+    """Return the live session of a refresh token that has not been exchanged. Holds nothing."""
+    row = await conn.fetchrow(
+        """
+        SELECT session_id, user_id, create_time, last_use_time, expire_time, device, end_time,
+               client_id, scopes
+          FROM sessions
+         WHERE session_id = (SELECT session_id FROM refresh_tokens WHERE token_hash = $1 AND use_time IS NULL)
+           AND end_time IS NULL AND expire_time > $2
+        """,
+        token_hash,
+        now,
+    )
+    return None if row is None else _session(row)
+
+
 async def list_sessions(
     conn: Connection, user_id: UUID, *, before: UUID, limit: int, now: datetime
 ) -> list[Session]:
     """List a person's live sessions with smaller ids than `before`, newest first."""
     rows = await conn.fetch(
         """
-        SELECT session_id, user_id, create_time, last_use_time, expire_time, device, end_time
+        SELECT session_id, user_id, create_time, last_use_time, expire_time, device, end_time,
+               client_id, scopes
           FROM sessions
          WHERE user_id = $1 AND session_id < $2 AND end_time IS NULL AND expire_time > $3
          ORDER BY session_id DESC
@@ -174,6 +207,36 @@ async def end_session(conn: Connection, session_id: UUID, reason: EndReason, *, 
     await _tell_ended(conn, ended, reason, now)
 
 
+async def end_client_sessions(conn: Connection, client_id: UUID, *, limit: int, now: datetime) -> int:
+    """End up to `limit` live sessions of a client that has been removed, and return how many those were."""
+    ended = await conn.fetch(
+        """
+        UPDATE sessions
+           SET end_time = $3, end_reason = $4
+         WHERE session_id IN (SELECT session_id
+                                FROM sessions
+                               WHERE client_id = $1 AND end_time IS NULL
+                               ORDER BY session_id
+                               LIMIT $2
+                                 FOR NO KEY UPDATE)
+           AND end_time IS NULL
+        RETURNING session_id, user_id
+        """,
+        client_id,
+        limit,
+        now,
+        EndReason.LOGGED_OUT,
+    )
+    await _tell_ended(conn, ended, EndReason.LOGGED_OUT, now)
+    return len(ended)
+
+
+async def tell_machine_ended(conn: Connection, client_id: UUID, session_id: UUID, *, now: datetime) -> None:
+    """Write into the log that the tokens of a machine have ended, which have no row of a session."""
+    ended = [{"session_id": session_id, "user_id": client_id}]
+    await _tell_ended(conn, ended, EndReason.LOGGED_OUT, now)
+
+
 async def end_sessions(
     conn: Connection, user_id: UUID, reason: EndReason, *, keep: UUID | None, now: datetime
 ) -> int:
@@ -203,7 +266,10 @@ async def end_sessions(
 
 
 async def _tell_ended(
-    conn: Connection, ended: Sequence[asyncpg.Record], reason: EndReason, now: datetime
+    conn: Connection,
+    ended: Sequence[asyncpg.Record] | Sequence[Mapping[str, UUID]],
+    reason: EndReason,
+    now: datetime,
 ) -> None:
     """Write into the log that sessions have ended. Each has a stream of its own: it ends once."""
     if not ended:
@@ -275,4 +341,4 @@ async def forget_sessions(conn: Connection, limit: int) -> int:
 def _session(row: asyncpg.Record | None) -> Session:
     if row is None:
         raise SessionNotFound
-    return Session(**row)
+    return Session(**{**row, "scopes": tuple(row["scopes"] or ())})

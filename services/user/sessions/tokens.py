@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 import jwt
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from services.user.sessions.keys import Keys, key_at
 
 _REFRESH_TOKEN_BYTES = 32
-_NOT_A_KEY = "is not the file of an Ed25519 private key (PKCS #8 in PEM, not encrypted)"
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,22 @@ class PublicKey:
 
 
 class TokenSigner:
-    """Signs access tokens."""
+    """Signs access tokens and ID tokens.
 
-    def __init__(self, key: Ed25519PrivateKey, *, issuer: str, audience: str) -> None:
-        self._key = key
+    Args:
+        keys: Those that are published; one of them signs.
+        issuer: Who issues access tokens.
+        audience: Whom they are for.
+    """
+
+    def __init__(self, keys: Keys, *, issuer: str, audience: str) -> None:
+        self._keys = keys
         self._issuer = issuer
         self._audience = audience
-        self.public_key = PublicKey(key.public_key())
-        self._headers = {"kid": self.public_key.kid, "typ": "at+jwt"}
+
+    def public_keys(self) -> list[PublicKey]:
+        """Return the keys that verify, the oldest first: also those of tokens that live, and the next."""
+        return [PublicKey(each.key.public_key()) for each in self._keys()]
 
     def sign(
         self,
@@ -56,6 +64,7 @@ class TokenSigner:
         version: int,
         now: datetime,
         lifetime: timedelta,
+        client_id: UUID | None = None,
     ) -> str:
         """Return a token that lets its bearer act for the user, within the scopes, until it expires.
 
@@ -66,6 +75,7 @@ class TokenSigner:
             version: Of the account that the scopes are from: other roles end the tokens of earlier versions.
             now: When it begins.
             lifetime: When it ends at the latest.
+            client_id: The OAuth 2 client that it is issued to.
         """
         claims = {
             "iss": self._issuer,
@@ -77,27 +87,25 @@ class TokenSigner:
             "jti": str(uuid4()),
             "iat": now,
             "exp": now + lifetime,
+            **({"client_id": str(client_id)} if client_id else {}),
         }
-        return jwt.encode(claims, self._key, algorithm="EdDSA", headers=self._headers)
+        return self._signed(claims, "at+jwt", now)
+
+    def sign_id(self, claims: Mapping[str, object], now: datetime) -> str:
+        """Return an ID token (OpenID Connect Core, 2): for a client to read, and good for no call.
+
+        Its type and its audience are other ones than an access token's, so nobody takes it for one.
+        """
+        return self._signed(claims, "JWT", now)
 
     async def verification_keys(self) -> Mapping[str, Ed25519PublicKey]:
         """Return the keys that verify access tokens, by kid."""
-        return {self.public_key.kid: self.public_key.key}
+        return {each.kid: each.key for each in self.public_keys()}
 
-
-def read_signing_key(pem: bytes) -> Ed25519PrivateKey:
-    """Read an unencrypted PKCS #8 PEM.
-
-    Raises:
-        ValueError: it holds no Ed25519 private key.
-    """
-    try:
-        key = load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise ValueError(_NOT_A_KEY) from None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ValueError(_NOT_A_KEY)
-    return key
+    def _signed(self, claims: Mapping[str, object], kind: str, now: datetime) -> str:
+        key = key_at(self._keys(), now).key
+        headers = {"kid": PublicKey(key.public_key()).kid, "typ": kind}
+        return jwt.encode(dict(claims), key, algorithm="EdDSA", headers=headers)
 
 
 def new_refresh_token() -> str:

@@ -1,0 +1,37 @@
+"""The gateway's app: one process behind the edge, with a certificate of its own and no database."""
+
+from deploy.local.files import ensure_secret
+from deploy.local.layout import Layout
+from deploy.local.parts.certificates import Authority
+from deploy.local.parts.part import Part
+from deploy.local.parts.privileges import python_module
+from services.roster import GATEWAY
+
+APP = "app"
+_FORM_KEY = "app_forms"
+
+
+def make_app_secrets(layout: Layout) -> None:
+    """Make the key of the forms in its pages, unless it is there."""
+    ensure_secret(layout.secret(_FORM_KEY))
+
+
+def app_part(layout: Layout, authority: Authority) -> Part:
+    """Describe the app."""
+    tls = authority.files(GATEWAY)
+    return Part(
+        name=APP,
+        address=layout.address(APP),
+        command=python_module("gateway.app"),
+        environment={
+            "COMMERCE_LISTEN_ADDRESS": layout.address(APP),
+            "COMMERCE_USER_ADDRESS": layout.address("user"),
+            "COMMERCE_PUBLIC_URL": layout.public_url,
+            "COMMERCE_FORM_KEY_FILE": str(layout.secret(_FORM_KEY)),
+            "COMMERCE_TLS_CERT_FILE": str(tls.cert),
+            "COMMERCE_TLS_KEY_FILE": str(tls.key),
+            "COMMERCE_TLS_CA_FILE": str(tls.ca),
+        },
+        uses=["user"],
+        shares_port=True,
+    )

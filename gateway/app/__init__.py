@@ -1,0 +1,1 @@
+"""What transcoding cannot carry: HTTP with pages and forms. It knows no SQL and keeps nothing."""

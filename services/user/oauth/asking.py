@@ -1,0 +1,131 @@
+"""A person is asked: the request is judged, they log in, they decide."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from commerce.user.v1 import oauth_pb2
+
+from services.storage.postgres import Pool, connection, transaction
+from services.user.accounts import store as account_store
+from services.user.accounts.domain import UserNotFound
+from services.user.accounts.emails import canonical_email
+from services.user.accounts.store import Credentials
+from services.user.oauth import domain, store
+from services.user.oauth.clients import named_client
+from services.user.oauth.domain import AuthorizationRequest, Client
+from services.user.oauth.granting import allowed_scopes
+from services.user.oauth.messages import request_of
+from services.user.oauth.secrets import hash_secret, mark_password, new_secret
+from services.user.sessions.authentication import Authentication
+from services.user.sessions.domain import AccountDisabled, CredentialsInvalid
+
+
+class Asking:
+    """What comes before a code."""
+
+    def __init__(self, pool: Pool, authentication: Authentication, clock: Callable[[], datetime]) -> None:
+        self._pool = pool
+        self._authentication = authentication
+        self._clock = clock
+
+    async def check(
+        self, request: oauth_pb2.CheckAuthorizationRequest
+    ) -> oauth_pb2.CheckAuthorizationResponse:
+        """Judge a request.
+
+        Raises:
+            ClientNotFound: there is no such client.
+            RedirectUriUnknown: the answer would go where nobody has said it may.
+            RequestRefused: the client asks for what may not be.
+        """
+        client, _, _ = await self._judged(request.request)
+        return oauth_pb2.CheckAuthorizationResponse(client_name=client.name)
+
+    async def begin(
+        self, request: oauth_pb2.BeginAuthorizationRequest
+    ) -> oauth_pb2.BeginAuthorizationResponse:
+        """Log a person in, and keep what they are to decide.
+
+        Raises:
+            ClientNotFound, RedirectUriUnknown, RequestRefused: as `check`.
+            CredentialsInvalid: it is nobody's password.
+            LoginThrottled: too many were wrong.
+            AccountDisabled: it is right, and the account is barred.
+        """
+        client, asked, scopes = await self._judged(request.request)
+        found = await self._authentication.check(canonical_email(request.email), request.password)
+        consent_token = new_secret()
+        granted = await self._keep(client, asked, scopes, found, hash_secret(consent_token))
+        return oauth_pb2.BeginAuthorizationResponse(
+            client_name=client.name, scopes=granted, consent_token=consent_token
+        )
+
+    async def decide(
+        self, request: oauth_pb2.DecideAuthorizationRequest
+    ) -> oauth_pb2.DecideAuthorizationResponse:
+        """Take a person's decision, once.
+
+        Raises:
+            ConsentOver: there is nothing to decide, or no longer.
+        """
+        code, now = new_secret() if request.is_allowed else "", self._clock()
+        async with transaction(self._pool) as conn:
+            authorization = await store.find_by_consent(conn, hash_secret(request.consent_token))
+            if authorization is None:
+                raise domain.ConsentOver
+            domain.check_consent(authorization, now)
+            # The code ends with the consent, where that is sooner.
+            expire_time = min(now + domain.CODE_LIFETIME, authorization.expire_time)
+            code_hash = hash_secret(code) if code else None
+            await store.decide(conn, authorization, code_hash, now=now, expire_time=expire_time)
+        return oauth_pb2.DecideAuthorizationResponse(
+            redirect_uri=authorization.redirect_uri, state=authorization.state, code=code
+        )
+
+    async def _judged(
+        self, message: oauth_pb2.AuthorizationRequest
+    ) -> tuple[Client, AuthorizationRequest, tuple[str, ...]]:
+        asked = request_of(message)
+        async with connection(self._pool) as conn:
+            client = await named_client(conn, message.client_id)
+        domain.check_redirect(client, asked)
+        return client, asked, domain.check_request(client, asked)
+
+    async def _keep(
+        self,
+        client: Client,
+        asked: AuthorizationRequest,
+        scopes: tuple[str, ...],
+        found: Credentials,
+        consent_hash: bytes,
+    ) -> list[str]:
+        """Keep what a person has logged in for, and return the scopes that they are asked about."""
+        now = self._clock()
+        async with transaction(self._pool) as conn:
+            try:
+                # Held: of two at the same moment, the second one counts the first.
+                user = await account_store.get_user_for_update(conn, found.user_id)
+            except UserNotFound:
+                # Closed while the password was verified.
+                raise CredentialsInvalid from None
+            if user.disabled:
+                raise AccountDisabled
+            granted = allowed_scopes(user, scopes, client)
+            if not granted:
+                raise domain.RequestRefused("invalid_scope", "the person may do nothing of what is asked")
+            await store.drop_oldest_authorizations(conn, user.user_id)
+            await store.insert_authorization(
+                conn,
+                client_id=client.client_id,
+                user_id=user.user_id,
+                redirect_uri=asked.redirect_uri,
+                scopes=granted,
+                code_challenge=asked.code_challenge,
+                nonce=asked.nonce,
+                state=asked.state,
+                password_mark=mark_password(found.password_hash),
+                consent_hash=consent_hash,
+                now=now,
+                expire_time=now + domain.CONSENT_LIFETIME,
+            )
+        return granted

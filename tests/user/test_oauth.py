@@ -1,0 +1,311 @@
+"""OAuthService by the gateway's certificate: how long things live, and what makes them void."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import jwt
+import pytest
+import pytest_asyncio
+from commerce.user.v1 import auth_pb2, oauth_pb2, role_pb2, user_pb2
+
+from services.errors import ServiceError
+from services.rpc.policy import scopes_of_role
+from services.storage.postgres import Pool
+from services.user.oauth.domain import MAX_AUTHORIZATIONS, MAX_CLIENTS
+from services.user.oauth.store import forget_authorizations
+from tests.support.oauth import Pkce
+from tests.support.people import Person
+from tests.support.refusals import error_of, refusal
+from tests.user.conftest import PASSWORD, UserService
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+CALLBACK = "https://shop.example/callback"
+GRANT_INVALID = ("INVALID_ARGUMENT", "OAUTH_GRANT_INVALID")
+CONSENT_OVER = ("FAILED_PRECONDITION", "OAUTH_CONSENT_OVER")
+SCOPES = ("openid", "orders.read", "users.read", "users.read_any")
+
+
+@dataclass
+class Flow:
+    """A client that somebody has registered, and its calls."""
+
+    service: UserService
+    client: oauth_pb2.ClientCredentials
+    pkce: Pkce = field(default_factory=Pkce)
+
+    async def consent(self, person: Person, password: str = PASSWORD, **changed: str) -> str:
+        request = oauth_pb2.BeginAuthorizationRequest(
+            request=self.asked(**changed), email=person.email, password=password
+        )
+        answer = await self.service.oauth.BeginAuthorization(request)
+        return str(answer.consent_token)
+
+    def asked(self, **changed: str) -> oauth_pb2.AuthorizationRequest:
+        said = {
+            "client_id": self.client.client_id,
+            "redirect_uri": CALLBACK,
+            "response_type": "code",
+            "scope": "openid orders.read",
+            "code_challenge": self.pkce.challenge,
+            "code_challenge_method": "S256",
+        }
+        return oauth_pb2.AuthorizationRequest(**{**said, **changed})
+
+    async def decide(self, consent_token: str, *, is_allowed: bool = True) -> str:
+        request = oauth_pb2.DecideAuthorizationRequest(consent_token=consent_token, is_allowed=is_allowed)
+        return str((await self.service.oauth.DecideAuthorization(request)).code)
+
+    async def code(self, person: Person, **changed: str) -> str:
+        return await self.decide(await self.consent(person, **changed))
+
+    async def exchange(self, code: str) -> oauth_pb2.GrantedTokens:
+        request = oauth_pb2.ExchangeCodeRequest(
+            client=self.client, code=code, redirect_uri=CALLBACK, code_verifier=self.pkce.verifier
+        )
+        answer: oauth_pb2.ExchangeCodeResponse = await self.service.oauth.ExchangeCode(request)
+        return answer.tokens
+
+    async def refresh(self, refresh_token: str, scope: str = "") -> oauth_pb2.GrantedTokens:
+        request = oauth_pb2.RefreshGrantRequest(client=self.client, refresh_token=refresh_token, scope=scope)
+        answer: oauth_pb2.RefreshGrantResponse = await self.service.oauth.RefreshGrant(request)
+        return answer.tokens
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def flow(service: UserService) -> Flow:
+    return await new_flow(service)
+
+
+async def new_flow(service: UserService, *scopes: str) -> Flow:
+    request = oauth_pb2.CreateClientRequest(
+        name="Shop Reader",
+        kind="CLIENT_KIND_CONFIDENTIAL",
+        redirect_uris=[CALLBACK],
+        scopes=scopes or SCOPES,
+    )
+    made = await service.clients.CreateClient(request)
+    shown = oauth_pb2.ClientCredentials(client_id=made.client.client_id, client_secret=made.client_secret)
+    return Flow(service, shown)
+
+
+async def test_a_code_lives_for_a_minute(service: UserService, flow: Flow) -> None:
+    person = await service.register()
+    first, second = await flow.code(person), await flow.code(person)
+    service.clock.ahead = timedelta(seconds=55)
+    assert (await flow.exchange(first)).scopes == ["openid", "orders.read"]
+    service.clock.ahead = timedelta(seconds=65)
+    assert await refusal(flow.exchange(second)) == GRANT_INVALID
+
+
+async def test_a_decision_waits_for_ten_minutes_and_is_taken_once(service: UserService, flow: Flow) -> None:
+    person = await service.register()
+    late, allowed, declined = [await flow.consent(person) for _ in range(3)]
+    assert await flow.decide(declined, is_allowed=False) == ""
+    assert await refusal(flow.decide(declined)) == CONSENT_OVER
+    service.clock.ahead = timedelta(minutes=9, seconds=50)
+    assert await flow.decide(allowed)
+    service.clock.ahead = timedelta(minutes=10, seconds=10)
+    assert await refusal(flow.decide(late)) == CONSENT_OVER
+
+
+async def test_a_person_has_ten_authorizations_and_the_oldest_go(service: UserService, flow: Flow) -> None:
+    person = await service.register()
+    consents = [await flow.consent(person) for _ in range(MAX_AUTHORIZATIONS + 1)]
+    kept = await service.fetchval(
+        "SELECT count(*) FROM oauth_authorizations WHERE user_id = $1", person.user_id
+    )
+    assert kept == MAX_AUTHORIZATIONS
+    assert await refusal(flow.decide(consents[0])) == CONSENT_OVER
+    assert await flow.decide(consents[1])
+
+
+async def test_nothing_secret_is_kept(service: UserService, flow: Flow) -> None:
+    person = await service.register()
+    consent = await flow.consent(person)
+    code = await flow.decide(consent)
+    tokens = await flow.exchange(code)
+    secrets = [consent, code, tokens.refresh_token, flow.client.client_secret, flow.pkce.verifier]
+    for table in ("oauth_clients", "oauth_authorizations", "sessions", "refresh_tokens"):
+        kept = await service.fetchval(f"SELECT string_agg(t::text, ' ') FROM {table} t")  # noqa: S608
+        assert not [each for each in secrets if each in kept]
+
+
+async def test_an_id_token_says_who_and_for_whom(service: UserService, flow: Flow) -> None:
+    person = await service.register()
+    tokens = await flow.exchange(await flow.code(person, nonce="a nonce"))
+    claims = jwt.decode(tokens.id_token, options={"verify_signature": False})
+    assert (claims["sub"], claims["aud"]) == (person.user_id, flow.client.client_id)
+    assert (claims["iss"], claims["nonce"]) == ("https://shop.example", "a nonce")
+    assert claims["exp"] - claims["iat"] == 300
+    assert jwt.get_unverified_header(tokens.id_token)["typ"] == "JWT"
+    assert not (await flow.exchange(await flow.code(person, scope="orders.read"))).id_token
+
+
+async def test_a_token_carries_what_client_request_and_person_have_in_common(
+    service: UserService, flow: Flow
+) -> None:
+    person = await service.register()
+    # The client may ask for users.read_any, and a customer may not do it.
+    tokens = await flow.exchange(await flow.code(person, scope="orders.read users.read_any"))
+    assert tokens.scopes == ["orders.read"]
+    claims = service.claims(tokens.access_token)
+    assert (claims["scope"], claims["client_id"]) == ("orders.read", flow.client.client_id)
+    all_of_it = await flow.exchange(await flow.code(person, scope=""))
+    assert set(all_of_it.scopes) == {"openid", *set(SCOPES) & scopes_of_role(role_pb2.ROLE_CUSTOMER)}
+    nothing = flow.consent(person, scope="users.read_any")
+    error = await error_of(nothing)
+    assert (error.reason, error.metadata["error"]) == ("OAUTH_REQUEST_REFUSED", "invalid_scope")
+
+
+async def test_fewer_scopes_are_for_one_token_alone(service: UserService, flow: Flow) -> None:
+    first = await flow.exchange(await flow.code(await service.register()))
+    fewer = await flow.refresh(first.refresh_token, "orders.read")
+    assert fewer.scopes == ["orders.read"]
+    again = await flow.refresh(fewer.refresh_token)
+    assert again.scopes == ["openid", "orders.read"]
+
+
+async def test_another_password_makes_codes_and_grants_void(service: UserService, flow: Flow) -> None:
+    person = await service.register()
+    tokens = await flow.exchange(await flow.code(person))
+    code, consent = await flow.code(person), await flow.consent(person)
+    change = auth_pb2.ChangePasswordRequest(old_password=PASSWORD, new_password="a wholly other one")
+    await service.auth.ChangePassword(change, metadata=person.metadata)
+    assert await refusal(flow.exchange(code)) == GRANT_INVALID
+    assert await refusal(flow.exchange(await flow.decide(consent))) == GRANT_INVALID
+    assert await refusal(flow.refresh(tokens.refresh_token)) == GRANT_INVALID
+
+
+async def test_a_disabled_and_a_closed_account_get_nothing(service: UserService, flow: Flow) -> None:
+    admin = await service.operator_metadata(role_pb2.ROLE_ADMIN)
+    barred, closed = await service.register(), await service.register()
+    codes = [await flow.code(barred), await flow.code(closed)]
+    user = user_pb2.User(user_id=barred.user_id, disabled=True)
+    update = user_pb2.UpdateUserRequest(user=user, update_mask={"paths": ["disabled"]})
+    await service.users.UpdateUser(update, metadata=admin)
+    await service.users.DeleteUser(user_pb2.DeleteUserRequest(user_id="me"), metadata=closed.metadata)
+    for code in codes:
+        assert await refusal(flow.exchange(code)) == GRANT_INVALID
+    assert await refusal(flow.consent(barred)) == ("PERMISSION_DENIED", "ACCOUNT_DISABLED")
+    assert await refusal(flow.consent(closed)) == ("UNAUTHENTICATED", "CREDENTIALS_INVALID")
+
+
+async def test_wrong_passwords_count_with_those_of_log_ins(service: UserService, flow: Flow) -> None:
+    person = await service.register()
+    for _ in range(5):
+        assert (await error_of(flow.consent(person, "wrong"))).reason == "CREDENTIALS_INVALID"
+        assert (await error_of(service.create_session(person.email, "wrong"))).reason == "CREDENTIALS_INVALID"
+    assert (await error_of(flow.consent(person))).reason == "LOGIN_THROTTLED"
+    assert (await error_of(service.create_session(person.email))).reason == "LOGIN_THROTTLED"
+
+
+async def test_one_exchange_of_many_at_once_begins_a_session_and_none_stays(
+    service: UserService, flow: Flow
+) -> None:
+    person = await service.register()
+    code = await flow.code(person)
+    answers = await asyncio.gather(*(flow.exchange(code) for _ in range(8)), return_exceptions=True)
+    given = [each for each in answers if isinstance(each, oauth_pb2.GrantedTokens)]
+    assert len(given) == 1
+    assert await refusal(flow.refresh(given[0].refresh_token)) == GRANT_INVALID
+    begun = await service.fetchval(
+        "SELECT count(*) FROM sessions WHERE client_id = $1 AND user_id = $2",
+        flow.client.client_id,
+        person.user_id,
+    )
+    assert begun == 1
+
+
+async def test_a_log_in_beside_an_exchange_does_not_lock_it_out(service: UserService, flow: Flow) -> None:
+    """Each holds what the other looks at: the account, and its authorizations."""
+    person = await service.register()
+    for _ in range(5):
+        codes = [await flow.code(person) for _ in range(3)]
+        calls: list[Any] = [*map(flow.exchange, codes), *(flow.consent(person) for _ in range(3))]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert [each for each in answers if isinstance(each, BaseException)] == []
+
+
+async def test_a_removed_client_gets_nothing_more(service: UserService, flow: Flow) -> None:
+    person = await service.register()
+    tokens, code = await flow.exchange(await flow.code(person)), await flow.code(person)
+    removal = oauth_pb2.DeleteClientRequest(client_id=flow.client.client_id)
+    answer = await service.clients.DeleteClient(removal)
+    assert (answer.ended_count, answer.is_done) == (1, True)
+    assert (await error_of(flow.refresh(tokens.refresh_token))).reason == "OAUTH_CLIENT_INVALID"
+    assert (await error_of(flow.exchange(code))).reason == "OAUTH_CLIENT_INVALID"
+    assert (await error_of(flow.consent(person))).reason == "OAUTH_CLIENT_NOT_FOUND"
+
+
+async def test_there_are_a_thousand_clients_at_the_most(service: UserService, pool: Pool) -> None:
+    live = await service.fetchval("SELECT count(*) FROM oauth_clients WHERE delete_time IS NULL")
+    await pool.execute(
+        """
+        INSERT INTO oauth_clients (name, kind, redirect_uris, scopes, create_time)
+        SELECT 'one of many', 'PUBLIC', ARRAY['https://shop.example/'], ARRAY['openid'], now()
+          FROM generate_series(1, $1)
+        """,
+        MAX_CLIENTS - live,
+    )
+    try:
+        error = await error_of(new_flow(service))
+        assert error.reason == "OAUTH_TOO_MANY_CLIENTS"
+        listed = await service.clients.ListClients(oauth_pb2.ListClientsRequest())
+        assert len(listed.clients) == MAX_CLIENTS
+    finally:
+        await pool.execute("UPDATE oauth_clients SET delete_time = now() WHERE name = 'one of many'")
+
+
+async def test_old_authorizations_are_forgotten_and_new_ones_are_not(
+    service: UserService, flow: Flow, pool: Pool
+) -> None:
+    person, now = await service.register(), service.clock.ahead
+    service.clock.ahead = timedelta(days=-2)
+    await flow.consent(person)
+    service.clock.ahead = now
+    await flow.consent(person)
+    async with pool.acquire() as conn, conn.transaction():
+        assert await forget_authorizations(conn, 1000) >= 1
+    kept = await service.fetchval(
+        "SELECT count(*) FROM oauth_authorizations WHERE user_id = $1", person.user_id
+    )
+    assert kept == 1
+
+
+async def test_a_grant_is_listed_with_its_client(service: UserService, flow: Flow) -> None:
+    person = await service.register()
+    await flow.exchange(await flow.code(person))
+    request = auth_pb2.ListSessionsRequest(user_id="me")
+    grant, own = (await service.auth.ListSessions(request, metadata=person.metadata)).sessions
+    assert (grant.device, grant.client_id) == ("Shop Reader", flow.client.client_id)
+    assert list(grant.scopes) == ["openid", "orders.read"]
+    assert (own.client_id, list(own.scopes)) == ("", [])
+
+
+@pytest.mark.parametrize(
+    ("changed", "field_name"),
+    [
+        ({"kind": "CLIENT_KIND_MACHINE"}, "redirect_uris"),
+        ({"redirect_uris": []}, "redirect_uris"),
+        ({"redirect_uris": ["http://shop.example/"]}, "redirect_uris"),
+        ({"scopes": ["orders.reads"]}, "scopes"),
+        ({"kind": "CLIENT_KIND_MACHINE", "redirect_uris": [], "scopes": ["openid"]}, "scopes"),
+    ],
+)
+async def test_a_client_that_cannot_be_is_refused_by_its_field(
+    service: UserService, changed: dict[str, Any], field_name: str
+) -> None:
+    said = {
+        "name": "x",
+        "kind": "CLIENT_KIND_PUBLIC",
+        "redirect_uris": [CALLBACK],
+        "scopes": ["orders.read"],
+    }
+    error: ServiceError = await error_of(
+        service.clients.CreateClient(oauth_pb2.CreateClientRequest(**{**said, **changed}))
+    )
+    assert error.reason == "OAUTH_CLIENT_REFUSED"
+    assert [violation.field for violation in error.violations] == [field_name]
