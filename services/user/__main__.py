@@ -1,7 +1,9 @@
 """Starts the user service: `serve`, and `migrate` for its database. Wiring only."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import TypedDict
 
 import grpc
 from commerce.event.v1 import event_pb2, event_pb2_grpc
@@ -35,6 +37,9 @@ from services.user.mail.sending import Sending
 from services.user.mail.settings import MailSettings, mailer_of
 from services.user.mail.store import forget_counted, forget_mails
 from services.user.mail.tokens import MailTokens
+from services.user.privacy.keys import KeyFile, key_file
+from services.user.privacy.sealing import Sealing
+from services.user.privacy.vault import Vault
 from services.user.recovery.servicer import RecoveryServicer
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.store import forget_sessions, forget_used_tokens
@@ -42,6 +47,15 @@ from services.user.sessions.throttle import LoginThrottle
 from services.user.sessions.tokens import TokenSigner, read_signing_key
 
 _NAME = "user"
+
+
+class _Shared(TypedDict):
+    """What all servicers have."""
+
+    vault: Vault
+    passwords: Passwords
+    throttle: LoginThrottle
+    clock: Callable[[], datetime]
 
 
 def _signing_key(text: str) -> Ed25519PrivateKey:
@@ -54,14 +68,17 @@ class ServeSettings(ServiceSettings):
 
     redis: RedisSettings
     mail: MailSettings
+    personal_keys: KeyFile = variable(  # noqa: RUF009  declares, holds nothing
+        "COMMERCE_PERSONAL_KEY_FILE", key_file, about="the keys of what is personal (docs/personal-data.md)"
+    )
     signing_key: Ed25519PrivateKey = variable(  # noqa: RUF009  declares, holds nothing
         "COMMERCE_SIGNING_KEY_FILE", _signing_key, about="the Ed25519 key that signs access tokens (PEM)"
     )
 
 
-def _sending(pool: Pool, settings: MailSettings, tokens: MailTokens) -> Sending:
+def _sending(pool: Pool, settings: MailSettings, vault: Vault, tokens: MailTokens) -> Sending:
     letters = Letters(settings.product, settings.sender, settings.link_base)
-    return Sending(pool, mailer_of(settings), letters=letters, tokens=tokens, clock=utc_now)
+    return Sending(pool, mailer_of(settings), vault=vault, letters=letters, tokens=tokens, clock=utc_now)
 
 
 def _hearing(verifier: TokenVerifier, feed: EventFeedServicer) -> EndingsFeed:
@@ -84,17 +101,22 @@ async def _serve() -> None:
     forgets = [forget_answers, forget_used_tokens, forget_sessions, forget_mails, forget_counted]
     forgetting = Forgetting(pool, forgets)
     mail_tokens = MailTokens(settings.mail.token_keys)
-    sending = _sending(pool, settings.mail, mail_tokens)
+    vault = Vault(settings.personal_keys)
+    sending = _sending(pool, settings.mail, vault, mail_tokens)
+    sealing = Sealing(pool, vault)
     verifier = TokenVerifier(issuer, audience, signer.verification_keys)
     hearing = _hearing(verifier, feed)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
-        throttle = LoginThrottle(redis)
-        users = UserServicer(pool, pages, passwords=passwords, throttle=throttle, clock=utc_now)
-        auth = AuthServicer(pool, pages, passwords=passwords, throttle=throttle, signer=signer, clock=utc_now)
-        recovery = RecoveryServicer(
-            pool, passwords=passwords, throttle=throttle, tokens=mail_tokens, clock=utc_now
-        )
+        shared: _Shared = {
+            "vault": vault,
+            "passwords": passwords,
+            "throttle": LoginThrottle(redis),
+            "clock": utc_now,
+        }
+        users = UserServicer(pool, pages, **shared)
+        auth = AuthServicer(pool, pages, signer=signer, **shared)
+        recovery = RecoveryServicer(pool, tokens=mail_tokens, **shared)
         user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
         auth_pb2_grpc.add_AuthServiceServicer_to_server(auth, server)
         recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
@@ -106,7 +128,7 @@ async def _serve() -> None:
         settings.server,
         register=register,
         verifier=verifier,
-        background=[hearing.run, event_log.run_sequencer, forgetting.run, sending.run],
+        background=[hearing.run, event_log.run_sequencer, forgetting.run, sealing.run, sending.run],
         on_close=[passwords.close, redis.aclose, pool.close],
     )
 

@@ -29,6 +29,7 @@ from services.user.sessions.tokens import TokenSigner
 from tests.conftest import DatabaseHandle
 from tests.order.conftest import PAGES, Mesh, now
 from tests.support.calls import descriptor
+from tests.support.vaults import VAULT
 from tests.support.world import AUTH, CATEGORIES, INVENTORY, ORDERS, PRODUCTS, RECOVERY, USERS
 from tests.user.conftest import MAIL_TOKENS
 
@@ -151,6 +152,7 @@ async def open_parts(
     for close in (pool.close, redis.aclose, passwords.close):
         at_end.push_async_callback(close)
     throttle, finishing = LoginThrottle(redis), Finishing(limit_seconds=10.0)
+    shared: Any = {"vault": VAULT, "passwords": passwords, "throttle": throttle, "clock": now}
     servicers = {
         ORDERS: OrderServicer(
             pool=mesh.pool,
@@ -163,11 +165,9 @@ async def open_parts(
         PRODUCTS: ProductServicer(mesh.stock_pool, PAGES),
         CATEGORIES: CategoryServicer(mesh.stock_pool, PAGES),
         INVENTORY: InventoryServicer(mesh.stock_pool, PAGES),
-        USERS: UserServicer(pool, PAGES, passwords=passwords, throttle=throttle, clock=now),
-        AUTH: AuthServicer(pool, PAGES, passwords=passwords, throttle=throttle, signer=signer, clock=now),
-        RECOVERY: RecoveryServicer(
-            pool, passwords=passwords, throttle=throttle, tokens=MAIL_TOKENS, clock=now
-        ),
+        USERS: UserServicer(pool, PAGES, **shared),
+        AUTH: AuthServicer(pool, PAGES, signer=signer, **shared),
+        RECOVERY: RecoveryServicer(pool, tokens=MAIL_TOKENS, **shared),
     }
     by_name = {path.strip("/"): servicer for path, servicer in servicers.items()}
     return Parts(mesh, pool, throttle, finishing, by_name)

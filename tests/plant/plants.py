@@ -26,6 +26,8 @@ _ARRIVAL = "tests/gateway/test_edge_arrival.py::"
 _GROUPS = "tests/rpc/test_groups.py::"
 _PIPELINE = "tests/order/test_pipeline.py::"
 _STOCK = "tests/product/test_domain.py::"
+_REFUSALS = "tests/gateway/test_compiler_refusals.py::"
+_SEALING = "tests/user/test_sealing.py::"
 _RECOVERY = "tests/user/test_recovery.py::"
 
 PLANTS = (
@@ -320,8 +322,8 @@ PLANTS = (
     Plant(
         "a token is judged again once its person is held",
         "services/user/recovery/servicer.py",
-        "if not is_good or user.canonical_email != grant.email:",
-        "if user.canonical_email != grant.email:",
+        "if not is_good or self._vault.opened(user).canonical_email != grant.email:",
+        "if self._vault.opened(user).canonical_email != grant.email:",
         (_RECOVERY + "test_of_resets_at_the_same_moment_one_wins",),
     ),
     Plant(
@@ -337,5 +339,40 @@ PLANTS = (
         "start_tls=place.needs_tls,",
         "start_tls=None if place.needs_tls else False,",
         ("tests/user/test_smtp.py::test_a_server_without_starttls_gets_neither_mail_nor_password",),
+    ),
+    Plant(
+        "no event holds what is personal",
+        "gateway/contract/personal.py",
+        "if inner is not None and inner.full_name not in seen:",
+        "if inner is None and inner.full_name not in seen:",
+        (_REFUSALS + "test_no_event_holds_what_is_personal_not_even_in_a_message_within_it",),
+    ),
+    Plant(
+        "what is encrypted opens in its own place alone",
+        "services/user/privacy/vault.py",
+        'return f"users\\0{column}\\0".encode() + user_id.bytes',
+        'return b"users"',
+        ("tests/user/test_vault.py::test_nothing_opens_in_another_place_than_its_own",),
+    ),
+    Plant(
+        "an address is masked for whoever may not read it",
+        "services/user/accounts/messages.py",
+        "if not caller().may_read_personal(user.user_id):",
+        "if not caller().acts_for_any and not caller().may_read_personal(user.user_id):",
+        ("tests/user/test_users.py::test_addresses_of_others_are_masked_for_whoever_may_not_read_them",),
+    ),
+    Plant(
+        "an account that is not encrypted yet keeps its address",
+        "services/user/accounts/store.py",
+        "if await is_plain_email_taken(conn, user.canonical_email):",
+        "if False:",
+        ("tests/user/test_sealing.py::test_half_way_every_account_is_read_changed_found_and_unique",),
+    ),
+    Plant(
+        "a registration in plain text ends before the encryption begins",
+        "services/user/privacy/store.py",
+        "SELECT state FROM sealing FOR SHARE",
+        "SELECT state FROM sealing",
+        (_SEALING + "test_a_registration_that_was_told_to_be_plain_ends_before_the_encryption_begins",),
     ),
 )

@@ -16,6 +16,7 @@ from deploy.local.layout import TOKEN_AUDIENCE, TOKEN_ISSUER, Layout, Options
 from deploy.local.parts import postgres, probes, valkey
 from deploy.local.parts.certificates import Authority, ensure_signing_key
 from deploy.local.parts.edge import edge_part
+from deploy.local.parts.keys import PERSONAL_KEYS, ensure_key_file
 from deploy.local.parts.mail import mail_settings, make_mail_secrets
 from deploy.local.parts.outside import (
     OUTSIDE_SCHEMES,
@@ -116,6 +117,7 @@ def make_secrets(blueprint: Blueprint) -> None:
         ensure_secret(layout.secret(name))
     ensure_signing_key(layout.secret(_SIGNING_KEY))
     make_mail_secrets(layout, options)
+    ensure_key_file(layout.secret(PERSONAL_KEYS))
     if options.redis_url is not None:
         replace_file(layout.secret(_OUTSIDE_REDIS), _outside_redis(options.redis_url).password)
 
@@ -308,6 +310,8 @@ def _service_settings(blueprint: Blueprint, service: Service) -> dict[str, str]:
     settings |= {f"COMMERCE_{peer.upper()}_ADDRESS": layout.address(peer) for peer in service.calls}
     if service.signs_tokens:
         settings["COMMERCE_SIGNING_KEY_FILE"] = str(layout.secret(_SIGNING_KEY))
+    if service.keeps_people:
+        settings["COMMERCE_PERSONAL_KEY_FILE"] = str(layout.secret(PERSONAL_KEYS))
     if service.uses_cache:
         settings |= _cache_settings(blueprint)
     if service.sends_mail:

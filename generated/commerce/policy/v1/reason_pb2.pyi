@@ -88,6 +88,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_RESERVATION_CHANGED: _ClassVar[Reason]
     REASON_NOT_YET: _ClassVar[Reason]
     REASON_ORDER_NOT_FOUND: _ClassVar[Reason]
+    REASON_EMAIL_FILTER_NOT_ALLOWED: _ClassVar[Reason]
 GIVEN_BY_UNSPECIFIED: GivenBy
 GIVEN_BY_EVERYWHERE: GivenBy
 GIVEN_BY_EXPOSED: GivenBy
@@ -164,6 +165,7 @@ REASON_RESERVATION_RELEASED: Reason
 REASON_RESERVATION_CHANGED: Reason
 REASON_NOT_YET: Reason
 REASON_ORDER_NOT_FOUND: Reason
+REASON_EMAIL_FILTER_NOT_ALLOWED: Reason
 REASON_FIELD_NUMBER: _ClassVar[int]
 reason: _descriptor.FieldDescriptor
 

@@ -75,7 +75,8 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetUser(self, request, context):
-        """Reads an account. `users/me` is the caller's own.
+        """Reads an account. `users/me` is the caller's own. Without the scope
+        users.read_personal, others' addresses are masked: "a…@example.com".
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,7 +98,8 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListUsers(self, request, context):
-        """Lists accounts, newest first.
+        """Lists accounts, newest first, or finds the one with an address. Without
+        the scope users.read_personal, addresses are masked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
