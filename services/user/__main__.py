@@ -1,13 +1,22 @@
 """Starts the user service: `serve`, and `migrate` for its database. Wiring only."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TypedDict
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias, TypedDict
 
 import grpc
 from commerce.event.v1 import event_pb2, event_pb2_grpc
-from commerce.user.v1 import auth_pb2, auth_pb2_grpc, recovery_pb2, recovery_pb2_grpc, user_pb2, user_pb2_grpc
+from commerce.user.v1 import (
+    auth_pb2,
+    auth_pb2_grpc,
+    privacy_pb2,
+    privacy_pb2_grpc,
+    recovery_pb2,
+    recovery_pb2_grpc,
+    user_pb2,
+    user_pb2_grpc,
+)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.process import utc_now
@@ -37,8 +46,11 @@ from services.user.mail.sending import Sending
 from services.user.mail.settings import MailSettings, mailer_of
 from services.user.mail.store import forget_counted, forget_mails
 from services.user.mail.tokens import MailTokens
+from services.user.privacy.erasing import Erasing, days
 from services.user.privacy.keys import KeyFile, key_file
+from services.user.privacy.rotation import Rotation
 from services.user.privacy.sealing import Sealing
+from services.user.privacy.servicer import PrivacyServicer
 from services.user.privacy.vault import Vault
 from services.user.recovery.servicer import RecoveryServicer
 from services.user.sessions.servicer import AuthServicer
@@ -47,6 +59,10 @@ from services.user.sessions.throttle import LoginThrottle
 from services.user.sessions.tokens import TokenSigner, read_signing_key
 
 _NAME = "user"
+_FORGETS = (forget_answers, forget_used_tokens, forget_sessions, forget_mails, forget_counted)
+
+
+Loop: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
 class _Shared(TypedDict):
@@ -71,6 +87,12 @@ class ServeSettings(ServiceSettings):
     personal_keys: KeyFile = variable(  # noqa: RUF009  declares, holds nothing
         "COMMERCE_PERSONAL_KEY_FILE", key_file, about="the keys of what is personal (docs/personal-data.md)"
     )
+    erase_after_days: float = variable(
+        "COMMERCE_ERASE_AFTER_DAYS",
+        days,
+        default=30.0,
+        about="from the closing of an account to its erasure; 0: at once",
+    )
     signing_key: Ed25519PrivateKey = variable(  # noqa: RUF009  declares, holds nothing
         "COMMERCE_SIGNING_KEY_FILE", _signing_key, about="the Ed25519 key that signs access tokens (PEM)"
     )
@@ -87,6 +109,12 @@ def _hearing(verifier: TokenVerifier, feed: EventFeedServicer) -> EndingsFeed:
     return EndingsFeed(verifier.endings, feed.follow)
 
 
+def _people(pool: Pool, settings: ServeSettings, vault: Vault) -> tuple[Erasing, Sequence[Loop]]:
+    """Return what erases, and the loops that keep what is personal."""
+    erasing = Erasing(pool, vault, timedelta(days=settings.erase_after_days), utc_now)
+    return erasing, [Sealing(pool, vault).run, Rotation(pool, vault).run, erasing.run]
+
+
 async def _serve() -> None:
     settings = load_or_exit(ServeSettings)
     logs.configure(_NAME, settings.telemetry)
@@ -98,37 +126,33 @@ async def _serve() -> None:
     pages = Pages(settings.pages.token_keys)
     event_log = EventLog(pool, _NAME, settings.database)
     feed = EventFeedServicer(event_log)
-    forgets = [forget_answers, forget_used_tokens, forget_sessions, forget_mails, forget_counted]
-    forgetting = Forgetting(pool, forgets)
+    forgetting = Forgetting(pool, _FORGETS)
     mail_tokens = MailTokens(settings.mail.token_keys)
     vault = Vault(settings.personal_keys)
     sending = _sending(pool, settings.mail, vault, mail_tokens)
-    sealing = Sealing(pool, vault)
+    erasing, loops = _people(pool, settings, vault)
     verifier = TokenVerifier(issuer, audience, signer.verification_keys)
     hearing = _hearing(verifier, feed)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
-        shared: _Shared = {
-            "vault": vault,
-            "passwords": passwords,
-            "throttle": LoginThrottle(redis),
-            "clock": utc_now,
-        }
-        users = UserServicer(pool, pages, **shared)
+        shared = _Shared(vault=vault, passwords=passwords, throttle=LoginThrottle(redis), clock=utc_now)
+        users = UserServicer(pool, pages, erasing=erasing, **shared)
         auth = AuthServicer(pool, pages, signer=signer, **shared)
         recovery = RecoveryServicer(pool, tokens=mail_tokens, **shared)
+        privacy = PrivacyServicer(pool, pages, vault=vault, erasing=erasing)
         user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
         auth_pb2_grpc.add_AuthServiceServicer_to_server(auth, server)
         recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
+        privacy_pb2_grpc.add_PrivacyServiceServicer_to_server(privacy, server)
         event_pb2_grpc.add_EventFeedServicer_to_server(feed, server)
-        return service_names(user_pb2, auth_pb2, recovery_pb2, event_pb2)
+        return service_names(user_pb2, auth_pb2, recovery_pb2, privacy_pb2, event_pb2)
 
     await serve(
         _NAME,
         settings.server,
         register=register,
         verifier=verifier,
-        background=[hearing.run, event_log.run_sequencer, forgetting.run, sealing.run, sending.run],
+        background=[hearing.run, event_log.run_sequencer, forgetting.run, sending.run, *loops],
         on_close=[passwords.close, redis.aclose, pool.close],
     )
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,8 @@ from services.storage.cache import open_redis
 from services.storage.postgres import Pool, connection
 from services.user.accounts.passwords import Passwords
 from services.user.accounts.servicer import UserServicer
+from services.user.privacy.erasing import Erasing
+from services.user.privacy.servicer import PrivacyServicer
 from services.user.recovery.servicer import RecoveryServicer
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.throttle import LoginThrottle
@@ -30,7 +33,7 @@ from tests.conftest import DatabaseHandle
 from tests.order.conftest import PAGES, Mesh, now
 from tests.support.calls import descriptor
 from tests.support.vaults import VAULT
-from tests.support.world import AUTH, CATEGORIES, INVENTORY, ORDERS, PRODUCTS, RECOVERY, USERS
+from tests.support.world import AUTH, CATEGORIES, INVENTORY, ORDERS, PRIVACY, PRODUCTS, RECOVERY, USERS
 from tests.user.conftest import MAIL_TOKENS
 
 
@@ -152,6 +155,7 @@ async def open_parts(
     for close in (pool.close, redis.aclose, passwords.close):
         at_end.push_async_callback(close)
     throttle, finishing = LoginThrottle(redis), Finishing(limit_seconds=10.0)
+    erasing = Erasing(pool, VAULT, timedelta(days=30), now)
     shared: Any = {"vault": VAULT, "passwords": passwords, "throttle": throttle, "clock": now}
     servicers = {
         ORDERS: OrderServicer(
@@ -165,8 +169,9 @@ async def open_parts(
         PRODUCTS: ProductServicer(mesh.stock_pool, PAGES),
         CATEGORIES: CategoryServicer(mesh.stock_pool, PAGES),
         INVENTORY: InventoryServicer(mesh.stock_pool, PAGES),
-        USERS: UserServicer(pool, PAGES, **shared),
+        USERS: UserServicer(pool, PAGES, erasing=erasing, **shared),
         AUTH: AuthServicer(pool, PAGES, signer=signer, **shared),
+        PRIVACY: PrivacyServicer(pool, PAGES, vault=VAULT, erasing=erasing),
         RECOVERY: RecoveryServicer(pool, tokens=MAIL_TOKENS, **shared),
     }
     by_name = {path.strip("/"): servicer for path, servicer in servicers.items()}

@@ -27,6 +27,8 @@ _GROUPS = "tests/rpc/test_groups.py::"
 _PIPELINE = "tests/order/test_pipeline.py::"
 _STOCK = "tests/product/test_domain.py::"
 _REFUSALS = "tests/gateway/test_compiler_refusals.py::"
+_ERASING = "tests/user/test_erasing.py::"
+_ROTATION = "tests/user/test_rotation.py::"
 _SEALING = "tests/user/test_sealing.py::"
 _RECOVERY = "tests/user/test_recovery.py::"
 
@@ -360,6 +362,34 @@ PLANTS = (
         "if not caller().may_read_personal(user.user_id):",
         "if not caller().acts_for_any and not caller().may_read_personal(user.user_id):",
         ("tests/user/test_users.py::test_addresses_of_others_are_masked_for_whoever_may_not_read_them",),
+    ),
+    Plant(
+        "an erased person's data key is gone",
+        "services/user/privacy/erasure_store.py",
+        "DELETE FROM data_keys WHERE user_id = $1 RETURNING wrapped_key",
+        "SELECT wrapped_key FROM data_keys WHERE user_id = $1",
+        ("tests/user/test_restored.py",),
+    ),
+    Plant(
+        "a closed account is erased after its time and not before",
+        "services/user/privacy/erasing.py",
+        "due = await erasure_store.list_due(conn, now - self._after, _BATCH)",
+        "due = await erasure_store.list_due(conn, now, _BATCH)",
+        (_ERASING + "test_a_closed_account_is_erased_after_its_time_and_not_before",),
+    ),
+    Plant(
+        "who waits for a rotation reads an account whole",
+        "services/user/accounts/store.py",
+        "return await get_user(conn, user_id) if row is not None and is_torn(row) else _user(row)",
+        "return _user(row)",
+        (_ROTATION + "test_who_waits_for_a_rotation_reads_an_account_whole",),
+    ),
+    Plant(
+        "an old index key finds people until the new one does",
+        "services/user/privacy/store.py",
+        "WHERE o.key_version < $1",
+        "WHERE o.key_version <= $1",
+        (_ROTATION + "test_an_old_index_key_finds_people_until_it_has_left_the_file",),
     ),
     Plant(
         "an account that is not encrypted yet keeps its address",

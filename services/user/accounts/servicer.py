@@ -24,6 +24,7 @@ from services.user.accounts.passwords import Passwords
 from services.user.mail import store as mail_store
 from services.user.mail.domain import Kind
 from services.user.privacy.domain import Sealed
+from services.user.privacy.erasing import Erasing
 from services.user.privacy.sealing import sealed_if_due
 from services.user.privacy.vault import Vault
 from services.user.sessions import store as session_store
@@ -45,6 +46,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         pages: Pages,
         *,
         vault: Vault,
+        erasing: Erasing,
         passwords: Passwords,
         throttle: LoginThrottle,
         clock: Callable[[], datetime],
@@ -52,6 +54,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         self._pool = pool
         self._pages = pages
         self._vault = vault
+        self._erasing = erasing
         self._passwords = passwords
         self._authentication = Authentication(pool, passwords, throttle, vault)
         self._clock = clock
@@ -104,6 +107,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
             check_etag(request.etag, user.etag)
             await store.delete_user(conn, *domain.close(user, self._clock()))
             await mail_store.delete_mails(conn, user_id)
+            await self._erasing.erase_closed(conn, user_id)
         return Empty()
 
     async def ListUsers(

@@ -31,6 +31,7 @@ from services.user.privacy.store import (
     insert_digests,
     insert_key,
     is_plain_email_taken,
+    is_torn,
     personal_in,
 )
 from services.user.sessions.domain import EndReason
@@ -135,7 +136,8 @@ async def get_user_for_update(conn: Connection, user_id: UUID) -> User:
         """,
         user_id,
     )
-    return _user(row)
+    # Held from here on, so that it is read whole.
+    return await get_user(conn, user_id) if row is not None and is_torn(row) else _user(row)
 
 
 async def list_users(conn: Connection, *, before: UUID, limit: int) -> list[User]:
@@ -274,9 +276,9 @@ async def replace_password_hash(conn: Connection, user_id: UUID, *, old_hash: st
 
 
 async def find_password_hash(conn: Connection, user_id: UUID) -> str | None:
-    """Return the password hash of an account, closed or not; None for an operator's."""
+    """Return the password hash of an account, closed or not; None for an operator's, or an erased one."""
     password_hash: str | None = await conn.fetchval(
-        "SELECT password_hash FROM users WHERE user_id = $1", user_id
+        "SELECT password_hash FROM users WHERE user_id = $1 AND erase_time IS NULL", user_id
     )
     return password_hash
 

@@ -1,6 +1,7 @@
 """What is personal of an account, to be read and as rows keep it. No I/O, no keys."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from services.user.accounts.emails import CanonicalEmail, canonical_email
@@ -40,3 +41,11 @@ class Digest:
 
     key_version: int
     digest: bytes
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """That a person was erased. Nothing personal: the id leads to nobody."""
+
+    user_id: UUID
+    erase_time: datetime

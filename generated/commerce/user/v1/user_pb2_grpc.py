@@ -92,6 +92,8 @@ class UserServiceServicer:
 
     def DeleteUser(self, request, context):
         """Closes an account: it can no longer log in, and all of its sessions end.
+        What is personal of it is erased after a time that the shop sets, 30 days
+        by default.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,7 +45,10 @@ class UserServiceStub:
     users.write_any only.
     """
     DeleteUser: _grpc.UnaryUnaryMultiCallable[_user_pb2.DeleteUserRequest, _empty_pb2.Empty]
-    """Closes an account: it can no longer log in, and all of its sessions end."""
+    """Closes an account: it can no longer log in, and all of its sessions end.
+    What is personal of it is erased after a time that the shop sets, 30 days
+    by default.
+    """
     ListUsers: _grpc.UnaryUnaryMultiCallable[_user_pb2.ListUsersRequest, _user_pb2.ListUsersResponse]
     """Lists accounts, newest first, or finds the one with an address. Without
     the scope users.read_personal, addresses are masked.
@@ -67,7 +70,10 @@ class UserServiceAsyncStub(UserServiceStub):
     users.write_any only.
     """
     DeleteUser: _aio.UnaryUnaryMultiCallable[_user_pb2.DeleteUserRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Closes an account: it can no longer log in, and all of its sessions end."""
+    """Closes an account: it can no longer log in, and all of its sessions end.
+    What is personal of it is erased after a time that the shop sets, 30 days
+    by default.
+    """
     ListUsers: _aio.UnaryUnaryMultiCallable[_user_pb2.ListUsersRequest, _user_pb2.ListUsersResponse]  # type: ignore[assignment]
     """Lists accounts, newest first, or finds the one with an address. Without
     the scope users.read_personal, addresses are masked.
@@ -110,7 +116,10 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_pb2.DeleteUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Closes an account: it can no longer log in, and all of its sessions end."""
+        """Closes an account: it can no longer log in, and all of its sessions end.
+        What is personal of it is erased after a time that the shop sets, 30 days
+        by default.
+        """
 
     @_abc_1.abstractmethod
     def ListUsers(
