@@ -149,6 +149,9 @@ def _server(contract: Contract, method: Method) -> Iterator[Rule]:
     if owner:
         text = f"one's own resources; everyone's with {owner} ({_roles(contract, [owner])}); else NOT_FOUND"
         yield Rule("ownership", text, method.place("scoped"))
+    if personal := method.rules.scoped.personal:
+        text = f"one's own as it is; everyone's with {personal} ({_roles(contract, [personal])}); else masked"
+        yield Rule("personal", text, method.place("scoped"))
     yield _deadline(method, "and no longer than the caller gives")
     yield _size(method, "each message" if method.streams else "else REQUEST_TOO_LARGE")
     if method.streams:

@@ -22,10 +22,12 @@ class Service:
     uses_cache: bool = False
     uses_payment: bool = False
     sends_mail: bool = False
+    # Keeps what is personal of people, and so is given the keys above it.
+    keeps_people: bool = False
 
 
 SERVICES = (
-    Service(name="user", port=50051, signs_tokens=True, uses_cache=True, sends_mail=True),
+    Service(name="user", port=50051, signs_tokens=True, uses_cache=True, sends_mail=True, keeps_people=True),
     # Whoever verifies access tokens asks the user service for its keys.
     Service(name="product", port=50052, calls=("user",)),
     Service(name="order", port=50053, calls=("user", "product"), uses_payment=True),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gateway.contract.model import Contract, Method, enum_name, seconds
+from gateway.contract.personal import personal_faults, personal_method_faults
 from gateway.contract.reasons import catalogue_faults, method_faults
 from gateway.contract.rest_checks import binding_faults, duplicate_paths
 from gateway.contract.source import SourceLine
@@ -31,6 +32,7 @@ def find_faults(contract: Contract) -> list[Fault]:
     """Return everything wrong with a contract, in the order of its files."""
     faults = [fault for method in contract.methods for fault in _method_faults(contract, method)]
     faults += [Fault(*found) for found in duplicate_paths(contract)]
+    faults += [Fault(*found) for found in personal_faults(contract)]
     faults += _role_faults(contract)
     faults += [Fault(*found) for found in catalogue_faults(contract)]
     return sorted(set(faults), key=lambda fault: (fault.place.file, fault.place.line, fault.message))
@@ -51,6 +53,7 @@ def _method_faults(contract: Contract, method: Method) -> Iterator[Fault]:
         _bad_cache,
         _bad_holds,
         _bad_streams,
+        personal_method_faults,
         method_faults,
     )
     for check in checks:

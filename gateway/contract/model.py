@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _AREA = re.compile(r"commerce\.(\w+)\.v\d+$")
 POLICY, GRANT, HTTP = "commerce.policy.v1.policy", "commerce.policy.v1.grant", "google.api.http"
+PERSONAL = "commerce.policy.v1.personal"
 ROLE = "commerce.user.v1.Role"
 # Whose calls a rate limit counts together.
 PERSON, ADDRESS = "person", "client address"
@@ -233,9 +234,19 @@ class Contract:
         enum = self.pool.FindEnumTypeByName("google.api.FieldBehavior")
         return frozenset(enum.values_by_number[value].name for value in values)
 
+    def is_personal(self, field: FieldDescriptor) -> bool:
+        """Tell whether a field tells of a person."""
+        return bool(self.field_option(field, PERSONAL))
+
     def comment(self, descriptor: Any) -> str:
         """Return what the contract says above a name."""
         return self.sources.comment(str(descriptor.full_name))
+
+    @cached_property
+    def messages(self) -> tuple[Descriptor, ...]:
+        """Return the messages of our files that stand in no other message, as written."""
+        files = (self.pool.FindFileByName(name) for name in self.ours)
+        return tuple(message for file in files for message in file.message_types_by_name.values())
 
     def message(self, full_name: str) -> Descriptor:
         """Return a message by its full name."""

@@ -250,6 +250,8 @@ def _description(contract: Contract, method: Method) -> str:
         text.append("Needs one of the scopes: " + ", ".join(method.rules.scoped.any_of) + ".")
     if owner := method.rules.scoped.any_owner:
         text.append(f"Without the scope {owner}, what belongs to others is as if it did not exist.")
+    if scope := method.rules.scoped.personal:
+        text.append(f"Without the scope {scope}, what is personal of others (`x-personal`) is masked.")
     if reasons := own_reasons(contract, method):
         listed = "\n".join(f"- `{reason.name}`: {reason.when} {reason.help}" for reason in reasons)
         text.append(f"It may be refused with:\n\n{listed}")

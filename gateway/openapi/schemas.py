@@ -79,6 +79,8 @@ class Schemas:
             schema |= self._form(field)
         else:
             schema = self._with_rules(schema, field, use)
+        if self._contract.is_personal(field):
+            schema = {**schema, "x-personal": True}
         return self._described(schema, field, use)
 
     def body(self, field: FieldDescriptor, use: Use, without: Collection[str]) -> Json:

@@ -24,6 +24,7 @@ def policy_of_check(method: str, *, client_streaming: bool, server_streaming: bo
         access=Access.PUBLIC if is_health else Access.INTERNAL,
         scopes=frozenset(),
         any_owner=None,
+        personal=None,
         ignores_token=False,
         services=frozenset() if is_health else PEERS,
         deadline_seconds=None if streams else _DEADLINE_SECONDS,

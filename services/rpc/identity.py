@@ -29,6 +29,7 @@ from services.errors import (
 from services.networks import network_of
 from services.roster import EDGE, TRUST_DOMAIN
 from services.rpc.endings import Endings
+from services.rpc.policy import MethodPolicy
 from services.telemetry.metadata import Metadata
 
 _BEARER = "bearer"
@@ -63,6 +64,8 @@ class Caller:
     scopes: frozenset[str]
     # Carries the method's any_owner scope.
     acts_for_any: bool
+    # Carries the method's scope for personal fields.
+    reads_personal: bool = False
 
     @property
     def principal(self) -> str:
@@ -82,6 +85,10 @@ class Caller:
     def owns(self, user_id: UUID) -> bool:
         """Return whether a resource of `user_id` is theirs to see and change."""
         return self.acts_for_any or self.subject == user_id
+
+    def may_read_personal(self, user_id: UUID) -> bool:
+        """Return whether what is personal of `user_id` is theirs to read as it is; else it is masked."""
+        return self.reads_personal or self.subject == user_id
 
 
 _caller: ContextVar[Caller] = ContextVar("caller")
@@ -182,9 +189,16 @@ class Claims:
     # Of the account that the scopes are from.
     version: int
 
-    def caller(self, service: str, any_owner: str | None) -> Caller:
-        """Return the person that `service` speaks for, in a method with this any_owner scope."""
-        return Caller(service, self.subject, self.session_id, self.scopes, any_owner in self.scopes)
+    def caller(self, service: str, policy: MethodPolicy) -> Caller:
+        """Return the person that `service` speaks for, in a method with these rules."""
+        return Caller(
+            service,
+            self.subject,
+            self.session_id,
+            self.scopes,
+            acts_for_any=policy.any_owner in self.scopes,
+            reads_personal=policy.personal in self.scopes,
+        )
 
 
 class TokenVerifier:

@@ -255,7 +255,7 @@ class _Method:
         if token is not None and not self._policy.ignores_token:
             verifier = self._chain.verifier
             claims = verifier.verified(token) or await verifier.verify(token)
-            set_caller(claims.caller(service, self._policy.any_owner))
+            set_caller(claims.caller(service, self._policy))
         self._check_access(service, claims)
         return claims
 

@@ -51,6 +51,8 @@ class MethodPolicy:
     scopes: frozenset[str]
     # Who carries this scope may act on everyone's resources.
     any_owner: str | None
+    # Who carries this scope gets others' personal fields as they are; else they are masked.
+    personal: str | None
     # An access token beside the request is not looked at (access public).
     ignores_token: bool
     # Last segments of the callers' SPIFFE ids (access internal).
@@ -119,6 +121,7 @@ def _read(method: MethodDescriptor) -> MethodPolicy:
         access=Access(rules.WhichOneof("access")),
         scopes=frozenset(rules.scoped.any_of),
         any_owner=rules.scoped.any_owner or None,
+        personal=rules.scoped.personal or None,
         ignores_token=rules.public.ignores_token,
         services=frozenset(rules.internal.services),
         deadline_seconds=_seconds(rules.deadline) if rules.HasField("deadline") else None,

@@ -1,7 +1,9 @@
 """Starts the user service: `serve`, and `migrate` for its database. Wiring only."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias, TypedDict
 
 import grpc
 from commerce.event.v1 import event_pb2, event_pb2_grpc
@@ -10,6 +12,8 @@ from commerce.user.v1 import (
     auth_pb2_grpc,
     oauth_pb2,
     oauth_pb2_grpc,
+    privacy_pb2,
+    privacy_pb2_grpc,
     recovery_pb2,
     recovery_pb2_grpc,
     user_pb2,
@@ -46,9 +50,15 @@ from services.user.mail.store import forget_counted, forget_mails
 from services.user.mail.tokens import MailTokens
 from services.user.oauth.servicer import OAuthServicer
 from services.user.oauth.store import forget_authorizations
+from services.user.privacy.erasing import Erasing, days
+from services.user.privacy.keys import KeyFile, key_file
+from services.user.privacy.rotation import Rotation
+from services.user.privacy.sealing import Sealing
+from services.user.privacy.servicer import PrivacyServicer
+from services.user.privacy.vault import Vault
 from services.user.recovery.servicer import RecoveryServicer
 from services.user.sessions.authentication import Authentication
-from services.user.sessions.keys import KeyFile
+from services.user.sessions.keys import KeyFile as SigningKeys
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.store import forget_sessions, forget_used_tokens
 from services.user.sessions.throttle import LoginThrottle
@@ -61,8 +71,20 @@ _FORGETS = (
 )
 
 
-def _signing_keys(text: str) -> KeyFile:
-    return KeyFile(existing_file(text))
+Loop: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+
+
+class _Shared(TypedDict):
+    """What all servicers have."""
+
+    vault: Vault
+    passwords: Passwords
+    throttle: LoginThrottle
+    clock: Callable[[], datetime]
+
+
+def _signing_keys(text: str) -> SigningKeys:
+    return SigningKeys(existing_file(text))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +93,16 @@ class ServeSettings(ServiceSettings):
 
     redis: RedisSettings
     mail: MailSettings
-    signing_keys: KeyFile = variable(  # noqa: RUF009  declares, holds nothing
+    personal_keys: KeyFile = variable(  # noqa: RUF009  declares, holds nothing
+        "COMMERCE_PERSONAL_KEY_FILE", key_file, about="the keys of what is personal (docs/personal-data.md)"
+    )
+    erase_after_days: float = variable(
+        "COMMERCE_ERASE_AFTER_DAYS",
+        days,
+        default=30.0,
+        about="from the closing of an account to its erasure; 0: at once",
+    )
+    signing_keys: SigningKeys = variable(  # noqa: RUF009  declares, holds nothing
         "COMMERCE_SIGNING_KEY_FILE", _signing_keys, about="the Ed25519 keys that sign tokens (PEM)"
     )
     public_url: str = variable(
@@ -79,9 +110,9 @@ class ServeSettings(ServiceSettings):
     )
 
 
-def _sending(pool: Pool, settings: MailSettings, tokens: MailTokens) -> Sending:
+def _sending(pool: Pool, settings: MailSettings, vault: Vault, tokens: MailTokens) -> Sending:
     letters = Letters(settings.product, settings.sender, settings.link_base)
-    return Sending(pool, mailer_of(settings), letters=letters, tokens=tokens, clock=utc_now)
+    return Sending(pool, mailer_of(settings), vault=vault, letters=letters, tokens=tokens, clock=utc_now)
 
 
 def _hearing(verifier: TokenVerifier, feed: EventFeedServicer) -> EndingsFeed:
@@ -90,12 +121,10 @@ def _hearing(verifier: TokenVerifier, feed: EventFeedServicer) -> EndingsFeed:
     return EndingsFeed(verifier.endings, feed.follow)
 
 
-def _oauth(
-    pool: Pool, asking: Authentication, signer: TokenSigner, verifier: TokenVerifier, issuer: str
-) -> OAuthServicer:
-    return OAuthServicer(
-        pool, authentication=asking, signer=signer, verifier=verifier, issuer=issuer, clock=utc_now
-    )
+def _people(pool: Pool, settings: ServeSettings, vault: Vault) -> tuple[Erasing, Sequence[Loop]]:
+    """Return what erases, and the loops that keep what is personal."""
+    erasing = Erasing(pool, vault, timedelta(days=settings.erase_after_days), utc_now)
+    return erasing, [Sealing(pool, vault).run, Rotation(pool, vault).run, erasing.run]
 
 
 async def _serve() -> None:
@@ -111,32 +140,41 @@ async def _serve() -> None:
     feed = EventFeedServicer(event_log)
     forgetting = Forgetting(pool, _FORGETS)
     mail_tokens = MailTokens(settings.mail.token_keys)
-    sending = _sending(pool, settings.mail, mail_tokens)
+    vault = Vault(settings.personal_keys)
+    sending = _sending(pool, settings.mail, vault, mail_tokens)
+    erasing, loops = _people(pool, settings, vault)
     verifier = TokenVerifier(issuer, audience, signer.verification_keys)
     hearing = _hearing(verifier, feed)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
-        throttle = LoginThrottle(redis)
-        users = UserServicer(pool, pages, passwords=passwords, throttle=throttle, clock=utc_now)
-        auth = AuthServicer(pool, pages, passwords=passwords, throttle=throttle, signer=signer, clock=utc_now)
-        recovery = RecoveryServicer(
-            pool, passwords=passwords, throttle=throttle, tokens=mail_tokens, clock=utc_now
+        shared = _Shared(vault=vault, passwords=passwords, throttle=LoginThrottle(redis), clock=utc_now)
+        users = UserServicer(pool, pages, erasing=erasing, **shared)
+        auth = AuthServicer(pool, pages, signer=signer, **shared)
+        recovery = RecoveryServicer(pool, tokens=mail_tokens, **shared)
+        privacy = PrivacyServicer(pool, pages, vault=vault, erasing=erasing)
+        oauth = OAuthServicer(
+            pool,
+            authentication=Authentication(pool, passwords, shared["throttle"], vault),
+            vault=vault,
+            signer=signer,
+            verifier=verifier,
+            issuer=settings.public_url,
+            clock=utc_now,
         )
-        asking = Authentication(pool, passwords, throttle)
-        oauth = _oauth(pool, asking, signer, verifier, settings.public_url)
         user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
         auth_pb2_grpc.add_AuthServiceServicer_to_server(auth, server)
         recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
+        privacy_pb2_grpc.add_PrivacyServiceServicer_to_server(privacy, server)
         oauth_pb2_grpc.add_OAuthServiceServicer_to_server(oauth, server)
         event_pb2_grpc.add_EventFeedServicer_to_server(feed, server)
-        return service_names(user_pb2, auth_pb2, recovery_pb2, oauth_pb2, event_pb2)
+        return service_names(user_pb2, auth_pb2, recovery_pb2, privacy_pb2, oauth_pb2, event_pb2)
 
     await serve(
         _NAME,
         settings.server,
         register=register,
         verifier=verifier,
-        background=[hearing.run, event_log.run_sequencer, forgetting.run, sending.run],
+        background=[hearing.run, event_log.run_sequencer, forgetting.run, sending.run, *loops],
         on_close=[passwords.close, redis.aclose, pool.close],
     )
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,8 @@ from services.storage.postgres import Pool, connection
 from services.user.accounts.passwords import Passwords
 from services.user.accounts.servicer import UserServicer
 from services.user.oauth.servicer import OAuthServicer
+from services.user.privacy.erasing import Erasing
+from services.user.privacy.servicer import PrivacyServicer
 from services.user.recovery.servicer import RecoveryServicer
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.servicer import AuthServicer
@@ -32,7 +35,18 @@ from tests.conftest import DatabaseHandle
 from tests.order.conftest import PAGES, Mesh, now
 from tests.support.calls import descriptor
 from tests.support.tokens import AUDIENCE, ISSUER
-from tests.support.world import AUTH, CATEGORIES, INVENTORY, OAUTH, ORDERS, PRODUCTS, RECOVERY, USERS
+from tests.support.vaults import VAULT
+from tests.support.world import (
+    AUTH,
+    CATEGORIES,
+    INVENTORY,
+    OAUTH,
+    ORDERS,
+    PRIVACY,
+    PRODUCTS,
+    RECOVERY,
+    USERS,
+)
 from tests.user.conftest import MAIL_TOKENS
 
 
@@ -154,6 +168,8 @@ async def open_parts(
     for close in (pool.close, redis.aclose, passwords.close):
         at_end.push_async_callback(close)
     throttle, finishing = LoginThrottle(redis), Finishing(limit_seconds=10.0)
+    erasing = Erasing(pool, VAULT, timedelta(days=30), now)
+    shared: Any = {"vault": VAULT, "passwords": passwords, "throttle": throttle, "clock": now}
     servicers: dict[str, Any] = {
         ORDERS: OrderServicer(
             pool=mesh.pool,
@@ -166,15 +182,15 @@ async def open_parts(
         PRODUCTS: ProductServicer(mesh.stock_pool, PAGES),
         CATEGORIES: CategoryServicer(mesh.stock_pool, PAGES),
         INVENTORY: InventoryServicer(mesh.stock_pool, PAGES),
-        USERS: UserServicer(pool, PAGES, passwords=passwords, throttle=throttle, clock=now),
-        AUTH: AuthServicer(pool, PAGES, passwords=passwords, throttle=throttle, signer=signer, clock=now),
-        RECOVERY: RecoveryServicer(
-            pool, passwords=passwords, throttle=throttle, tokens=MAIL_TOKENS, clock=now
-        ),
+        USERS: UserServicer(pool, PAGES, erasing=erasing, **shared),
+        AUTH: AuthServicer(pool, PAGES, signer=signer, **shared),
+        PRIVACY: PrivacyServicer(pool, PAGES, vault=VAULT, erasing=erasing),
+        RECOVERY: RecoveryServicer(pool, tokens=MAIL_TOKENS, **shared),
     }
     servicers[OAUTH] = OAuthServicer(
         pool,
-        authentication=Authentication(pool, passwords, throttle),
+        authentication=Authentication(pool, passwords, throttle, VAULT),
+        vault=VAULT,
         signer=signer,
         verifier=TokenVerifier(ISSUER, AUDIENCE, signer.verification_keys),
         issuer="https://shop.example",

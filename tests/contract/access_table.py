@@ -10,7 +10,7 @@ from uuid import uuid4
 from commerce.event.v1 import event_pb2
 from commerce.order.v1 import order_pb2
 from commerce.product.v1 import category_pb2, inventory_pb2, product_pb2
-from commerce.user.v1 import auth_pb2, oauth_pb2, recovery_pb2, role_pb2, user_pb2
+from commerce.user.v1 import auth_pb2, oauth_pb2, privacy_pb2, recovery_pb2, role_pb2, user_pb2
 from google.protobuf.message import Message
 
 from services.roster import FROM_OUTSIDE, NAMES, OTHER_CALLERS
@@ -22,6 +22,7 @@ from tests.support.world import (
     OAUTH,
     ORDERS,
     PASSWORD,
+    PRIVACY,
     PRODUCTS,
     RECOVERY,
     ROLES,
@@ -99,6 +100,10 @@ RULES: Mapping[str, Rule] = {
     RECOVERY + "ConfirmEmail": Public(ignores_token=True),
     RECOVERY + "RequestPasswordReset": Public(ignores_token=True),
     RECOVERY + "ResetPassword": Public(ignores_token=True),
+    PRIVACY + "ExportUserData": ByRole(EVERYONE, for_others=frozenset({"admin"})),
+    PRIVACY + "ListErasures": Internal(frozenset({"operator"})),
+    PRIVACY + "ReplayErasures": Internal(frozenset({"operator"})),
+    PRIVACY + "ListKeyVersions": Internal(frozenset({"operator"})),
     PRODUCTS + "GetProduct": Public(),
     PRODUCTS + "BatchGetProducts": Public(),
     PRODUCTS + "ListProducts": Public(),
@@ -204,6 +209,12 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
     RECOVERY + "ResetPassword": lambda w: recovery_pb2.ResetPasswordRequest(
         token="never made", new_password=PASSWORD
     ),
+    PRIVACY + "ExportUserData": lambda w: privacy_pb2.ExportUserDataRequest(user_id="me"),
+    PRIVACY + "ListErasures": lambda w: privacy_pb2.ListErasuresRequest(page_size=1),
+    PRIVACY + "ReplayErasures": lambda w: privacy_pb2.ReplayErasuresRequest(
+        erasures=[privacy_pb2.Erasure(user_id=_unknown())]
+    ),
+    PRIVACY + "ListKeyVersions": lambda w: privacy_pb2.ListKeyVersionsRequest(),
     PRODUCTS + "GetProduct": lambda w: product_pb2.GetProductRequest(product_id=w.product_id),
     PRODUCTS + "BatchGetProducts": lambda w: product_pb2.BatchGetProductsRequest(product_ids=[w.product_id]),
     PRODUCTS + "ListProducts": lambda w: product_pb2.ListProductsRequest(page_size=1),
@@ -270,6 +281,7 @@ NAMING: Mapping[str, Callable[[str], Message]] = {
     RECOVERY + "RequestEmailVerification": lambda named: recovery_pb2.RequestEmailVerificationRequest(
         user_id=named, etag="past"
     ),
+    PRIVACY + "ExportUserData": lambda named: privacy_pb2.ExportUserDataRequest(user_id=named),
     AUTH + "EndSessions": lambda named: auth_pb2.EndSessionsRequest(user_id=named),
     ORDERS + "GetOrder": lambda named: order_pb2.GetOrderRequest(order_id=named),
     ORDERS + "ListOrders": lambda named: order_pb2.ListOrdersRequest(user_id=named),

@@ -17,6 +17,7 @@ NAMES = (
     "commerce.user.v1.UserService",
     "commerce.user.v1.AuthService",
     "commerce.user.v1.RecoveryService",
+    "commerce.user.v1.PrivacyService",
     "commerce.product.v1.ProductService",
     "commerce.product.v1.CategoryService",
     "commerce.product.v1.InventoryService",

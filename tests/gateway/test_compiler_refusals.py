@@ -33,6 +33,9 @@ HIDDEN = ("EDGE_EXPOSURE_EXPOSED", "EDGE_EXPOSURE_HIDDEN")
 NO_HTTP = ('    option (google.api.http) = {get: "/v1/things/{thing_id}"};\n', "")
 NO_CACHE = (CACHE, "")
 HOLDER = "string thing_id = 1;\n  string holder_id = 2;\n}\n\nmessage Thing "
+PERSONAL = "[(commerce.policy.v1.personal) = true, debug_redact = true]"
+NAMED = ("  string etag = 2;\n", f"  string etag = 2;\n  string name = 3 {PERSONAL};\n")
+IN_PATH = f"  string thing_id = 1 {PERSONAL};\n}}\n\nmessage Thing "
 NO_RETRY = ("      max_attempts: 3\n", "")
 STREAMS = ("returns (Thing)", "returns (stream Thing)")
 
@@ -132,6 +135,27 @@ REFUSED = [
         id="unknown owner scope",
     ),
     pytest.param(
+        [NAMED], "scoped:", "answers with commerce.tiny.v1.Thing.name, which is personal", id="unmasked"
+    ),
+    pytest.param(
+        [NAMED, ('"users.read_any"\n', '"users.read_any"\n        personal: "users.all"\n')],
+        "scoped:",
+        "has personal users.all, which no role",
+        id="unknown scope for what is personal",
+    ),
+    pytest.param(
+        [('"users.read_any"\n', '"users.read_any"\n        personal: "users.read_personal"\n')],
+        "scoped:",
+        "names who sees personal fields and answers with none",
+        id="nothing personal to see",
+    ),
+    pytest.param(
+        [("  string thing_id = 1;\n}\n\nmessage Thing ", IN_PATH)],
+        POLICY,
+        "has {thing_id} in its path, which is personal",
+        id="personal path",
+    ),
+    pytest.param(
         [("private: true", "")], "cache:", "lets shared caches keep", id="shared cache of one's own"
     ),
     pytest.param(
@@ -222,6 +246,52 @@ def test_a_syntax_error_names_its_line(tmp_path: Path) -> None:
     )
     with pytest.raises(ContractError, match=r"tiny\.proto:\d+:\d+: \"strin\" is not defined"):
         tiny.contract()
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (
+            "string name = 3 [(commerce.policy.v1.personal) = true]",
+            "is personal and shown wherever its message is printed",
+        ),
+        (
+            "int32 name = 3 [(commerce.policy.v1.personal) = true, debug_redact = true]",
+            "is personal and no text",
+        ),
+    ],
+)
+def test_what_is_personal_is_a_text_that_no_print_shows(tmp_path: Path, option: str, told: str) -> None:
+    tiny = Tiny.write(tmp_path, ("  string etag = 2;\n", f"  string etag = 2;\n  {option};\n"))
+    faults = [str(fault) for fault in find_faults(tiny.contract())]
+    place = f"protos/commerce/tiny/v1/tiny.proto:{tiny.line_of(option)}: commerce.tiny.v1.Thing.name {told}"
+    assert any(fault.startswith(place) for fault in faults), faults
+
+
+def test_no_event_holds_what_is_personal_not_even_in_a_message_within_it(tmp_path: Path) -> None:
+    tiny = Tiny.write(tmp_path)
+    events = tiny.file.with_name("events.proto")
+    events.write_text(
+        f"""syntax = "proto3";
+
+package commerce.tiny.v1;
+
+import "commerce/policy/v1/policy.proto";
+
+message ThingMade {{
+  repeated ThingMaker makers = 1;
+}}
+
+message ThingMaker {{
+  string name = 1 {PERSONAL};
+}}
+"""
+    )
+    faults = [str(fault) for fault in find_faults(tiny.contract())]
+    assert [fault.partition(" is an event")[0] for fault in faults] == [
+        "protos/commerce/tiny/v1/events.proto:7: commerce.tiny.v1.ThingMade",
+        "protos/commerce/tiny/v1/events.proto:11: commerce.tiny.v1.ThingMaker",
+    ]
 
 
 @pytest.mark.parametrize("key", ["when", "help", "code"])

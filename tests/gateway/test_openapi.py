@@ -211,3 +211,18 @@ def test_an_update_mask_names_what_may_change(openapi: Json) -> None:
     mask = next(parameter for parameter in update["parameters"] if parameter["name"] == "updateMask")
     names = "(displayName|roles|disabled)"
     assert mask["schema"]["pattern"] == rf"^(\*|{names}(,{names})*)?$"
+
+
+def test_what_is_personal_is_marked_wherever_it_stands(openapi: Json) -> None:
+    schemas = openapi["components"]["schemas"]
+    marked = {
+        f"{name}.{field}"
+        for name, schema in schemas.items()
+        for field, rules in schema.get("properties", {}).items()
+        if rules.get("x-personal")
+    }
+    assert {"User.email", "User.displayName", "Session.device", "CreateSessionRequest.email"} <= marked
+    assert not {"User.userId", "User.roles"} & marked
+    parameters = {each["name"]: each for each in openapi["paths"]["/v1/users"]["get"]["parameters"]}
+    assert parameters["email"]["schema"]["x-personal"]
+    assert "users.read_personal" in openapi["paths"]["/v1/users"]["get"]["description"]

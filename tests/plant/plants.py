@@ -28,6 +28,10 @@ _PIPELINE = "tests/order/test_pipeline.py::"
 _STOCK = "tests/product/test_domain.py::"
 _OAUTH = "tests/user/test_oauth.py::"
 _OAUTH_ATTACKS = "tests/attacks/test_oauth.py::"
+_REFUSALS = "tests/gateway/test_compiler_refusals.py::"
+_ERASING = "tests/user/test_erasing.py::"
+_ROTATION = "tests/user/test_rotation.py::"
+_SEALING = "tests/user/test_sealing.py::"
 _RECOVERY = "tests/user/test_recovery.py::"
 
 PLANTS = (
@@ -322,8 +326,8 @@ PLANTS = (
     Plant(
         "a token is judged again once its person is held",
         "services/user/recovery/servicer.py",
-        "if not is_good or user.canonical_email != grant.email:",
-        "if user.canonical_email != grant.email:",
+        "if not is_good or self._vault.opened(user).canonical_email != grant.email:",
+        "if self._vault.opened(user).canonical_email != grant.email:",
         (_RECOVERY + "test_of_resets_at_the_same_moment_one_wins",),
     ),
     Plant(
@@ -416,5 +420,68 @@ PLANTS = (
         "begun = [each for each in keys if each.signs_from <= now]",
         "begun = list(keys)",
         ("tests/user/test_tokens.py", "tests/end_to_end/test_key_rotation.py"),
+    ),
+    Plant(
+        "no event holds what is personal",
+        "gateway/contract/personal.py",
+        "if inner is not None and inner.full_name not in seen:",
+        "if inner is None and inner.full_name not in seen:",
+        (_REFUSALS + "test_no_event_holds_what_is_personal_not_even_in_a_message_within_it",),
+    ),
+    Plant(
+        "what is encrypted opens in its own place alone",
+        "services/user/privacy/vault.py",
+        'return f"users\\0{column}\\0".encode() + user_id.bytes',
+        'return b"users"',
+        ("tests/user/test_vault.py::test_nothing_opens_in_another_place_than_its_own",),
+    ),
+    Plant(
+        "an address is masked for whoever may not read it",
+        "services/user/accounts/messages.py",
+        "if not caller().may_read_personal(user.user_id):",
+        "if not caller().acts_for_any and not caller().may_read_personal(user.user_id):",
+        ("tests/user/test_users.py::test_addresses_of_others_are_masked_for_whoever_may_not_read_them",),
+    ),
+    Plant(
+        "an erased person's data key is gone",
+        "services/user/privacy/erasure_store.py",
+        "DELETE FROM data_keys WHERE user_id = $1 RETURNING wrapped_key",
+        "SELECT wrapped_key FROM data_keys WHERE user_id = $1",
+        ("tests/user/test_restored.py",),
+    ),
+    Plant(
+        "a closed account is erased after its time and not before",
+        "services/user/privacy/erasing.py",
+        "due = await erasure_store.list_due(conn, now - self._after, _BATCH)",
+        "due = await erasure_store.list_due(conn, now, _BATCH)",
+        (_ERASING + "test_a_closed_account_is_erased_after_its_time_and_not_before",),
+    ),
+    Plant(
+        "who waits for a rotation reads an account whole",
+        "services/user/accounts/store.py",
+        "return await get_user(conn, user_id) if row is not None and is_torn(row) else _user(row)",
+        "return _user(row)",
+        (_ROTATION + "test_who_waits_for_a_rotation_reads_an_account_whole",),
+    ),
+    Plant(
+        "an old index key finds people until the new one does",
+        "services/user/privacy/store.py",
+        "WHERE o.key_version < $1",
+        "WHERE o.key_version <= $1",
+        (_ROTATION + "test_an_old_index_key_finds_people_until_it_has_left_the_file",),
+    ),
+    Plant(
+        "an account that is not encrypted yet keeps its address",
+        "services/user/accounts/store.py",
+        "if await is_plain_email_taken(conn, user.canonical_email):",
+        "if False:",
+        ("tests/user/test_sealing.py::test_half_way_every_account_is_read_changed_found_and_unique",),
+    ),
+    Plant(
+        "a registration in plain text ends before the encryption begins",
+        "services/user/privacy/store.py",
+        "SELECT state FROM sealing FOR SHARE",
+        "SELECT state FROM sealing",
+        (_SEALING + "test_a_registration_that_was_told_to_be_plain_ends_before_the_encryption_begins",),
     ),
 )

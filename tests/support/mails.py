@@ -11,6 +11,7 @@ from services.user.accounts.emails import canonical_email
 from services.user.mail import store
 from services.user.mail.domain import Kind
 from services.user.mail.tokens import MailTokens
+from tests.support.vaults import VAULT
 
 _TOKEN = re.compile(r"^ *([A-Za-z0-9_-]{64})\r?$", re.MULTILINE)
 
@@ -40,14 +41,14 @@ async def last_token(pool: Pool, tokens: MailTokens, address: str, kind: Kind) -
             """
             SELECT m.mail_id
               FROM outgoing_mails m
-              JOIN users u USING (user_id)
-             WHERE u.canonical_email = $1 AND m.kind = $2
+              JOIN email_indexes i USING (user_id)
+             WHERE i.digest = ANY($1) AND m.kind = $2
              ORDER BY m.create_time DESC
              LIMIT 1
             """,
-            canonical_email(address),
+            [each.digest for each in VAULT.digests(canonical_email(address))],
             kind,
         )
-        grant = await store.find_grant(conn, mail_id, kind)
+        grant = await store.find_grant(conn, VAULT, mail_id, kind)
     assert grant is not None
     return tokens.make(grant)

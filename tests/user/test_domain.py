@@ -9,7 +9,7 @@ import pytest
 from services.errors import EtagMismatch, InvalidArgument
 from services.etags import check_etag
 from services.user.accounts import domain
-from services.user.accounts.domain import Role, User, UserChange
+from services.user.accounts.domain import OpenedUser, Role, UserChange
 from services.user.sessions.domain import (
     REFRESH_LIFETIME,
     RefreshTokenInvalid,
@@ -24,7 +24,7 @@ USER_ID = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 SESSION = Session(USER_ID, USER_ID, NOW, NOW, NOW + REFRESH_LIFETIME)
 
 
-def customer() -> User:
+def customer() -> OpenedUser:
     return domain.register(USER_ID, "Ada@Example.com", "Ada", NOW)[0]
 
 

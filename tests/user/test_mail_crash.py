@@ -18,6 +18,7 @@ from tests.conftest import DatabaseHandle
 from tests.support.mails import mails_in, read_mail, token_in
 from tests.support.ports import free_port
 from tests.support.programs import Supervisor, process_of, service_settings
+from tests.support.vaults import make_key_file
 from tests.support.waiting import until
 from tests.user.conftest import PASSWORD, channel, some_email
 from tests.user.test_smtp import MailServer, serving
@@ -42,6 +43,7 @@ class Place:
             "COMMERCE_REDIS_URL": self.valkey.url,
             "COMMERCE_REDIS_PASSWORD_FILE": self.valkey.password_file,
             "COMMERCE_PAGE_TOKEN_KEY_FILE": self.folder / "secret",
+            "COMMERCE_PERSONAL_KEY_FILE": make_key_file(self.folder),
             "COMMERCE_SIGNING_KEY_FILE": self.folder / "signing.key",
             "COMMERCE_PUBLIC_URL": "http://localhost:8080",
             "COMMERCE_MAIL_TOKEN_KEY_FILE": self.folder / "secret",

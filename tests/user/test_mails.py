@@ -27,8 +27,9 @@ from services.user.mail.mailers import MailFailed, MailRefused
 from services.user.mail.sending import Sending
 from tests.conftest import DatabaseHandle
 from tests.support.mails import mails_in
+from tests.support.vaults import VAULT
 from tests.support.waiting import until
-from tests.user.conftest import Clock, sending_to, some_email
+from tests.user.conftest import Clock, insert_account, sending_to, some_email
 from tests.user.test_letters import ENCODED_HEADERS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -62,12 +63,12 @@ async def pool(pool: Pool) -> AsyncIterator[Pool]:
     yield pool
 
 
-async def add_user(pool: Pool, email: str | None = None) -> accounts.User:
+async def add_user(pool: Pool, email: str | None = None) -> accounts.OpenedUser:
     """Open an account that was written to."""
     async with transaction(pool) as conn:
         user_id = await account_store.new_user_id(conn)
         user, event = accounts.register(user_id, email or some_email(), "Ada", datetime.now(UTC))
-        await account_store.insert_user(conn, user, event, HASH)
+        user = await insert_account(conn, user, event, HASH)
         await store.append_mail(conn, user_id, Kind.CONFIRM_EMAIL, now=user.create_time)
     return user
 
@@ -163,9 +164,10 @@ async def test_who_waits_for_a_reset_comes_first_and_who_failed_before_last(pool
     await sending_to(pool, Recorder([MailFailed("away")]), Clock()).send_due()
     await make_due(pool)
     users = [await add_user(pool) for _ in range(3)]
+    email = users[2].canonical_email
     async with transaction(pool) as conn:
-        await store.append_reset(conn, users[2].canonical_email, now=datetime.now(UTC))
-        due = [each.mail for each in await store.list_due(conn, 10) if each.mail]
+        await store.append_reset(conn, email, VAULT.digests(email), now=datetime.now(UTC))
+        due = [each.mail for each in await store.list_due(conn, VAULT, 10) if each.mail]
     assert [(mail.kind, mail.email) for mail in due] == [
         (Kind.RESET_PASSWORD, users[2].email),
         *((Kind.CONFIRM_EMAIL, user.email) for user in (*users, failed)),
@@ -260,14 +262,14 @@ async def test_who_dies_while_sending_has_the_same_mail_sent_again_after_the_lea
 async def test_who_comes_back_after_the_lease_changes_nothing(pool: Pool) -> None:
     user = await add_user(pool)
     async with transaction(pool) as conn:
-        due = await store.list_due(conn, 10)
+        due = await store.list_due(conn, VAULT, 10)
         mails = [each.mail for each in due if each.mail]
         (late,) = await store.claim_mails(conn, mails, timedelta())
     await make_due(pool)
     async with connection(pool) as conn:
         (other,) = await store.claim_mails(conn, mails, timedelta(minutes=1))
         await store.postpone_mail(conn, late, timedelta())
-        assert await store.list_due(conn, 10) == []
+        assert await store.list_due(conn, VAULT, 10) == []
     assert other.claim_id != late.claim_id
     assert await outcomes(pool, user.user_id) == [(None, 2)]
 

@@ -1,52 +1,12 @@
 """The migrations of the user service find rows that older versions wrote, and one still running writes."""
 
-import secrets
-import shutil
-from pathlib import Path
-
 import asyncpg
 import pytest
 
-from deploy.local.parts import postgres
-from services.storage.schema import migrate
 from services.user.accounts.emails import canonical_email
-from tests.conftest import ROOT, RunningCluster
+from tests.user.conftest import OldDatabase
 
 HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA"
-MIGRATIONS = ROOT / "services/user/migrations"
-
-
-class OldDatabase:
-    """A database as the first version left it, and its next migrations one by one."""
-
-    def __init__(self, dsn: str, folder: Path) -> None:
-        self._dsn = dsn
-        self._folder = folder
-
-    async def migrate(self, last: str = "9999") -> None:
-        """Apply the migrations up to this number."""
-        for path in MIGRATIONS.glob("*.sql"):
-            if path.name[:4] <= last:
-                shutil.copy(path, self._folder)
-        await migrate(self._dsn, [ROOT / "services/storage/migrations", self._folder])
-
-    async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
-        return await asyncpg.connect(self._dsn)
-
-
-@pytest.fixture
-async def old_database(postgres_cluster: RunningCluster, tmp_path: Path) -> OldDatabase:
-    name = f"old_{secrets.token_hex(4)}"
-    connection = await postgres.connect(postgres_cluster.superuser_dsn)
-    try:
-        await postgres.ensure_database(connection, name, {f"{name}_owner": "owner", f"{name}_app": "app"})
-    finally:
-        await connection.close()
-    folder = tmp_path / "user" / "migrations"
-    folder.mkdir(parents=True)
-    database = OldDatabase(postgres_cluster.cluster.dsn(f"{name}_owner", "owner", name), folder)
-    await database.migrate("0001")
-    return database
 
 
 async def insert_as_before(conn: "asyncpg.Connection[asyncpg.Record]", email: str) -> None:

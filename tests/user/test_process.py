@@ -17,6 +17,7 @@ from services.settings import RedisSettings
 from tests.conftest import DatabaseHandle
 from tests.support.ports import free_port
 from tests.support.programs import Supervisor, process_of, service_settings
+from tests.support.vaults import make_key_file
 from tests.support.waiting import PATIENCE_SECONDS
 from tests.user.conftest import channel
 
@@ -65,6 +66,7 @@ async def test_a_process_says_when_it_serves_serves_its_feed_and_stops_when_aske
         "COMMERCE_PAGE_TOKEN_KEY_FILE": tmp_path / "page_token",
         "COMMERCE_MAIL_URL": (tmp_path / "mail").as_uri(),
         "COMMERCE_MAIL_TOKEN_KEY_FILE": tmp_path / "page_token",
+        "COMMERCE_PERSONAL_KEY_FILE": make_key_file(tmp_path),
         "COMMERCE_SIGNING_KEY_FILE": ensure_signing_key(tmp_path / "signing.key"),
         "COMMERCE_PUBLIC_URL": "http://localhost:8080",
     }
@@ -85,6 +87,7 @@ async def check_health(operator: grpc.aio.Channel) -> None:
         "commerce.user.v1.UserService",
         "commerce.user.v1.AuthService",
         "commerce.user.v1.RecoveryService",
+        "commerce.user.v1.PrivacyService",
     ):
         answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
         assert answer.status == health_pb2.HealthCheckResponse.SERVING

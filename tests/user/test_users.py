@@ -173,10 +173,58 @@ async def test_another_persons_account_is_answered_as_one_that_does_not_exist(se
 async def test_support_reads_everyone_and_changes_nobody(service: UserService) -> None:
     person, support = await service.register(), await service.operator_metadata(role_pb2.ROLE_SUPPORT)
     request = user_pb2.GetUserRequest(user_id=person.user_id)
-    assert (await service.users.GetUser(request, metadata=support)).email == person.email
+    assert (await service.users.GetUser(request, metadata=support)).user_id == person.user_id
     user = user_pb2.User(user_id=person.user_id, display_name="x")
     change = service.users.UpdateUser(user_pb2.UpdateUserRequest(user=user), metadata=support)
     assert await refusal(change) == NOT_FOUND
+
+
+async def test_addresses_of_others_are_masked_for_whoever_may_not_read_them(service: UserService) -> None:
+    person = await service.register(f"q{some_email()}", display_name="Ada")
+    support = await service.operator_metadata(role_pb2.ROLE_SUPPORT)
+    admin = await service.operator_metadata(role_pb2.ROLE_ADMIN)
+    request, all_users = user_pb2.GetUserRequest(user_id=person.user_id), user_pb2.ListUsersRequest()
+    masked = await service.users.GetUser(request, metadata=support)
+    assert (masked.email, masked.display_name) == ("q…@example.com", "Ada")
+    assert masked in (await service.users.ListUsers(all_users, metadata=support)).users
+    own = user_pb2.GetUserRequest(user_id="me")
+    assert (await service.users.GetUser(own, metadata=support)).email == "support@operator.commerce.local"
+    whole = await service.users.GetUser(request, metadata=admin)
+    assert whole.email == person.email
+    assert whole in (await service.users.ListUsers(all_users, metadata=admin)).users
+
+
+async def test_an_administrator_finds_an_account_by_its_address_and_nobody_else_does(
+    service: UserService,
+) -> None:
+    person = await service.register()
+    admin = await service.operator_metadata(role_pb2.ROLE_ADMIN)
+    support = await service.operator_metadata(role_pb2.ROLE_SUPPORT)
+    request = user_pb2.ListUsersRequest(email=person.email.upper(), page_size=1)
+    found = await service.users.ListUsers(request, metadata=admin)
+    assert [(user.user_id, user.email) for user in found.users] == [(person.user_id, person.email)]
+    assert found.next_page_token == ""
+    refused = service.users.ListUsers(request, metadata=support)
+    assert await refusal(refused) == ("PERMISSION_DENIED", "EMAIL_FILTER_NOT_ALLOWED")
+    nobody = user_pb2.ListUsersRequest(email=some_email())
+    assert not (await service.users.ListUsers(nobody, metadata=admin)).users
+    await service.users.DeleteUser(user_pb2.DeleteUserRequest(user_id="me"), metadata=person.metadata)
+    assert not (await service.users.ListUsers(request, metadata=admin)).users
+
+
+async def test_what_a_device_is_called_is_for_its_owner_and_administrators(service: UserService) -> None:
+    user = user_pb2.User(email=some_email())
+    await service.users.CreateUser(user_pb2.CreateUserRequest(user=user, password=PASSWORD))
+    log_in = auth_pb2.CreateSessionRequest(email=user.email, password=PASSWORD)
+    session = (await service.auth.CreateSession(log_in, metadata=[("user-agent", "a laptop")])).session
+    request = auth_pb2.ListSessionsRequest(user_id=session.user_id)
+    devices = {}
+    for role in (role_pb2.ROLE_ADMIN, role_pb2.ROLE_SUPPORT):
+        metadata = await service.operator_metadata(role)
+        listed = await service.auth.ListSessions(request, metadata=metadata)
+        devices[role] = [each.device for each in listed.sessions]
+    assert devices[role_pb2.ROLE_SUPPORT] == [""]
+    assert devices[role_pb2.ROLE_ADMIN] == [session.device] != [""]
 
 
 async def test_without_a_mask_what_is_populated_changes(service: UserService) -> None:

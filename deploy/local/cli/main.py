@@ -8,8 +8,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deploy.local.cli.oauth_commands import keys_app, oauth_app
-from deploy.local.cli.options import MailSender, Origins, PaymentUrl, PostgresUrl, Proxies, RedisUrl, SmtpUrl
+from deploy.local.cli.oauth_commands import oauth_app
+from deploy.local.cli.options import (
+    DATA,
+    Data,
+    MailSender,
+    Origins,
+    PaymentUrl,
+    PostgresUrl,
+    Proxies,
+    RedisUrl,
+    SmtpUrl,
+)
+from deploy.local.cli.people import erasures_app, keys_app
 from deploy.local.cli.terminal import harmless
 from deploy.local.errors import MeshError
 from deploy.local.layout import MAX_PORT_OFFSET, Options
@@ -24,9 +35,9 @@ certs_app = typer.Typer(
     help="Show the local certificates, rotate them, or issue one.", invoke_without_command=True
 )
 app.add_typer(certs_app, name="certs")
-
-app.add_typer(oauth_app, name="oauth")
 app.add_typer(keys_app, name="keys")
+app.add_typer(erasures_app, name="erasures")
+app.add_typer(oauth_app, name="oauth")
 
 # Lines are as long as they are: other programs read them too.
 console = Console(highlight=False, soft_wrap=True)
@@ -42,8 +53,6 @@ def _methods(incomplete: str) -> list[str]:
 MethodName = Annotated[
     str, typer.Argument(help="Such as OrderService/PlaceOrder or PlaceOrder.", autocompletion=_methods)
 ]
-Data = Annotated[Path, typer.Option("--data", envvar="MESH_DATA", help="The data folder of the mesh.")]
-_DATA = Path(".mesh")
 # Of logs and events, in one answer.
 MOST_LINES = 1_000_000
 # Of a command whose arguments are another program's.
@@ -73,7 +82,7 @@ def mesh(
 @app.command()
 def up(
     context: typer.Context,
-    data: Data = _DATA,
+    data: Data = DATA,
     *,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when it is ready.")] = False,
     port_offset: Annotated[int, typer.Option(min=0, max=MAX_PORT_OFFSET, help="Added to every port.")] = 0,
@@ -120,7 +129,7 @@ def _given(context: typer.Context) -> set[str]:
 
 
 @app.command()
-def down(data: Data = _DATA) -> None:
+def down(data: Data = DATA) -> None:
     """Stop everything that `up` started, and nothing else."""
     from deploy.local.cli import up as commands_up
 
@@ -129,7 +138,7 @@ def down(data: Data = _DATA) -> None:
 
 @app.command()
 def reset(
-    data: Data = _DATA, *, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
+    data: Data = DATA, *, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
 ) -> None:
     """Stop this mesh and delete its data: databases, keys, certificates, logs."""
     from deploy.local.cli import up as commands_up
@@ -141,7 +150,7 @@ def reset(
 
 @app.command()
 def status(
-    data: Data = _DATA, *, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
+    data: Data = DATA, *, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
 ) -> None:
     """Show every part and whether it answers now; exit with 1 if one does not."""
     from deploy.local.cli import status as commands_status
@@ -152,7 +161,7 @@ def status(
 @app.command()
 def logs(
     part: Annotated[str | None, typer.Argument(help="A part, or `mesh` for the supervisor.")] = None,
-    data: Data = _DATA,
+    data: Data = DATA,
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written.")] = False,
     lines: Annotated[
@@ -174,7 +183,7 @@ def logs(
 @app.command()
 def restart(
     part: Annotated[str | None, typer.Argument(help="A part; without one, all of our services.")] = None,
-    data: Data = _DATA,
+    data: Data = DATA,
 ) -> None:
     """Replace processes: services without losing a call, stores with a gap; the edge is reloaded."""
     from deploy.local.cli import up as commands_up
@@ -183,7 +192,7 @@ def restart(
 
 
 @certs_app.callback()
-def certs(context: typer.Context, data: Data = _DATA) -> None:
+def certs(context: typer.Context, data: Data = DATA) -> None:
     """Show the local certificates."""
     from deploy.local.cli import certificates
 
@@ -195,7 +204,7 @@ def certs(context: typer.Context, data: Data = _DATA) -> None:
 def issue(
     name: Annotated[str, typer.Argument(help="What the contract calls it among a method's callers.")],
     out: Annotated[Path | None, typer.Option(help="A folder for its files, not the mesh's own.")] = None,
-    data: Data = _DATA,
+    data: Data = DATA,
 ) -> None:
     """Issue a client certificate to a service of yours, to call the mesh's services with."""
     from deploy.local.cli import certificates
@@ -204,7 +213,7 @@ def issue(
 
 
 @certs_app.command("rotate")
-def rotate(data: Data = _DATA) -> None:
+def rotate(data: Data = DATA) -> None:
     """Issue every certificate anew while everything runs."""
     from deploy.local.cli import certificates
 
@@ -213,7 +222,7 @@ def rotate(data: Data = _DATA) -> None:
 
 @app.command()
 def token(
-    role: Annotated[str, typer.Option(help="customer, support, merchant or admin.")], data: Data = _DATA
+    role: Annotated[str, typer.Option(help="customer, support, merchant or admin.")], data: Data = DATA
 ) -> None:
     """Print an access token of a role, issued to this operator's certificate."""
     from deploy.local.cli import shop as commands_shop
@@ -224,7 +233,7 @@ def token(
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(help="JSON, JSON lines or CSV, also with .gz.")],
-    data: Data = _DATA,
+    data: Data = DATA,
     *,
     currency: Annotated[str, typer.Option(help="Of prices that say none.")] = "USD",
     stock: Annotated[int, typer.Option(min=0, help="Units of new products whose row says nothing.")] = 0,
@@ -259,7 +268,7 @@ def import_(
 
 @app.command()
 def seed(
-    data: Data = _DATA,
+    data: Data = DATA,
     *,
     again: Annotated[bool, typer.Option("--again", help="Also what was changed or deleted since.")] = False,
 ) -> None:
@@ -270,7 +279,7 @@ def seed(
 
 
 @app.command()
-def smoke(data: Data = _DATA) -> None:
+def smoke(data: Data = DATA) -> None:
     """Register a customer, log in, search, order over REST, read it CONFIRMED over gRPC."""
     from deploy.local.cli import shop as commands_shop
 
@@ -283,7 +292,7 @@ def call(
     message: Annotated[
         str, typer.Argument(help="JSON; `-` reads it from stdin, `@FILE` from a file.")
     ] = "{}",
-    data: Data = _DATA,
+    data: Data = DATA,
     *,
     role: Annotated[str | None, typer.Option("--as", help="Send a token of this role.")] = None,
     direct: Annotated[bool, typer.Option("--direct", help="Not through the edge, as the operator.")] = False,
@@ -297,7 +306,7 @@ def call(
 @app.command()
 def events(
     service: Annotated[str | None, typer.Argument(help="Whose; without one, of all.")] = None,
-    data: Data = _DATA,
+    data: Data = DATA,
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as events happen.")] = False,
     after: Annotated[int | None, typer.Option(min=0, help="Begin behind this position of a service.")] = None,
@@ -313,7 +322,7 @@ def events(
 
 @app.command()
 def mail(
-    data: Data = _DATA,
+    data: Data = DATA,
     *,
     to: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Only those to this address.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as mails are sent.")] = False,
@@ -329,7 +338,7 @@ def mail(
 def psql(
     context: typer.Context,
     service: Annotated[str, typer.Argument(help="Whose database.")],
-    data: Data = _DATA,
+    data: Data = DATA,
     *,
     write: Annotated[bool, typer.Option("--write", help="Not read only.")] = False,
 ) -> None:
@@ -340,7 +349,7 @@ def psql(
 
 
 @app.command(context_settings=_PASSED_ON)
-def redis(context: typer.Context, data: Data = _DATA) -> None:
+def redis(context: typer.Context, data: Data = DATA) -> None:
     """Give Valkey a command, such as `mesh redis KEYS '*'`; without one, those on stdin, a line each."""
     from deploy.local.cli import tools
 
@@ -350,7 +359,7 @@ def redis(context: typer.Context, data: Data = _DATA) -> None:
 @app.command("open")
 def open_(
     page: Annotated[str, typer.Argument(help="docs, or openapi for the document itself.")] = "docs",
-    data: Data = _DATA,
+    data: Data = DATA,
 ) -> None:
     """Print the address of a page of the edge, and open it in a browser where there is a screen."""
     from deploy.local.cli import pages
@@ -359,7 +368,7 @@ def open_(
 
 
 @app.command()
-def env(data: Data = _DATA) -> None:
+def env(data: Data = DATA) -> None:
     """Print URLs, addresses and files for other tools: eval "$(mesh env)"."""
     from deploy.local.cli import tools
 

@@ -1,4 +1,4 @@
-"""What a person types of `mesh oauth client` and `mesh keys`; oauth.py and signing.py beside it do it."""
+"""What a person types of `mesh oauth client`; oauth.py beside it does it."""
 # ruff: noqa: PLC0415  each command loads what it needs and no more: `mesh --help` stays quick
 
 from pathlib import Path
@@ -10,7 +10,6 @@ from rich.console import Console
 oauth_app = typer.Typer(help="OAuth 2: the clients that may ask people, or act for themselves.")
 client_app = typer.Typer(help="Register, list and remove clients.", no_args_is_help=True)
 oauth_app.add_typer(client_app, name="client")
-keys_app = typer.Typer(help="Rotate the keys of the mesh.", no_args_is_help=True)
 
 Data = Annotated[Path, typer.Option("--data", envvar="MESH_DATA", help="The data folder of the mesh.")]
 ClientId = Annotated[str, typer.Argument(help="As `mesh oauth client list` shows it.")]
@@ -68,21 +67,3 @@ def rotate_secret(client_id: ClientId, data: Data = _DATA) -> None:
     from deploy.local.cli import oauth
 
     oauth.rotate_secret(data.absolute(), _console, client_id)
-
-
-# Without it the one command would be called without its name.
-@keys_app.callback()
-def keys() -> None:
-    """Rotate the keys of the mesh."""
-
-
-@keys_app.command("rotate")
-def rotate_key(
-    what: Annotated[str, typer.Argument(help="jwks: what signs tokens.")], data: Data = _DATA
-) -> None:
-    """Publish another key; it signs once everybody has it."""
-    from deploy.local.cli import signing
-
-    if what != signing.JWKS:
-        raise typer.BadParameter("jwks is the one that is rotated so.")
-    signing.rotate(data.absolute(), _console)

@@ -15,6 +15,7 @@ from deploy.local.parts import postgres, probes, valkey
 from deploy.local.parts.app import app_part, make_app_secrets
 from deploy.local.parts.certificates import Authority, ensure_signing_key
 from deploy.local.parts.edge import edge_part
+from deploy.local.parts.keys import PERSONAL_KEYS, ensure_key_file
 from deploy.local.parts.mail import mail_settings, make_mail_secrets
 from deploy.local.parts.outside import (
     OUTSIDE_SCHEMES,
@@ -116,6 +117,7 @@ def make_secrets(blueprint: Blueprint) -> None:
     ensure_signing_key(layout.signing_keys)
     make_mail_secrets(layout, options)
     make_app_secrets(layout)
+    ensure_key_file(layout.secret(PERSONAL_KEYS))
     if options.redis_url is not None:
         replace_file(layout.secret(_OUTSIDE_REDIS), _outside_redis(options.redis_url).password)
 
@@ -309,6 +311,8 @@ def _service_settings(blueprint: Blueprint, service: Service) -> dict[str, str]:
     if service.signs_tokens:
         settings["COMMERCE_SIGNING_KEY_FILE"] = str(layout.signing_keys)
         settings["COMMERCE_PUBLIC_URL"] = layout.public_url
+    if service.keeps_people:
+        settings["COMMERCE_PERSONAL_KEY_FILE"] = str(layout.secret(PERSONAL_KEYS))
     if service.uses_cache:
         settings |= _cache_settings(blueprint)
     if service.sends_mail:

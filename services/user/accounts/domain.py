@@ -14,6 +14,7 @@ from services.errors import (
     PermissionDenied,
 )
 from services.user.accounts.emails import CanonicalEmail, canonical_email
+from services.user.privacy.domain import Personal, Sealed
 
 # Kept for operators' accounts; the schema has the last word.
 OPERATOR_EMAIL_DOMAIN = "operator.commerce.local"
@@ -51,6 +52,13 @@ class EmailReserved(InvalidArgument):
         super().__init__("e-mail addresses of this domain cannot be registered")
 
 
+class EmailFilterNotAllowed(PermissionDenied):
+    reason = "EMAIL_FILTER_NOT_ALLOWED"
+
+    def __init__(self) -> None:
+        super().__init__("only an administrator may look for an account by its e-mail address")
+
+
 class PasswordTooCommon(InvalidArgument):
     """It is among the first that a guesser tries."""
 
@@ -73,9 +81,8 @@ class User:
     """An account that is not closed."""
 
     user_id: UUID
-    # As the person wrote it.
-    email: str
-    display_name: str
+    # The address and the name, as the row has them: most calls never read them.
+    personal: Sealed | Personal
     # In the order of Role, none twice.
     roles: tuple[Role, ...]
     version: int
@@ -83,7 +90,7 @@ class User:
     update_time: datetime
     # The account speaks for operators of this role and never logs in.
     operator_role: Role | None = None
-    # When the person showed that they read what is sent to `email`; None: not yet.
+    # When the person showed that they read what is sent to their address; None: not yet.
     email_verify_time: datetime | None = None
     # An administrator has barred it from logging in.
     disabled: bool = False
@@ -93,10 +100,31 @@ class User:
         """The version, as clients see it (AIP-154)."""
         return str(self.version)
 
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedUser(User):
+    """An account that is not closed, with what is personal of it, to be read."""
+
+    opened: Personal
+
+    @property
+    def email(self) -> str:
+        """The address, as the person wrote it."""
+        return self.opened.email
+
+    @property
+    def display_name(self) -> str:
+        """How the person is called."""
+        return self.opened.display_name
+
     @property
     def canonical_email(self) -> CanonicalEmail:
         """What no two open accounts share."""
-        return canonical_email(self.email)
+        return self.opened.canonical_email
+
+    def with_personal(self, personal: Sealed | Personal) -> "OpenedUser":
+        """Return the account as its row is to have it."""
+        return replace(self, personal=personal)
 
 
 # Events. No personal data: a log cannot forget.
@@ -162,22 +190,25 @@ def check_registrable(email: CanonicalEmail) -> None:
         raise EmailReserved
 
 
-def register(user_id: UUID, email: str, display_name: str, now: datetime) -> tuple[User, UserCreated]:
+def register(user_id: UUID, email: str, display_name: str, now: datetime) -> tuple[OpenedUser, UserCreated]:
     """Open a customer's account."""
-    return _open(User(user_id, email, display_name, (Role.CUSTOMER,), 1, now, now))
+    personal = Personal(email, display_name)
+    return _open(OpenedUser(user_id, personal, (Role.CUSTOMER,), 1, now, now, opened=personal))
 
 
-def open_operator_account(user_id: UUID, role: Role, now: datetime) -> tuple[User, UserCreated]:
+def open_operator_account(user_id: UUID, role: Role, now: datetime) -> tuple[OpenedUser, UserCreated]:
     """Open the account that speaks for operators of a role."""
     name = role.removeprefix("ROLE_").lower()
-    email = f"{name}@{OPERATOR_EMAIL_DOMAIN}"
-    return _open(User(user_id, email, f"Operator ({name})", (role,), 1, now, now, operator_role=role))
+    personal = Personal(f"{name}@{OPERATOR_EMAIL_DOMAIN}", f"Operator ({name})")
+    return _open(OpenedUser(user_id, personal, (role,), 1, now, now, operator_role=role, opened=personal))
 
 
 def update(
-    user: User, change: UserChange, *, by_administrator: bool, now: datetime
-) -> tuple[User, UserUpdated | None]:
-    """Change an account. The event is None, and the account the same, where nothing differs.
+    user: OpenedUser, change: UserChange, *, by_administrator: bool, now: datetime
+) -> tuple[OpenedUser, UserUpdated | None]:
+    """Change an account; a new name stands in `opened`, and is to be encrypted.
+
+    The event is None, and the account the same, where nothing differs.
 
     Raises:
         InvalidArgument: the change names another e-mail address, or no role at all.
@@ -187,7 +218,7 @@ def update(
     _check_email_unchanged(user, change)
     wanted = replace(
         user,
-        display_name=user.display_name if change.display_name is None else change.display_name,
+        opened=_named(user.opened, change.display_name),
         roles=user.roles if change.roles is None else _in_order(change.roles),
         disabled=user.disabled if change.disabled is None else change.disabled,
     )
@@ -225,11 +256,15 @@ def change_password(user: User, now: datetime) -> tuple[User, PasswordChanged]:
     return replace(user, version=user.version + 1, update_time=now), PasswordChanged(user.user_id)
 
 
-def _open(user: User) -> tuple[User, UserCreated]:
+def _open(user: OpenedUser) -> tuple[OpenedUser, UserCreated]:
     return user, UserCreated(user.user_id, user.roles)
 
 
-def _check_email_unchanged(user: User, change: UserChange) -> None:
+def _named(personal: Personal, display_name: str | None) -> Personal:
+    return personal if display_name is None else replace(personal, display_name=display_name)
+
+
+def _check_email_unchanged(user: OpenedUser, change: UserChange) -> None:
     if change.email is not None and canonical_email(change.email) != user.canonical_email:
         raise _invalid("user.email", "the e-mail address cannot be changed", "IMMUTABLE")
 

@@ -26,6 +26,12 @@ def canonical_email(address: str) -> CanonicalEmail:
     return CanonicalEmail(address.translate(_LOWER_CASE))
 
 
+def masked_email(email: str) -> str:
+    """Return what whoever may not read an address gets of it: enough to see that two are not one."""
+    local, _, domain = email.rpartition("@")
+    return f"{local[:1]}…@{domain}"
+
+
 def mailbox_of(email: CanonicalEmail) -> CanonicalEmail:
     """Return the address without its tag: "ada+shop@example.com" lands where "ada@example.com" does.
 

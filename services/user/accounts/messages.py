@@ -3,15 +3,25 @@
 from commerce.user.v1 import role_pb2, user_pb2
 
 from services.rpc.fields import timestamp
+from services.rpc.identity import caller
 from services.rpc.masks import masked_fields
 from services.rpc.policy import scopes_of_role
-from services.user.accounts.domain import Role, User, UserChange
+from services.user.accounts.domain import OpenedUser, Role, UserChange
+from services.user.accounts.emails import masked_email
 
 _UPDATABLE = ("display_name", "roles", "disabled")
 
 
-def user_message(user: User) -> user_pb2.User:
-    """Write an account."""
+def shown_user(user: OpenedUser) -> user_pb2.User:
+    """Write an account for the caller: another's address is masked unless they may read it."""
+    message = user_message(user)
+    if not caller().may_read_personal(user.user_id):
+        message.email = masked_email(message.email)
+    return message
+
+
+def user_message(user: OpenedUser) -> user_pb2.User:
+    """Write an account as it is."""
     return user_pb2.User(
         user_id=str(user.user_id),
         email=user.email,

@@ -17,12 +17,16 @@ from services.storage.paging import IdKey, Pages
 from services.storage.postgres import Connection, Pool, connection, transaction
 from services.user.accounts import domain, registration, store
 from services.user.accounts.emails import canonical_email
-from services.user.accounts.messages import change_of, user_message
+from services.user.accounts.messages import change_of, shown_user, user_message
 from services.user.accounts.ownership import owned_user_id
 from services.user.accounts.password_rules import check_password
 from services.user.accounts.passwords import Passwords
 from services.user.mail import store as mail_store
 from services.user.mail.domain import Kind
+from services.user.privacy.domain import Sealed
+from services.user.privacy.erasing import Erasing
+from services.user.privacy.sealing import sealed_if_due
+from services.user.privacy.vault import Vault
 from services.user.sessions import store as session_store
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.domain import CredentialsInvalid, EndReason
@@ -41,14 +45,18 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         pool: Pool,
         pages: Pages,
         *,
+        vault: Vault,
+        erasing: Erasing,
         passwords: Passwords,
         throttle: LoginThrottle,
         clock: Callable[[], datetime],
     ) -> None:
         self._pool = pool
         self._pages = pages
+        self._vault = vault
+        self._erasing = erasing
         self._passwords = passwords
-        self._authentication = Authentication(pool, passwords, throttle)
+        self._authentication = Authentication(pool, passwords, throttle, vault)
         self._clock = clock
 
     async def CreateUser(self, request: user_pb2.CreateUserRequest, context: Context) -> user_pb2.User:
@@ -71,24 +79,25 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         """Read an account."""
         user_id = owned_user_id(request.user_id)
         async with connection(self._pool) as conn:
-            return user_message(await store.get_user(conn, user_id))
+            user = await store.get_user(conn, user_id)
+        return shown_user(self._vault.opened(user))
 
     async def UpdateUser(self, request: user_pb2.UpdateUserRequest, context: Context) -> user_pb2.User:
         """Change an account; changing nothing is no event and no new version."""
         user_id = owned_user_id(request.user.user_id)
         change = change_of(request)
         async with transaction(self._pool) as conn:
-            user = await store.get_user_for_update(conn, user_id)
+            user = self._vault.opened(await store.get_user_for_update(conn, user_id))
             check_etag(request.user.etag, user.etag)
             user, event = domain.update(
                 user, change, by_administrator=caller().acts_for_any, now=self._clock()
             )
             if event is not None:
-                await store.update_user(conn, user, event)
+                await store.update_user(conn, self._closed(user), event)
             if user.disabled and event is not None:
                 reason = EndReason.ACCOUNT_DISABLED
                 await session_store.end_sessions(conn, user_id, reason, keep=None, now=user.update_time)
-        return user_message(user)
+        return shown_user(user)
 
     async def DeleteUser(self, request: user_pb2.DeleteUserRequest, context: Context) -> Empty:
         """Close an account; doing it again is NOT_FOUND (AIP-135)."""
@@ -98,18 +107,38 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
             check_etag(request.etag, user.etag)
             await store.delete_user(conn, *domain.close(user, self._clock()))
             await mail_store.delete_mails(conn, user_id)
+            await self._erasing.erase_closed(conn, user_id)
         return Empty()
 
     async def ListUsers(
         self, request: user_pb2.ListUsersRequest, context: Context
     ) -> user_pb2.ListUsersResponse:
-        """List accounts, newest first."""
+        """List accounts, newest first, or find the one with an address."""
+        if request.email:
+            return await self._find(request.email)
         page = self._pages.open(request, IdKey)
         before = page.after.id if page.after else store.AFTER_ALL
         async with connection(self._pool) as conn:
             found = await store.list_users(conn, before=before, limit=page.limit)
-        users, token = await page.cut(found, user_message, lambda user: IdKey(user.user_id))
+        users, token = await page.cut(
+            found, lambda user: shown_user(self._vault.opened(user)), lambda user: IdKey(user.user_id)
+        )
         return user_pb2.ListUsersResponse(users=users, next_page_token=token)
+
+    async def _find(self, address: str) -> user_pb2.ListUsersResponse:
+        if not caller().reads_personal:
+            raise domain.EmailFilterNotAllowed
+        email = canonical_email(address)
+        async with connection(self._pool) as conn:
+            user = await store.find_user(conn, email, self._vault.digests(email))
+        found = [] if user is None else [shown_user(self._vault.opened(user))]
+        return user_pb2.ListUsersResponse(users=found)
+
+    def _closed(self, user: domain.OpenedUser) -> domain.OpenedUser:
+        """Return a changed account in the form that its row has."""
+        if isinstance(user.personal, Sealed):
+            return user.with_personal(self._vault.seal_again(user.personal, user.opened))
+        return user.with_personal(user.opened)
 
     async def _registration(self, request: user_pb2.CreateUserRequest, user_id: UUID) -> Work:
         # Before the transaction: its connection must not wait for a hash.
@@ -119,7 +148,9 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
             user, event = domain.register(
                 user_id, request.user.email, request.user.display_name, self._clock()
             )
-            await store.insert_user(conn, user, event, password_hash)
+            user = await sealed_if_due(conn, self._vault, user)
+            digests = self._vault.digests(user.canonical_email)
+            await store.insert_user(conn, user, event, password_hash, digests)
             await mail_store.append_mail(conn, user_id, Kind.CONFIRM_EMAIL, now=user.create_time)
             return registration.kept_part(user_message(user))
 

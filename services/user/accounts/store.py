@@ -1,6 +1,7 @@
 """SQL of accounts: rows to domain and back. Transactions are the caller's; sessions are next door."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from services.storage.postgres import Connection
 from services.user.accounts.domain import (
     EmailConfirmed,
     EmailTaken,
+    OpenedUser,
     PasswordChanged,
     PasswordReset,
     Role,
@@ -23,6 +25,15 @@ from services.user.accounts.domain import (
     UserUpdated,
 )
 from services.user.accounts.emails import CanonicalEmail
+from services.user.privacy.domain import Digest, Sealed
+from services.user.privacy.store import (
+    delete_digests,
+    insert_digests,
+    insert_key,
+    is_plain_email_taken,
+    is_torn,
+    personal_in,
+)
 from services.user.sessions.domain import EndReason
 
 # Sorts after every id: where a list that goes down begins.
@@ -42,64 +53,46 @@ async def new_user_id(conn: Connection) -> UUID:
     return user_id
 
 
-async def insert_user(conn: Connection, user: User, event: UserCreated, password_hash: str) -> None:
-    """Write a new account.
+async def insert_user(
+    conn: Connection,
+    user: OpenedUser,
+    event: UserCreated,
+    password_hash: str | None,
+    digests: Sequence[Digest],
+) -> None:
+    """Write a new account, in the form of its `personal`.
+
+    Args:
+        conn: In the transaction that was asked for the form.
+        user: The account.
+        event: That it is there.
+        password_hash: None for an operator's.
+        digests: What its address is found by; of use where it is encrypted.
 
     Raises:
         EmailTaken: another account has the address, in whatever case.
     """
-    # A violated constraint would be an error in PostgreSQL's log, and its text quotes the whole row.
-    inserted = await conn.fetchval(
-        """
-        INSERT INTO users (user_id, email, canonical_email, display_name, roles, password_hash,
-                           version, create_time, update_time)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
-            ON CONFLICT DO NOTHING
-        RETURNING TRUE
-        """,
-        user.user_id,
-        user.email,
-        user.canonical_email,
-        user.display_name,
-        user.roles,
-        password_hash,
-        user.version,
-        user.create_time,
-    )
-    if not inserted:
+    if not await _insert_row(conn, user, password_hash):
         raise EmailTaken
+    await _insert_keys(conn, user, digests)
     await _append(conn, user, event)
 
 
-async def ensure_operator_account(conn: Connection, user: User, event: UserCreated) -> User:
+async def ensure_operator_account(
+    conn: Connection, user: OpenedUser, event: UserCreated, digests: Sequence[Digest]
+) -> User:
     """Return the operator account of `user.operator_role`; it is `user` where there was none."""
-    # No conflict target: another writer may be met at the e-mail's index or at the role's.
-    inserted = await conn.fetchval(
-        """
-        INSERT INTO users (user_id, email, canonical_email, display_name, roles, operator_role,
-                           version, create_time, update_time)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
-            ON CONFLICT DO NOTHING
-        RETURNING TRUE
-        """,
-        user.user_id,
-        user.email,
-        user.canonical_email,
-        user.display_name,
-        user.roles,
-        user.operator_role,
-        user.version,
-        user.create_time,
-    )
-    if inserted:
+    if await _insert_row(conn, user, None):
+        await _insert_keys(conn, user, digests)
         await _append(conn, user, event)
         return user
     # Its own statement: a fresh snapshot sees the account that was in the way.
     row = await conn.fetchrow(
         """
-        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role,
-               email_verify_time, disabled
-          FROM users
+        SELECT u.user_id, email, display_name, sealed_email, sealed_display_name, key_version, wrapped_key,
+               roles, version, create_time, update_time, operator_role, email_verify_time, disabled
+          FROM users u
+          LEFT JOIN data_keys k ON k.user_id = u.user_id
          WHERE operator_role = $1 AND delete_time IS NULL
         """,
         user.operator_role,
@@ -115,10 +108,11 @@ async def get_user(conn: Connection, user_id: UUID) -> User:
     """
     row = await conn.fetchrow(
         """
-        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role,
-               email_verify_time, disabled
-          FROM users
-         WHERE user_id = $1 AND delete_time IS NULL
+        SELECT u.user_id, email, display_name, sealed_email, sealed_display_name, key_version, wrapped_key,
+               roles, version, create_time, update_time, operator_role, email_verify_time, disabled
+          FROM users u
+          LEFT JOIN data_keys k ON k.user_id = u.user_id
+         WHERE u.user_id = $1 AND delete_time IS NULL
         """,
         user_id,
     )
@@ -133,26 +127,29 @@ async def get_user_for_update(conn: Connection, user_id: UUID) -> User:
     """
     row = await conn.fetchrow(
         """
-        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role,
-               email_verify_time, disabled
-          FROM users
-         WHERE user_id = $1 AND delete_time IS NULL
-           FOR NO KEY UPDATE
+        SELECT u.user_id, email, display_name, sealed_email, sealed_display_name, key_version, wrapped_key,
+               roles, version, create_time, update_time, operator_role, email_verify_time, disabled
+          FROM users u
+          LEFT JOIN data_keys k ON k.user_id = u.user_id
+         WHERE u.user_id = $1 AND delete_time IS NULL
+           FOR NO KEY UPDATE OF u
         """,
         user_id,
     )
-    return _user(row)
+    # Held from here on, so that it is read whole.
+    return await get_user(conn, user_id) if row is not None and is_torn(row) else _user(row)
 
 
 async def list_users(conn: Connection, *, before: UUID, limit: int) -> list[User]:
     """List accounts with smaller ids than `before`, newest first: a UUIDv7 grows with time."""
     rows = await conn.fetch(
         """
-        SELECT user_id, email, display_name, roles, version, create_time, update_time, operator_role,
-               email_verify_time, disabled
-          FROM users
-         WHERE user_id < $1 AND delete_time IS NULL
-         ORDER BY user_id DESC
+        SELECT u.user_id, email, display_name, sealed_email, sealed_display_name, key_version, wrapped_key,
+               roles, version, create_time, update_time, operator_role, email_verify_time, disabled
+          FROM users u
+          LEFT JOIN data_keys k ON k.user_id = u.user_id
+         WHERE u.user_id < $1 AND delete_time IS NULL
+         ORDER BY u.user_id DESC
          LIMIT $2
         """,
         before,
@@ -162,15 +159,17 @@ async def list_users(conn: Connection, *, before: UUID, limit: int) -> list[User
 
 
 async def update_user(conn: Connection, user: User, event: UserUpdated) -> None:
-    """Write a changed account that this transaction holds."""
+    """Write a changed account that this transaction holds, in the form that its row has."""
+    is_sealed = isinstance(user.personal, Sealed)
+    column = "sealed_display_name" if is_sealed else "display_name"
     await conn.execute(
-        """
+        f"""
         UPDATE users
-           SET display_name = $2, roles = $3, version = $4, update_time = $5, disabled = $6
+           SET {column} = $2, roles = $3, version = $4, update_time = $5, disabled = $6
          WHERE user_id = $1
-        """,
+        """,  # noqa: S608  one of two names
         user.user_id,
-        user.display_name,
+        user.personal.display_name,
         user.roles,
         user.version,
         user.update_time,
@@ -201,6 +200,8 @@ async def delete_user(conn: Connection, user: User, event: UserDeleted) -> None:
         user.update_time,
         EndReason.ACCOUNT_CLOSED,
     )
+    # From here on somebody else may have the address.
+    await delete_digests(conn, user.user_id)
     # Of those that ended before, too: it tells of the person.
     await conn.execute("UPDATE sessions SET device = '' WHERE user_id = $1 AND device <> ''", user.user_id)
     # It tells of the sessions too.
@@ -275,24 +276,88 @@ async def replace_password_hash(conn: Connection, user_id: UUID, *, old_hash: st
 
 
 async def find_password_hash(conn: Connection, user_id: UUID) -> str | None:
-    """Return the password hash of an account, closed or not; None for an operator's."""
+    """Return the password hash of an account, closed or not; None for an operator's, or an erased one."""
     password_hash: str | None = await conn.fetchval(
-        "SELECT password_hash FROM users WHERE user_id = $1", user_id
+        "SELECT password_hash FROM users WHERE user_id = $1 AND erase_time IS NULL", user_id
     )
     return password_hash
 
 
-async def find_credentials(conn: Connection, email: CanonicalEmail) -> Credentials | None:
+async def find_credentials(
+    conn: Connection, email: CanonicalEmail, digests: Sequence[Digest]
+) -> Credentials | None:
     """Return what the account has that logs in with this address."""
     row = await conn.fetchrow(
         """
         SELECT user_id, password_hash
           FROM users
-         WHERE canonical_email = $1 AND delete_time IS NULL AND password_hash IS NOT NULL
+         WHERE user_id = (SELECT user_id FROM email_indexes WHERE digest = ANY($2)
+                           UNION
+                          SELECT user_id FROM users WHERE canonical_email = $1 AND delete_time IS NULL)
+           AND delete_time IS NULL AND password_hash IS NOT NULL
         """,
         email,
+        [each.digest for each in digests],
     )
     return None if row is None else Credentials(**row)
+
+
+async def find_user(conn: Connection, email: CanonicalEmail, digests: Sequence[Digest]) -> User | None:
+    """Return the account that is open with an address."""
+    row = await conn.fetchrow(
+        """
+        SELECT u.user_id, email, display_name, sealed_email, sealed_display_name, key_version, wrapped_key,
+               roles, version, create_time, update_time, operator_role, email_verify_time, disabled
+          FROM users u
+          LEFT JOIN data_keys k ON k.user_id = u.user_id
+         WHERE u.user_id = (SELECT user_id FROM email_indexes WHERE digest = ANY($2)
+                             UNION
+                            SELECT user_id FROM users WHERE canonical_email = $1 AND delete_time IS NULL)
+           AND delete_time IS NULL
+        """,
+        email,
+        [each.digest for each in digests],
+    )
+    return None if row is None else _user(row)
+
+
+async def _insert_row(conn: Connection, user: OpenedUser, password_hash: str | None) -> bool:
+    """Write the row of an account; tell whether no other was in the way."""
+    sealed = user.personal if isinstance(user.personal, Sealed) else None
+    # A violated constraint would be an error in PostgreSQL's log, and its text quotes the whole row. No
+    # conflict target: another writer may be met at the e-mail's index or at the operators'.
+    inserted = await conn.fetchval(
+        """
+        INSERT INTO users (user_id, email, canonical_email, display_name, sealed_email, sealed_display_name,
+                           roles, operator_role, password_hash, version, create_time, update_time)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)
+            ON CONFLICT DO NOTHING
+        RETURNING TRUE
+        """,
+        user.user_id,
+        None if sealed else user.email,
+        None if sealed else user.canonical_email,
+        None if sealed else user.display_name,
+        sealed and sealed.email,
+        sealed and sealed.display_name,
+        user.roles,
+        user.operator_role,
+        password_hash,
+        user.version,
+        user.create_time,
+    )
+    return inserted is not None
+
+
+async def _insert_keys(conn: Connection, user: OpenedUser, digests: Sequence[Digest]) -> None:
+    if not isinstance(user.personal, Sealed):
+        return
+    await insert_key(conn, user.personal)
+    # First those that are not encrypted yet: what becomes encrypted meanwhile is met at the digests.
+    if await is_plain_email_taken(conn, user.canonical_email):
+        raise EmailTaken
+    if not await insert_digests(conn, user.user_id, digests):
+        raise EmailTaken
 
 
 async def _append(conn: Connection, user: User, event: UserEvent) -> None:
@@ -314,12 +379,12 @@ def _json(value: Any) -> Any:
 
 
 def _user(row: asyncpg.Record | None) -> User:
-    if row is None:
+    personal = None if row is None else personal_in(row)
+    if row is None or personal is None:
         raise UserNotFound
     return User(
         user_id=row["user_id"],
-        email=row["email"],
-        display_name=row["display_name"],
+        personal=personal,
         roles=tuple(map(Role, row["roles"])),
         version=row["version"],
         create_time=row["create_time"],

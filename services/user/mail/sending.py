@@ -15,6 +15,7 @@ from services.user.mail.domain import Claim, Outcome, Places, choose, retry_dela
 from services.user.mail.letters import Letters
 from services.user.mail.mailers import Mailer, MailFailed, MailRefused
 from services.user.mail.tokens import MailTokens
+from services.user.privacy.vault import Vault
 
 log = structlog.get_logger(__name__)
 
@@ -43,12 +44,14 @@ class Sending:
         pool: Pool,
         mailer: Mailer,
         *,
+        vault: Vault,
         letters: Letters,
         tokens: MailTokens,
         clock: Callable[[], datetime],
     ) -> None:
         self._pool = pool
         self._mailer = mailer
+        self._vault = vault
         self._letters = letters
         self._tokens = tokens
         self._clock = clock
@@ -93,7 +96,7 @@ class Sending:
         async with transaction(self._pool) as conn:
             if not await store.take_turn(conn):
                 return [], 0
-            due = await store.list_due(conn, _LOOKED_AT)
+            due = await store.list_due(conn, self._vault, _LOOKED_AT)
             mailboxes = {
                 each.mail.mail_id: self._tokens.mailbox(canonical_email(each.mail.email))
                 for each in due

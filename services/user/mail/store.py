@@ -10,6 +10,9 @@ from services.storage.forgetting import COUNTS_KEPT, MAILS_KEPT
 from services.storage.postgres import Connection
 from services.user.accounts.emails import CanonicalEmail
 from services.user.mail.domain import COUNTED_FOR, TOKEN_LIFETIMES, Claim, Due, Grant, Kind, Mail, Outcome
+from services.user.privacy.domain import Digest
+from services.user.privacy.store import personal_in
+from services.user.privacy.vault import Vault
 
 
 async def append_mail(conn: Connection, user_id: UUID, kind: Kind, *, now: datetime) -> None:
@@ -27,7 +30,9 @@ async def append_mail(conn: Connection, user_id: UUID, kind: Kind, *, now: datet
     )
 
 
-async def append_reset(conn: Connection, email: CanonicalEmail, *, now: datetime) -> None:
+async def append_reset(
+    conn: Connection, email: CanonicalEmail, digests: Sequence[Digest], *, now: datetime
+) -> None:
     """Have a mail of RESET_PASSWORD sent to whoever has the address.
 
     One row is written in any case: how long it takes does not tell whether somebody has it.
@@ -36,14 +41,18 @@ async def append_reset(conn: Connection, email: CanonicalEmail, *, now: datetime
         """
         INSERT INTO outgoing_mails (kind, user_id, password_mark, create_time, expire_time)
         SELECT $2, u.user_id, sha256(convert_to(u.password_hash, 'UTF8')), $3, $4
-          FROM (VALUES ($1)) AS asked (email)
-          LEFT JOIN users u ON u.canonical_email = asked.email AND u.delete_time IS NULL
+          FROM (SELECT (SELECT user_id FROM email_indexes WHERE digest = ANY($5)
+                         UNION
+                        SELECT user_id FROM users WHERE canonical_email = $1 AND delete_time IS NULL)
+               ) AS asked (user_id)
+          LEFT JOIN users u ON u.user_id = asked.user_id AND u.delete_time IS NULL
                            AND u.password_hash IS NOT NULL
         """,
         email,
         Kind.RESET_PASSWORD,
         now,
         now + TOKEN_LIFETIMES[Kind.RESET_PASSWORD],
+        [each.digest for each in digests],
     )
 
 
@@ -73,7 +82,7 @@ async def take_turn(conn: Connection) -> bool:
     return has_turn
 
 
-async def list_due(conn: Connection, limit: int) -> list[Due]:
+async def list_due(conn: Connection, vault: Vault, limit: int) -> list[Due]:
     """Return mails whose time has come, and hold them.
 
     Those never tried come first, of these the ones that somebody waits for, and then who waits for longest.
@@ -81,6 +90,7 @@ async def list_due(conn: Connection, limit: int) -> list[Due]:
     rows = await conn.fetch(
         """
         SELECT m.mail_id, m.kind, m.create_time, m.expire_time, m.attempt_count, u.user_id, u.email,
+               u.display_name, u.sealed_email, u.sealed_display_name, d.key_version, d.wrapped_key,
                u.email_verify_time IS NOT NULL AS is_email_confirmed,
                m.use_time IS NOT NULL
                    OR coalesce(m.password_mark <> sha256(convert_to(u.password_hash, 'UTF8')), FALSE)
@@ -95,6 +105,7 @@ async def list_due(conn: Connection, limit: int) -> list[Due]:
           FROM outgoing_mails m
           JOIN unnest($2::text[], $3::interval[]) AS k (kind, counted_for) ON k.kind = m.kind
           LEFT JOIN users u ON u.user_id = m.user_id AND u.delete_time IS NULL
+          LEFT JOIN data_keys d ON d.user_id = u.user_id
          WHERE m.due_time <= now()
          ORDER BY m.attempt_count > 0, m.kind <> 'RESET_PASSWORD', m.due_time
          LIMIT $1
@@ -104,7 +115,7 @@ async def list_due(conn: Connection, limit: int) -> list[Due]:
         list(COUNTED_FOR),
         list(COUNTED_FOR.values()),
     )
-    return [_due(row) for row in rows]
+    return [_due(row, vault) for row in rows]
 
 
 async def count_mails(
@@ -212,27 +223,31 @@ async def postpone_mail(conn: Connection, claim: Claim, delay: timedelta) -> Non
     )
 
 
-async def find_grant(conn: Connection, mail_id: UUID, kind: Kind) -> Grant | None:
+async def find_grant(conn: Connection, vault: Vault, mail_id: UUID, kind: Kind) -> Grant | None:
     """Return what a mail's token is, or was, good for; None where there is no such mail of the kind."""
     row = await conn.fetchrow(
         """
-        SELECT m.mail_id, m.user_id, m.expire_time, u.canonical_email, u.display_name
+        SELECT m.mail_id, m.user_id, m.expire_time, u.email, u.display_name, u.sealed_email,
+               u.sealed_display_name, d.key_version, d.wrapped_key
           FROM outgoing_mails m
           JOIN users u ON u.user_id = m.user_id
+          LEFT JOIN data_keys d ON d.user_id = u.user_id
          WHERE m.mail_id = $1 AND m.kind = $2 AND m.expire_time IS NOT NULL
         """,
         mail_id,
         kind,
     )
-    if row is None:
+    kept = None if row is None else personal_in(row)
+    if row is None or kept is None:
         return None
+    personal = vault.read(kept)
     return Grant(
         row["mail_id"],
         kind,
         row["user_id"],
-        CanonicalEmail(row["canonical_email"]),
+        personal.canonical_email,
         row["expire_time"],
-        called=row["display_name"],
+        called=personal.display_name,
     )
 
 
@@ -307,20 +322,24 @@ async def forget_counted(conn: Connection, limit: int) -> int:
     return len(forgotten)
 
 
-def _due(row: asyncpg.Record) -> Due:
-    mail = row["user_id"] and Mail(
-        mail_id=row["mail_id"],
-        kind=Kind(row["kind"]),
-        user_id=row["user_id"],
-        email=row["email"],
-        create_time=row["create_time"],
-        expire_time=row["expire_time"],
-        attempt_count=row["attempt_count"],
-    )
+def _due(row: asyncpg.Record, vault: Vault) -> Due:
+    kept = personal_in(row)
     return Due(
         mail_id=row["mail_id"],
-        mail=mail,
+        mail=None if kept is None else _mail(row, vault.read(kept).email),
         earlier_mails=row["earlier_mails"],
         is_token_void=row["is_token_void"],
         is_email_confirmed=row["is_email_confirmed"] or False,
+    )
+
+
+def _mail(row: asyncpg.Record, email: str) -> Mail:
+    return Mail(
+        mail_id=row["mail_id"],
+        kind=Kind(row["kind"]),
+        user_id=row["user_id"],
+        email=email,
+        create_time=row["create_time"],
+        expire_time=row["expire_time"],
+        attempt_count=row["attempt_count"],
     )

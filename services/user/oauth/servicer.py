@@ -20,6 +20,7 @@ from services.user.oauth.domain import Client, ClientKind
 from services.user.oauth.granting import allowed_scopes, begin_session
 from services.user.oauth.registry import ClientRegistry
 from services.user.oauth.telling import Telling
+from services.user.privacy.vault import Vault
 from services.user.sessions import domain as session_domain
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.refreshing import exchange
@@ -38,6 +39,7 @@ class OAuthServicer(oauth_pb2_grpc.OAuthServiceServicer):
     Args:
         pool: The service's database.
         authentication: Of people, with the counters of their log-ins.
+        vault: Opens what is personal.
         signer: Of access and ID tokens.
         verifier: Of access tokens that come back.
         issuer: The `iss` of ID tokens: where people and clients reach the mesh.
@@ -49,6 +51,7 @@ class OAuthServicer(oauth_pb2_grpc.OAuthServiceServicer):
         pool: Pool,
         *,
         authentication: Authentication,
+        vault: Vault,
         signer: TokenSigner,
         verifier: TokenVerifier,
         issuer: str,
@@ -58,6 +61,7 @@ class OAuthServicer(oauth_pb2_grpc.OAuthServiceServicer):
         self._registry = ClientRegistry(pool, clock)
         self._asking = Asking(pool, authentication, clock)
         self._telling = Telling(pool, verifier, clock)
+        self._vault = vault
         self._signer = signer
         self._verifier = verifier
         self._issuer = issuer
@@ -189,12 +193,13 @@ class OAuthServicer(oauth_pb2_grpc.OAuthServiceServicer):
             raise domain.ClientNotAllowed
         async with connection(self._pool) as conn:
             user = await account_store.get_user(conn, claims.subject)
+        person = self._vault.opened(user)
         answer = oauth_pb2.GetUserInfoResponse(subject=str(user.user_id))
         if domain.EMAIL in claims.scopes:
-            answer.email = user.email
+            answer.email = person.email
             answer.email_verified = user.email_verify_time is not None
         if domain.PROFILE in claims.scopes:
-            answer.name = user.display_name
+            answer.name = person.display_name
         return answer
 
     def _granted(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from services.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
-from services.user.accounts.domain import User, check_registrable
+from services.user.accounts.domain import OpenedUser, check_registrable
 from services.user.mail.domain import COUNTED_FOR, MOST_AT_ONCE, Kind
 
 
@@ -28,7 +28,7 @@ class TooManyMails(ResourceExhausted):
     reason = "TOO_MANY_MAILS"
 
 
-def check_unconfirmed(user: User) -> None:
+def check_unconfirmed(user: OpenedUser) -> None:
     """Check that there is something to confirm.
 
     Raises:

@@ -19,6 +19,7 @@ from services.user.accounts.passwords import Passwords
 from services.user.mail import store as mail_store
 from services.user.mail.domain import MOST_AT_ONCE, TOKEN_LIFETIMES, Grant, Kind
 from services.user.mail.tokens import MailTokens, mail_id_of
+from services.user.privacy.vault import Vault
 from services.user.recovery import domain
 from services.user.sessions import store as session_store
 from services.user.sessions.domain import EndReason
@@ -34,12 +35,14 @@ class RecoveryServicer(recovery_pb2_grpc.RecoveryServiceServicer):
         self,
         pool: Pool,
         *,
+        vault: Vault,
         passwords: Passwords,
         throttle: LoginThrottle,
         tokens: MailTokens,
         clock: Callable[[], datetime],
     ) -> None:
         self._pool = pool
+        self._vault = vault
         self._passwords = passwords
         self._throttle = throttle
         self._tokens = tokens
@@ -52,7 +55,7 @@ class RecoveryServicer(recovery_pb2_grpc.RecoveryServiceServicer):
         user_id, now = owned_user_id(request.user_id), self._clock()
         async with transaction(self._pool) as conn:
             # Held: of two requests at the same moment, the second one counts the mail of the first.
-            user = await account_store.get_user_for_update(conn, user_id)
+            user = self._vault.opened(await account_store.get_user_for_update(conn, user_id))
             check_etag(request.etag, user.etag)
             domain.check_unconfirmed(user)
             kind = Kind.CONFIRM_EMAIL
@@ -79,7 +82,8 @@ class RecoveryServicer(recovery_pb2_grpc.RecoveryServiceServicer):
     ) -> Empty:
         """Note the wish; whether there is such an account is looked at after the answer."""
         async with transaction(self._pool) as conn:
-            await mail_store.append_reset(conn, canonical_email(request.email), now=self._clock())
+            email = canonical_email(request.email)
+            await mail_store.append_reset(conn, email, self._vault.digests(email), now=self._clock())
         return Empty()
 
     async def ResetPassword(self, request: recovery_pb2.ResetPasswordRequest, context: Context) -> Empty:
@@ -99,7 +103,7 @@ class RecoveryServicer(recovery_pb2_grpc.RecoveryServiceServicer):
             )
             await mail_store.append_mail(conn, user.user_id, Kind.PASSWORD_CHANGED, now=now)
         # Whoever guesses may have shut the owner out; none of the guesses is of any use now.
-        await self._throttle.forget_failures(user.canonical_email)
+        await self._throttle.forget_failures(grant.email)
         return Empty()
 
     async def _grant_of(self, token: str, kind: Kind) -> Grant:
@@ -112,7 +116,7 @@ class RecoveryServicer(recovery_pb2_grpc.RecoveryServiceServicer):
         if mail_id is None:
             raise domain.MailTokenInvalid
         async with connection(self._pool) as conn:
-            grant = await mail_store.find_grant(conn, mail_id, kind)
+            grant = await mail_store.find_grant(conn, self._vault, mail_id, kind)
             if grant is None or not self._tokens.is_made_of(token, grant):
                 raise domain.MailTokenInvalid
             if not await mail_store.is_token_good(conn, grant, now=now):
@@ -132,7 +136,7 @@ class RecoveryServicer(recovery_pb2_grpc.RecoveryServiceServicer):
         # A statement of its own, after the wait for the lock: one snapshot for both would show the token as
         # it was before, and two could use it.
         is_good = await mail_store.is_token_good(conn, grant, now=now)
-        if not is_good or user.canonical_email != grant.email:
+        if not is_good or self._vault.opened(user).canonical_email != grant.email:
             raise domain.MailTokenInvalid
         kinds = list(TOKEN_LIFETIMES) if grant.kind is Kind.RESET_PASSWORD else [grant.kind]
         await mail_store.void_tokens(conn, user.user_id, kinds, now=now)

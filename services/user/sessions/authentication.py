@@ -10,6 +10,7 @@ from services.storage.postgres import Connection, Pool, connection
 from services.user.accounts.emails import CanonicalEmail
 from services.user.accounts.passwords import Passwords
 from services.user.accounts.store import Credentials, find_credentials, find_password_hash
+from services.user.privacy.vault import Vault
 from services.user.sessions.domain import CredentialsInvalid
 from services.user.sessions.throttle import LoginThrottle
 
@@ -19,8 +20,9 @@ Find: TypeAlias = Callable[[Connection], Awaitable[Credentials | None]]
 class Authentication:
     """Judges passwords of accounts, in the same time and words whether an account exists or not."""
 
-    def __init__(self, pool: Pool, passwords: Passwords, throttle: LoginThrottle) -> None:
+    def __init__(self, pool: Pool, passwords: Passwords, throttle: LoginThrottle, vault: Vault) -> None:
         self._pool = pool
+        self._vault = vault
         self._passwords = passwords
         self._throttle = throttle
 
@@ -32,7 +34,9 @@ class Authentication:
             LoginThrottled: too many were wrong.
             Overloaded: too many are being judged. It counts for nobody.
         """
-        return await self._judge(email, password, partial(find_credentials, email=email))
+        return await self._judge(
+            email, password, partial(find_credentials, email=email, digests=self._vault.digests(email))
+        )
 
     async def check_registrant(self, user_id: UUID, email: CanonicalEmail, password: str) -> None:
         """Check that it is the password of an account, closed or not, that was opened with this address.

@@ -3,11 +3,20 @@
 from commerce.user.v1 import auth_pb2
 
 from services.rpc.fields import timestamp
+from services.rpc.identity import caller
 from services.user.sessions.domain import Session
 
 
+def shown_session(session: Session) -> auth_pb2.Session:
+    """Write a session for the caller: another's device is left out unless they may read it."""
+    message = session_message(session)
+    if not caller().may_read_personal(session.user_id):
+        message.ClearField("device")
+    return message
+
+
 def session_message(session: Session) -> auth_pb2.Session:
-    """Write a session."""
+    """Write a session as it is."""
     return auth_pb2.Session(
         session_id=str(session.session_id),
         user_id=str(session.user_id),

@@ -12,11 +12,12 @@ from services.errors import RequestIdReused
 from services.storage.idempotency import RequestKey, answer_once, find_answer, optional_request_key
 from services.storage.postgres import Connection, Pool, connection
 from services.user.accounts import store as account_store
-from services.user.accounts.domain import User, change_password
+from services.user.accounts.domain import OpenedUser, change_password
 from services.user.accounts.password_rules import check_password
 from services.user.accounts.passwords import Passwords
 from services.user.mail import store as mail_store
 from services.user.mail.domain import Kind
+from services.user.privacy.vault import Vault
 from services.user.sessions import store
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.domain import CredentialsInvalid, EndReason
@@ -52,11 +53,17 @@ class PasswordChange:
     """Changes passwords of those who know the old one."""
 
     def __init__(
-        self, pool: Pool, passwords: Passwords, authentication: Authentication, clock: Callable[[], datetime]
+        self,
+        pool: Pool,
+        passwords: Passwords,
+        authentication: Authentication,
+        vault: Vault,
+        clock: Callable[[], datetime],
     ) -> None:
         self._pool = pool
         self._passwords = passwords
         self._authentication = authentication
+        self._vault = vault
         self._clock = clock
 
     async def change(self, request: auth_pb2.ChangePasswordRequest, user_id: UUID, keep: UUID | None) -> None:
@@ -77,7 +84,7 @@ class PasswordChange:
         """
         key = _key_of(request, user_id)
         async with connection(self._pool) as conn:
-            user = await account_store.get_user(conn, user_id)
+            user = self._vault.opened(await account_store.get_user(conn, user_id))
             first = await find_answer(conn, key, Empty)
         if first is None:
             change = await self._judged(request, user, keep)
@@ -87,7 +94,7 @@ class PasswordChange:
         await self._check_repeated(request, user)
 
     async def _judged(
-        self, request: auth_pb2.ChangePasswordRequest, user: User, keep: UUID | None
+        self, request: auth_pb2.ChangePasswordRequest, user: OpenedUser, keep: UUID | None
     ) -> _Change:
         # First what costs nothing: a new password that is refused is no wrong old one.
         check_password(request.new_password, (user.email, user.display_name))
@@ -95,7 +102,7 @@ class PasswordChange:
         new_hash = await self._passwords.hash(request.new_password)
         return _Change(user.user_id, keep, found.password_hash, new_hash, self._clock())
 
-    async def _check_repeated(self, request: auth_pb2.ChangePasswordRequest, user: User) -> None:
+    async def _check_repeated(self, request: auth_pb2.ChangePasswordRequest, user: OpenedUser) -> None:
         """Check that a repeated request has the first one's new password: nothing else of it is kept."""
         try:
             await self._authentication.check(user.canonical_email, request.new_password)

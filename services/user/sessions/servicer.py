@@ -18,10 +18,12 @@ from services.user.accounts.emails import canonical_email
 from services.user.accounts.messages import role_of, scopes_of
 from services.user.accounts.ownership import owned_user_id
 from services.user.accounts.passwords import Passwords
+from services.user.privacy.sealing import sealed_if_due
+from services.user.privacy.vault import Vault
 from services.user.sessions import domain, store
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.devices import device_of
-from services.user.sessions.messages import session_message
+from services.user.sessions.messages import session_message, shown_session
 from services.user.sessions.password_change import PasswordChange
 from services.user.sessions.refreshing import exchange
 from services.user.sessions.throttle import LoginThrottle
@@ -42,6 +44,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         pool: Pool,
         pages: Pages,
         *,
+        vault: Vault,
         passwords: Passwords,
         throttle: LoginThrottle,
         signer: TokenSigner,
@@ -49,8 +52,9 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
     ) -> None:
         self._pool = pool
         self._pages = pages
-        self._authentication = Authentication(pool, passwords, throttle)
-        self._password_change = PasswordChange(pool, passwords, self._authentication, clock)
+        self._vault = vault
+        self._authentication = Authentication(pool, passwords, throttle, vault)
+        self._password_change = PasswordChange(pool, passwords, self._authentication, vault, clock)
         self._signer = signer
         self._clock = clock
 
@@ -96,7 +100,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             found = await store.list_sessions(
                 conn, user_id, before=before, limit=page.limit, now=self._clock()
             )
-        sessions, token = await page.cut(found, session_message, lambda session: IdKey(session.session_id))
+        sessions, token = await page.cut(found, shown_session, lambda session: IdKey(session.session_id))
         return auth_pb2.ListSessionsResponse(sessions=sessions, next_page_token=token)
 
     async def DeleteSession(self, request: auth_pb2.DeleteSessionRequest, context: Context) -> Empty:
@@ -144,8 +148,10 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         now = self._clock()
         async with transaction(self._pool) as conn:
             user_id = await account_store.new_user_id(conn)
-            opened = open_operator_account(user_id, role_of(request.role), now)
-            user = await account_store.ensure_operator_account(conn, *opened)
+            opened, event = open_operator_account(user_id, role_of(request.role), now)
+            opened = await sealed_if_due(conn, self._vault, opened)
+            digests = self._vault.digests(opened.canonical_email)
+            user = await account_store.ensure_operator_account(conn, opened, event, digests)
             # Without a refresh token it ends with the access token.
             session = await store.insert_session(
                 conn, user.user_id, now=now, expire_time=now + domain.ACCESS_LIFETIME

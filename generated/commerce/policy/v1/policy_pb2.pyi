@@ -22,6 +22,8 @@ EDGE_EXPOSURE_EXPOSED: EdgeExposure
 EDGE_EXPOSURE_HIDDEN: EdgeExposure
 POLICY_FIELD_NUMBER: _ClassVar[int]
 policy: _descriptor.FieldDescriptor
+PERSONAL_FIELD_NUMBER: _ClassVar[int]
+personal: _descriptor.FieldDescriptor
 GRANT_FIELD_NUMBER: _ClassVar[int]
 grant: _descriptor.FieldDescriptor
 
@@ -60,12 +62,14 @@ class PublicAccess(_message.Message):
     def __init__(self, ignores_token: _Optional[bool] = ...) -> None: ...
 
 class ScopedAccess(_message.Message):
-    __slots__ = ("any_of", "any_owner")
+    __slots__ = ("any_of", "any_owner", "personal")
     ANY_OF_FIELD_NUMBER: _ClassVar[int]
     ANY_OWNER_FIELD_NUMBER: _ClassVar[int]
+    PERSONAL_FIELD_NUMBER: _ClassVar[int]
     any_of: _containers.RepeatedScalarFieldContainer[str]
     any_owner: str
-    def __init__(self, any_of: _Optional[_Iterable[str]] = ..., any_owner: _Optional[str] = ...) -> None: ...
+    personal: str
+    def __init__(self, any_of: _Optional[_Iterable[str]] = ..., any_owner: _Optional[str] = ..., personal: _Optional[str] = ...) -> None: ...
 
 class InternalAccess(_message.Message):
     __slots__ = ("services",)

@@ -97,6 +97,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_OAUTH_CLIENT_INVALID: _ClassVar[Reason]
     REASON_OAUTH_CLIENT_NOT_ALLOWED: _ClassVar[Reason]
     REASON_OAUTH_GRANT_INVALID: _ClassVar[Reason]
+    REASON_EMAIL_FILTER_NOT_ALLOWED: _ClassVar[Reason]
 GIVEN_BY_UNSPECIFIED: GivenBy
 GIVEN_BY_EVERYWHERE: GivenBy
 GIVEN_BY_EXPOSED: GivenBy
@@ -182,6 +183,7 @@ REASON_OAUTH_CONSENT_OVER: Reason
 REASON_OAUTH_CLIENT_INVALID: Reason
 REASON_OAUTH_CLIENT_NOT_ALLOWED: Reason
 REASON_OAUTH_GRANT_INVALID: Reason
+REASON_EMAIL_FILTER_NOT_ALLOWED: Reason
 REASON_FIELD_NUMBER: _ClassVar[int]
 reason: _descriptor.FieldDescriptor
 

@@ -31,7 +31,7 @@ from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63ommerce/user/v1/auth.proto\x12\x10\x63ommerce.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1f\x63ommerce/policy/v1/policy.proto\x1a\x1b\x63ommerce/user/v1/role.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x02\n\x07Session\x12\x18\n\nsession_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x37\n\rlast_use_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x17\n\x06\x64\x65vice\x18\x06 \x01(\tB\x07\x80\x01\x01\xe2\x41\x01\x03\x12\x17\n\tclient_id\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06scopes\x18\x0c \x03(\tB\x04\xe2\x41\x01\x03\"r\n\tTokenPair\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x12\n\ntoken_type\x18\x02 \x01(\t\x12\x1a\n\x12\x65xpires_in_seconds\x18\x03 \x01(\x05\x12\x1a\n\rrefresh_token\x18\x04 \x01(\tB\x03\x80\x01\x01\"^\n\x14\x43reateSessionRequest\x12 \n\x05\x65mail\x18\x01 \x01(\tB\x11\x80\x01\x01\xe2\x41\x01\x02\xbaH\x07r\x05\x18\xfe\x01`\x01\x12$\n\x08password\x18\x02 \x01(\tB\x12\x80\x01\x01\xe2\x41\x02\x02\x04\xbaH\x07r\x05\x10\x01\x18\x80\x01\"|\n\x15\x43reateSessionResponse\x12\x30\n\x07session\x18\x01 \x01(\x0b\x32\x19.commerce.user.v1.SessionB\x04\xe2\x41\x01\x03\x12\x31\n\x06tokens\x18\x02 \x01(\x0b\x32\x1b.commerce.user.v1.TokenPairB\x04\xe2\x41\x01\x03\"A\n\x15RefreshSessionRequest\x12(\n\rrefresh_token\x18\x01 \x01(\tB\x11\x80\x01\x01\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\x80\x02\"}\n\x16RefreshSessionResponse\x12\x30\n\x07session\x18\x01 \x01(\x0b\x32\x19.commerce.user.v1.SessionB\x04\xe2\x41\x01\x03\x12\x31\n\x06tokens\x18\x02 \x01(\x0b\x32\x1b.commerce.user.v1.TokenPairB\x04\xe2\x41\x01\x03\"\xbe\x01\n\x13ListSessionsRequest\x12k\n\x07user_id\x18\x01 \x01(\tBZ\xbaHWrU2S^(|me|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})$\x12\x1c\n\tpage_size\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\\\n\x14ListSessionsResponse\x12+\n\x08sessions\x18\x01 \x03(\x0b\x32\x19.commerce.user.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"8\n\x14\x44\x65leteSessionRequest\x12 \n\nsession_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"\x9a\x01\n\x12\x45ndSessionsRequest\x12n\n\x07user_id\x18\x01 \x01(\tB]\xe2\x41\x01\x02\xbaHVrT2R^(me|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})$\x12\x14\n\x0ckeep_current\x18\x02 \x01(\x08\"*\n\x13\x45ndSessionsResponse\x12\x13\n\x0b\x65nded_count\x18\x01 \x01(\x05\"\x8c\x01\n\x15\x43hangePasswordRequest\x12(\n\x0cold_password\x18\x01 \x01(\tB\x12\x80\x01\x01\xe2\x41\x02\x02\x04\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12(\n\x0cnew_password\x18\x02 \x01(\tB\x12\x80\x01\x01\xe2\x41\x02\x02\x04\xbaH\x07r\x05\x10\n\x18\x80\x01\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\x10\n\x0eGetJwksRequest\"+\n\x04Jwks\x12#\n\x04keys\x18\x01 \x03(\x0b\x32\x15.commerce.user.v1.Jwk\"Q\n\x03Jwk\x12\x0b\n\x03kty\x18\x01 \x01(\t\x12\x0b\n\x03\x63rv\x18\x02 \x01(\t\x12\t\n\x01x\x18\x03 \x01(\t\x12\x0b\n\x03kid\x18\x04 \x01(\t\x12\x0b\n\x03\x61lg\x18\x05 \x01(\t\x12\x0b\n\x03use\x18\x06 \x01(\t\"Q\n\x19IssueOperatorTokenRequest\x12\x34\n\x04role\x18\x01 \x01(\x0e\x32\x16.commerce.user.v1.RoleB\x0e\xe2\x41\x01\x02\xbaH\x07\x82\x01\x04\x10\x01 \x00\"d\n\x1aIssueOperatorTokenResponse\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x1a\n\x12\x65xpires_in_seconds\x18\x02 \x01(\x05\x12\x0f\n\x07user_id\x18\x03 \x01(\t2\xa2\n\n\x0b\x41uthService\x12\x97\x01\n\rCreateSession\x12&.commerce.user.v1.CreateSessionRequest\x1a\'.commerce.user.v1.CreateSessionResponse\"5\xaa\xd4\x18\x1a\n\x02\x08\x01\"\x02\x08\x05*\x06\x08\x14\x12\x02\x08<8\x80 @\x01\x62\x03ijo\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/sessions:\x01*\x12\xa1\x01\n\x0eRefreshSession\x12\'.commerce.user.v1.RefreshSessionRequest\x1a(.commerce.user.v1.RefreshSessionResponse\"<\xaa\xd4\x18\x19\n\x02\x08\x01\"\x02\x08\x05*\x06\x08<\x12\x02\x08<8\x80 @\x01\x62\x02lm\x82\xd3\xe4\x93\x02\x19\"\x14/v1/sessions:refresh:\x01*\x12\xae\x01\n\x0cListSessions\x12%.commerce.user.v1.ListSessionsRequest\x1a&.commerce.user.v1.ListSessionsResponse\"O\x90\x02\x01\xaa\xd4\x18\x34\x12\x1c\n\nusers.read\x12\x0eusers.read_any\"\x02\x08\x02*\x06\x08\x14\x12\x02\x08\x01\x38\x80 @\x01H\x03\x62\x01\x65\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/sessions\x12\xaf\x01\n\rDeleteSession\x12&.commerce.user.v1.DeleteSessionRequest\x1a\x16.google.protobuf.Empty\"^\x90\x02\x02\xaa\xd4\x18\x36\x12\x1e\n\x0busers.write\x12\x0fusers.write_any\"\x02\x08\x02*\x06\x08\x14\x12\x02\x08\x01\x38\x80\x08@\x01H\x03\x62\x01k\x82\xd3\xe4\x93\x02\x1b*\x19/v1/sessions/{session_id}\x12\xb4\x01\n\x0b\x45ndSessions\x12$.commerce.user.v1.EndSessionsRequest\x1a%.commerce.user.v1.EndSessionsResponse\"X\x90\x02\x02\xaa\xd4\x18\x36\x12\x1e\n\x0busers.write\x12\x0fusers.write_any\"\x02\x08\x05*\x06\x08\x14\x12\x02\x08\x01\x38\x80\x08@\x01H\x03\x62\x01\x65\x82\xd3\xe4\x93\x02\x15\"\x10/v1/sessions:end:\x01*\x12\xa3\x01\n\x0e\x43hangePassword\x12\'.commerce.user.v1.ChangePasswordRequest\x1a\x16.google.protobuf.Empty\"P\xaa\xd4\x18&\x12\r\n\x0busers.write\"\x02\x08\x05*\x06\x08\x14\x12\x02\x08<8\x80 @\x01\x62\x04\x65ijn\x82\xd3\xe4\x93\x02 \"\x1b/v1/users/me:changePassword:\x01*\x12\x87\x01\n\x07GetJwks\x12 .commerce.user.v1.GetJwksRequest\x1a\x16.commerce.user.v1.Jwks\"B\x90\x02\x01\xaa\xd4\x18\x1d\n\x02\x08\x01\"\x02\x08\x02*\x06\x08\x32\x12\x02\x08\x01\x32\x04\n\x02\x08<8\x80\x08@\x01H\x03\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json\x12\x8a\x01\n\x12IssueOperatorToken\x12+.commerce.user.v1.IssueOperatorTokenRequest\x1a,.commerce.user.v1.IssueOperatorTokenResponse\"\x19\xaa\xd4\x18\x15\x1a\n\n\x08operator\"\x02\x08\x05\x38\x80\x08@\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63ommerce/user/v1/auth.proto\x12\x10\x63ommerce.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1f\x63ommerce/policy/v1/policy.proto\x1a\x1b\x63ommerce/user/v1/role.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x02\n\x07Session\x12\x18\n\nsession_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x37\n\rlast_use_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1b\n\x06\x64\x65vice\x18\x06 \x01(\tB\x0b\x80\x01\x01\xe2\x41\x01\x03\xc0\xd4\x18\x01\x12\x17\n\tclient_id\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06scopes\x18\x0c \x03(\tB\x04\xe2\x41\x01\x03\"r\n\tTokenPair\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x12\n\ntoken_type\x18\x02 \x01(\t\x12\x1a\n\x12\x65xpires_in_seconds\x18\x03 \x01(\x05\x12\x1a\n\rrefresh_token\x18\x04 \x01(\tB\x03\x80\x01\x01\"b\n\x14\x43reateSessionRequest\x12$\n\x05\x65mail\x18\x01 \x01(\tB\x15\x80\x01\x01\xe2\x41\x01\x02\xbaH\x07r\x05\x18\xfe\x01`\x01\xc0\xd4\x18\x01\x12$\n\x08password\x18\x02 \x01(\tB\x12\x80\x01\x01\xe2\x41\x02\x02\x04\xbaH\x07r\x05\x10\x01\x18\x80\x01\"|\n\x15\x43reateSessionResponse\x12\x30\n\x07session\x18\x01 \x01(\x0b\x32\x19.commerce.user.v1.SessionB\x04\xe2\x41\x01\x03\x12\x31\n\x06tokens\x18\x02 \x01(\x0b\x32\x1b.commerce.user.v1.TokenPairB\x04\xe2\x41\x01\x03\"A\n\x15RefreshSessionRequest\x12(\n\rrefresh_token\x18\x01 \x01(\tB\x11\x80\x01\x01\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\x80\x02\"}\n\x16RefreshSessionResponse\x12\x30\n\x07session\x18\x01 \x01(\x0b\x32\x19.commerce.user.v1.SessionB\x04\xe2\x41\x01\x03\x12\x31\n\x06tokens\x18\x02 \x01(\x0b\x32\x1b.commerce.user.v1.TokenPairB\x04\xe2\x41\x01\x03\"\xbe\x01\n\x13ListSessionsRequest\x12k\n\x07user_id\x18\x01 \x01(\tBZ\xbaHWrU2S^(|me|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})$\x12\x1c\n\tpage_size\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\\\n\x14ListSessionsResponse\x12+\n\x08sessions\x18\x01 \x03(\x0b\x32\x19.commerce.user.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"8\n\x14\x44\x65leteSessionRequest\x12 \n\nsession_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"\x9a\x01\n\x12\x45ndSessionsRequest\x12n\n\x07user_id\x18\x01 \x01(\tB]\xe2\x41\x01\x02\xbaHVrT2R^(me|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})$\x12\x14\n\x0ckeep_current\x18\x02 \x01(\x08\"*\n\x13\x45ndSessionsResponse\x12\x13\n\x0b\x65nded_count\x18\x01 \x01(\x05\"\x8c\x01\n\x15\x43hangePasswordRequest\x12(\n\x0cold_password\x18\x01 \x01(\tB\x12\x80\x01\x01\xe2\x41\x02\x02\x04\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12(\n\x0cnew_password\x18\x02 \x01(\tB\x12\x80\x01\x01\xe2\x41\x02\x02\x04\xbaH\x07r\x05\x10\n\x18\x80\x01\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\x10\n\x0eGetJwksRequest\"+\n\x04Jwks\x12#\n\x04keys\x18\x01 \x03(\x0b\x32\x15.commerce.user.v1.Jwk\"Q\n\x03Jwk\x12\x0b\n\x03kty\x18\x01 \x01(\t\x12\x0b\n\x03\x63rv\x18\x02 \x01(\t\x12\t\n\x01x\x18\x03 \x01(\t\x12\x0b\n\x03kid\x18\x04 \x01(\t\x12\x0b\n\x03\x61lg\x18\x05 \x01(\t\x12\x0b\n\x03use\x18\x06 \x01(\t\"Q\n\x19IssueOperatorTokenRequest\x12\x34\n\x04role\x18\x01 \x01(\x0e\x32\x16.commerce.user.v1.RoleB\x0e\xe2\x41\x01\x02\xbaH\x07\x82\x01\x04\x10\x01 \x00\"d\n\x1aIssueOperatorTokenResponse\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x1a\n\x12\x65xpires_in_seconds\x18\x02 \x01(\x05\x12\x0f\n\x07user_id\x18\x03 \x01(\t2\xb7\n\n\x0b\x41uthService\x12\x97\x01\n\rCreateSession\x12&.commerce.user.v1.CreateSessionRequest\x1a\'.commerce.user.v1.CreateSessionResponse\"5\xaa\xd4\x18\x1a\n\x02\x08\x01\"\x02\x08\x05*\x06\x08\x14\x12\x02\x08<8\x80 @\x01\x62\x03ijo\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/sessions:\x01*\x12\xa1\x01\n\x0eRefreshSession\x12\'.commerce.user.v1.RefreshSessionRequest\x1a(.commerce.user.v1.RefreshSessionResponse\"<\xaa\xd4\x18\x19\n\x02\x08\x01\"\x02\x08\x05*\x06\x08<\x12\x02\x08<8\x80 @\x01\x62\x02lm\x82\xd3\xe4\x93\x02\x19\"\x14/v1/sessions:refresh:\x01*\x12\xc3\x01\n\x0cListSessions\x12%.commerce.user.v1.ListSessionsRequest\x1a&.commerce.user.v1.ListSessionsResponse\"d\x90\x02\x01\xaa\xd4\x18I\x12\x31\n\nusers.read\x12\x0eusers.read_any\x1a\x13users.read_personal\"\x02\x08\x02*\x06\x08\x14\x12\x02\x08\x01\x38\x80 @\x01H\x03\x62\x01\x65\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/sessions\x12\xaf\x01\n\rDeleteSession\x12&.commerce.user.v1.DeleteSessionRequest\x1a\x16.google.protobuf.Empty\"^\x90\x02\x02\xaa\xd4\x18\x36\x12\x1e\n\x0busers.write\x12\x0fusers.write_any\"\x02\x08\x02*\x06\x08\x14\x12\x02\x08\x01\x38\x80\x08@\x01H\x03\x62\x01k\x82\xd3\xe4\x93\x02\x1b*\x19/v1/sessions/{session_id}\x12\xb4\x01\n\x0b\x45ndSessions\x12$.commerce.user.v1.EndSessionsRequest\x1a%.commerce.user.v1.EndSessionsResponse\"X\x90\x02\x02\xaa\xd4\x18\x36\x12\x1e\n\x0busers.write\x12\x0fusers.write_any\"\x02\x08\x05*\x06\x08\x14\x12\x02\x08\x01\x38\x80\x08@\x01H\x03\x62\x01\x65\x82\xd3\xe4\x93\x02\x15\"\x10/v1/sessions:end:\x01*\x12\xa3\x01\n\x0e\x43hangePassword\x12\'.commerce.user.v1.ChangePasswordRequest\x1a\x16.google.protobuf.Empty\"P\xaa\xd4\x18&\x12\r\n\x0busers.write\"\x02\x08\x05*\x06\x08\x14\x12\x02\x08<8\x80 @\x01\x62\x04\x65ijn\x82\xd3\xe4\x93\x02 \"\x1b/v1/users/me:changePassword:\x01*\x12\x87\x01\n\x07GetJwks\x12 .commerce.user.v1.GetJwksRequest\x1a\x16.commerce.user.v1.Jwks\"B\x90\x02\x01\xaa\xd4\x18\x1d\n\x02\x08\x01\"\x02\x08\x02*\x06\x08\x32\x12\x02\x08\x01\x32\x04\n\x02\x08<8\x80\x08@\x01H\x03\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json\x12\x8a\x01\n\x12IssueOperatorToken\x12+.commerce.user.v1.IssueOperatorTokenRequest\x1a,.commerce.user.v1.IssueOperatorTokenResponse\"\x19\xaa\xd4\x18\x15\x1a\n\n\x08operator\"\x02\x08\x05\x38\x80\x08@\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,7 +49,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSION'].fields_by_name['expire_time']._loaded_options = None
   _globals['_SESSION'].fields_by_name['expire_time']._serialized_options = b'\342A\001\003'
   _globals['_SESSION'].fields_by_name['device']._loaded_options = None
-  _globals['_SESSION'].fields_by_name['device']._serialized_options = b'\200\001\001\342A\001\003'
+  _globals['_SESSION'].fields_by_name['device']._serialized_options = b'\200\001\001\342A\001\003\300\324\030\001'
   _globals['_SESSION'].fields_by_name['client_id']._loaded_options = None
   _globals['_SESSION'].fields_by_name['client_id']._serialized_options = b'\342A\001\003'
   _globals['_SESSION'].fields_by_name['scopes']._loaded_options = None
@@ -59,7 +59,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOKENPAIR'].fields_by_name['refresh_token']._loaded_options = None
   _globals['_TOKENPAIR'].fields_by_name['refresh_token']._serialized_options = b'\200\001\001'
   _globals['_CREATESESSIONREQUEST'].fields_by_name['email']._loaded_options = None
-  _globals['_CREATESESSIONREQUEST'].fields_by_name['email']._serialized_options = b'\200\001\001\342A\001\002\272H\007r\005\030\376\001`\001'
+  _globals['_CREATESESSIONREQUEST'].fields_by_name['email']._serialized_options = b'\200\001\001\342A\001\002\272H\007r\005\030\376\001`\001\300\324\030\001'
   _globals['_CREATESESSIONREQUEST'].fields_by_name['password']._loaded_options = None
   _globals['_CREATESESSIONREQUEST'].fields_by_name['password']._serialized_options = b'\200\001\001\342A\002\002\004\272H\007r\005\020\001\030\200\001'
   _globals['_CREATESESSIONRESPONSE'].fields_by_name['session']._loaded_options = None
@@ -97,7 +97,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUTHSERVICE'].methods_by_name['RefreshSession']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['RefreshSession']._serialized_options = b'\252\324\030\031\n\002\010\001\"\002\010\005*\006\010<\022\002\010<8\200 @\001b\002lm\202\323\344\223\002\031\"\024/v1/sessions:refresh:\001*'
   _globals['_AUTHSERVICE'].methods_by_name['ListSessions']._loaded_options = None
-  _globals['_AUTHSERVICE'].methods_by_name['ListSessions']._serialized_options = b'\220\002\001\252\324\0304\022\034\n\nusers.read\022\016users.read_any\"\002\010\002*\006\010\024\022\002\010\0018\200 @\001H\003b\001e\202\323\344\223\002\016\022\014/v1/sessions'
+  _globals['_AUTHSERVICE'].methods_by_name['ListSessions']._serialized_options = b'\220\002\001\252\324\030I\0221\n\nusers.read\022\016users.read_any\032\023users.read_personal\"\002\010\002*\006\010\024\022\002\010\0018\200 @\001H\003b\001e\202\323\344\223\002\016\022\014/v1/sessions'
   _globals['_AUTHSERVICE'].methods_by_name['DeleteSession']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['DeleteSession']._serialized_options = b'\220\002\002\252\324\0306\022\036\n\013users.write\022\017users.write_any\"\002\010\002*\006\010\024\022\002\010\0018\200\010@\001H\003b\001k\202\323\344\223\002\033*\031/v1/sessions/{session_id}'
   _globals['_AUTHSERVICE'].methods_by_name['EndSessions']._loaded_options = None
@@ -109,39 +109,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUTHSERVICE'].methods_by_name['IssueOperatorToken']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['IssueOperatorToken']._serialized_options = b'\252\324\030\025\032\n\n\010operator\"\002\010\0058\200\010@\002'
   _globals['_SESSION']._serialized_start=266
-  _globals['_SESSION']._serialized_end=563
-  _globals['_TOKENPAIR']._serialized_start=565
-  _globals['_TOKENPAIR']._serialized_end=679
-  _globals['_CREATESESSIONREQUEST']._serialized_start=681
-  _globals['_CREATESESSIONREQUEST']._serialized_end=775
-  _globals['_CREATESESSIONRESPONSE']._serialized_start=777
-  _globals['_CREATESESSIONRESPONSE']._serialized_end=901
-  _globals['_REFRESHSESSIONREQUEST']._serialized_start=903
-  _globals['_REFRESHSESSIONREQUEST']._serialized_end=968
-  _globals['_REFRESHSESSIONRESPONSE']._serialized_start=970
-  _globals['_REFRESHSESSIONRESPONSE']._serialized_end=1095
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=1098
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=1288
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1290
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1382
-  _globals['_DELETESESSIONREQUEST']._serialized_start=1384
-  _globals['_DELETESESSIONREQUEST']._serialized_end=1440
-  _globals['_ENDSESSIONSREQUEST']._serialized_start=1443
-  _globals['_ENDSESSIONSREQUEST']._serialized_end=1597
-  _globals['_ENDSESSIONSRESPONSE']._serialized_start=1599
-  _globals['_ENDSESSIONSRESPONSE']._serialized_end=1641
-  _globals['_CHANGEPASSWORDREQUEST']._serialized_start=1644
-  _globals['_CHANGEPASSWORDREQUEST']._serialized_end=1784
-  _globals['_GETJWKSREQUEST']._serialized_start=1786
-  _globals['_GETJWKSREQUEST']._serialized_end=1802
-  _globals['_JWKS']._serialized_start=1804
-  _globals['_JWKS']._serialized_end=1847
-  _globals['_JWK']._serialized_start=1849
-  _globals['_JWK']._serialized_end=1930
-  _globals['_ISSUEOPERATORTOKENREQUEST']._serialized_start=1932
-  _globals['_ISSUEOPERATORTOKENREQUEST']._serialized_end=2013
-  _globals['_ISSUEOPERATORTOKENRESPONSE']._serialized_start=2015
-  _globals['_ISSUEOPERATORTOKENRESPONSE']._serialized_end=2115
-  _globals['_AUTHSERVICE']._serialized_start=2118
-  _globals['_AUTHSERVICE']._serialized_end=3432
+  _globals['_SESSION']._serialized_end=567
+  _globals['_TOKENPAIR']._serialized_start=569
+  _globals['_TOKENPAIR']._serialized_end=683
+  _globals['_CREATESESSIONREQUEST']._serialized_start=685
+  _globals['_CREATESESSIONREQUEST']._serialized_end=783
+  _globals['_CREATESESSIONRESPONSE']._serialized_start=785
+  _globals['_CREATESESSIONRESPONSE']._serialized_end=909
+  _globals['_REFRESHSESSIONREQUEST']._serialized_start=911
+  _globals['_REFRESHSESSIONREQUEST']._serialized_end=976
+  _globals['_REFRESHSESSIONRESPONSE']._serialized_start=978
+  _globals['_REFRESHSESSIONRESPONSE']._serialized_end=1103
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=1106
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=1296
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1298
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1390
+  _globals['_DELETESESSIONREQUEST']._serialized_start=1392
+  _globals['_DELETESESSIONREQUEST']._serialized_end=1448
+  _globals['_ENDSESSIONSREQUEST']._serialized_start=1451
+  _globals['_ENDSESSIONSREQUEST']._serialized_end=1605
+  _globals['_ENDSESSIONSRESPONSE']._serialized_start=1607
+  _globals['_ENDSESSIONSRESPONSE']._serialized_end=1649
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_start=1652
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_end=1792
+  _globals['_GETJWKSREQUEST']._serialized_start=1794
+  _globals['_GETJWKSREQUEST']._serialized_end=1810
+  _globals['_JWKS']._serialized_start=1812
+  _globals['_JWKS']._serialized_end=1855
+  _globals['_JWK']._serialized_start=1857
+  _globals['_JWK']._serialized_end=1938
+  _globals['_ISSUEOPERATORTOKENREQUEST']._serialized_start=1940
+  _globals['_ISSUEOPERATORTOKENREQUEST']._serialized_end=2021
+  _globals['_ISSUEOPERATORTOKENRESPONSE']._serialized_start=2023
+  _globals['_ISSUEOPERATORTOKENRESPONSE']._serialized_end=2123
+  _globals['_AUTHSERVICE']._serialized_start=2126
+  _globals['_AUTHSERVICE']._serialized_end=3461
 # @@protoc_insertion_point(module_scope)

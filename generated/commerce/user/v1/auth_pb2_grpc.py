@@ -102,7 +102,8 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSessions(self, request, context):
-        """Lists the live sessions of a person, newest first.
+        """Lists the live sessions of a person, newest first. Without the scope
+        users.read_personal, others' have no `device`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

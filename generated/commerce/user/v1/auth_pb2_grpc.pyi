@@ -44,7 +44,9 @@ class AuthServiceStub:
     second use ends the session.
     """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ListSessionsRequest, _auth_pb2.ListSessionsResponse]
-    """Lists the live sessions of a person, newest first."""
+    """Lists the live sessions of a person, newest first. Without the scope
+    users.read_personal, others' have no `device`.
+    """
     DeleteSession: _grpc.UnaryUnaryMultiCallable[_auth_pb2.DeleteSessionRequest, _empty_pb2.Empty]
     """Logs a session out: its tokens stop working, and streams that were opened
     with them end.
@@ -78,7 +80,9 @@ class AuthServiceAsyncStub(AuthServiceStub):
     second use ends the session.
     """
     ListSessions: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListSessionsRequest, _auth_pb2.ListSessionsResponse]  # type: ignore[assignment]
-    """Lists the live sessions of a person, newest first."""
+    """Lists the live sessions of a person, newest first. Without the scope
+    users.read_personal, others' have no `device`.
+    """
     DeleteSession: _aio.UnaryUnaryMultiCallable[_auth_pb2.DeleteSessionRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Logs a session out: its tokens stop working, and streams that were opened
     with them end.
@@ -127,7 +131,9 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.ListSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.ListSessionsResponse, _abc.Awaitable[_auth_pb2.ListSessionsResponse]]:
-        """Lists the live sessions of a person, newest first."""
+        """Lists the live sessions of a person, newest first. Without the scope
+        users.read_personal, others' have no `device`.
+        """
 
     @_abc_1.abstractmethod
     def DeleteSession(

@@ -75,7 +75,8 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetUser(self, request, context):
-        """Reads an account. `users/me` is the caller's own.
+        """Reads an account. `users/me` is the caller's own. Without the scope
+        users.read_personal, others' addresses are masked: "a…@example.com".
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -91,13 +92,16 @@ class UserServiceServicer:
 
     def DeleteUser(self, request, context):
         """Closes an account: it can no longer log in, and all of its sessions end.
+        What is personal of it is erased after a time that the shop sets, 30 days
+        by default.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListUsers(self, request, context):
-        """Lists accounts, newest first.
+        """Lists accounts, newest first, or finds the one with an address. Without
+        the scope users.read_personal, addresses are masked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,15 +37,22 @@ class UserServiceStub:
     CreateUser: _grpc.UnaryUnaryMultiCallable[_user_pb2.CreateUserRequest, _user_pb2.User]
     """Registers a customer, and sends a mail that asks to confirm the address."""
     GetUser: _grpc.UnaryUnaryMultiCallable[_user_pb2.GetUserRequest, _user_pb2.User]
-    """Reads an account. `users/me` is the caller's own."""
+    """Reads an account. `users/me` is the caller's own. Without the scope
+    users.read_personal, others' addresses are masked: "a…@example.com".
+    """
     UpdateUser: _grpc.UnaryUnaryMultiCallable[_user_pb2.UpdateUserRequest, _user_pb2.User]
     """Changes an account. Roles and `disabled` are changed by holders of
     users.write_any only.
     """
     DeleteUser: _grpc.UnaryUnaryMultiCallable[_user_pb2.DeleteUserRequest, _empty_pb2.Empty]
-    """Closes an account: it can no longer log in, and all of its sessions end."""
+    """Closes an account: it can no longer log in, and all of its sessions end.
+    What is personal of it is erased after a time that the shop sets, 30 days
+    by default.
+    """
     ListUsers: _grpc.UnaryUnaryMultiCallable[_user_pb2.ListUsersRequest, _user_pb2.ListUsersResponse]
-    """Lists accounts, newest first."""
+    """Lists accounts, newest first, or finds the one with an address. Without
+    the scope users.read_personal, addresses are masked.
+    """
 
 @_typing.type_check_only
 class UserServiceAsyncStub(UserServiceStub):
@@ -55,15 +62,22 @@ class UserServiceAsyncStub(UserServiceStub):
     CreateUser: _aio.UnaryUnaryMultiCallable[_user_pb2.CreateUserRequest, _user_pb2.User]  # type: ignore[assignment]
     """Registers a customer, and sends a mail that asks to confirm the address."""
     GetUser: _aio.UnaryUnaryMultiCallable[_user_pb2.GetUserRequest, _user_pb2.User]  # type: ignore[assignment]
-    """Reads an account. `users/me` is the caller's own."""
+    """Reads an account. `users/me` is the caller's own. Without the scope
+    users.read_personal, others' addresses are masked: "a…@example.com".
+    """
     UpdateUser: _aio.UnaryUnaryMultiCallable[_user_pb2.UpdateUserRequest, _user_pb2.User]  # type: ignore[assignment]
     """Changes an account. Roles and `disabled` are changed by holders of
     users.write_any only.
     """
     DeleteUser: _aio.UnaryUnaryMultiCallable[_user_pb2.DeleteUserRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Closes an account: it can no longer log in, and all of its sessions end."""
+    """Closes an account: it can no longer log in, and all of its sessions end.
+    What is personal of it is erased after a time that the shop sets, 30 days
+    by default.
+    """
     ListUsers: _aio.UnaryUnaryMultiCallable[_user_pb2.ListUsersRequest, _user_pb2.ListUsersResponse]  # type: ignore[assignment]
-    """Lists accounts, newest first."""
+    """Lists accounts, newest first, or finds the one with an address. Without
+    the scope users.read_personal, addresses are masked.
+    """
 
 class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     """People and their accounts."""
@@ -82,7 +96,9 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_pb2.GetUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.User, _abc.Awaitable[_user_pb2.User]]:
-        """Reads an account. `users/me` is the caller's own."""
+        """Reads an account. `users/me` is the caller's own. Without the scope
+        users.read_personal, others' addresses are masked: "a…@example.com".
+        """
 
     @_abc_1.abstractmethod
     def UpdateUser(
@@ -100,7 +116,10 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_pb2.DeleteUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Closes an account: it can no longer log in, and all of its sessions end."""
+        """Closes an account: it can no longer log in, and all of its sessions end.
+        What is personal of it is erased after a time that the shop sets, 30 days
+        by default.
+        """
 
     @_abc_1.abstractmethod
     def ListUsers(
@@ -108,6 +127,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_pb2.ListUsersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.ListUsersResponse, _abc.Awaitable[_user_pb2.ListUsersResponse]]:
-        """Lists accounts, newest first."""
+        """Lists accounts, newest first, or finds the one with an address. Without
+        the scope users.read_personal, addresses are masked.
+        """
 
 def add_UserServiceServicer_to_server(servicer: UserServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,1 @@
+"""What is kept of people alone: encrypted, each under a key of their own, and found by a keyed hash."""

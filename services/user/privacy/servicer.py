@@ -1,0 +1,104 @@
+"""PrivacyService: what a person may ask of what is kept of them, and what operators do for it."""
+
+from typing import Any
+from uuid import UUID
+
+import grpc
+from commerce.user.v1 import privacy_pb2, privacy_pb2_grpc
+
+from services.rpc.fields import timestamp
+from services.storage.paging import IdKey, Pages
+from services.storage.postgres import Pool, connection
+from services.user.accounts import store as account_store
+from services.user.accounts.messages import shown_user
+from services.user.accounts.ownership import owned_user_id
+from services.user.privacy import erasure_store, export_store, store
+from services.user.privacy.domain import Erasure
+from services.user.privacy.erasing import Erasing
+from services.user.privacy.vault import Vault
+from services.user.sessions.domain import Session
+from services.user.sessions.messages import shown_session
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+# Of sessions, and of mails: half a megabyte. Who has more has a program that logs in.
+MOST_RECORDS = 1_000
+
+
+class PrivacyServicer(privacy_pb2_grpc.PrivacyServiceServicer):
+    """Exports, erasures and keys."""
+
+    def __init__(self, pool: Pool, pages: Pages, *, vault: Vault, erasing: Erasing) -> None:
+        self._pool = pool
+        self._pages = pages
+        self._vault = vault
+        self._erasing = erasing
+
+    async def ExportUserData(
+        self, request: privacy_pb2.ExportUserDataRequest, context: Context
+    ) -> privacy_pb2.UserData:
+        """Return what is kept of a person."""
+        user_id = owned_user_id(request.user_id)
+        async with connection(self._pool) as conn:
+            user = await account_store.get_user(conn, user_id)
+            sessions = await export_store.list_all_sessions(conn, user_id, MOST_RECORDS + 1)
+            mails = await export_store.list_mails(conn, user_id, MOST_RECORDS + 1)
+        return privacy_pb2.UserData(
+            user=shown_user(self._vault.opened(user)),
+            sessions=map(_session_record, sessions[:MOST_RECORDS]),
+            mails=[
+                privacy_pb2.MailRecord(
+                    kind=mail.kind, create_time=timestamp(mail.create_time), outcome=mail.outcome
+                )
+                for mail in mails[:MOST_RECORDS]
+            ],
+            is_cut=max(len(sessions), len(mails)) > MOST_RECORDS,
+        )
+
+    async def ListErasures(
+        self, request: privacy_pb2.ListErasuresRequest, context: Context
+    ) -> privacy_pb2.ListErasuresResponse:
+        """List who was erased."""
+        page = self._pages.open(request, IdKey)
+        async with connection(self._pool) as conn:
+            found = await erasure_store.list_erasures(
+                conn, after=page.after.id if page.after else None, limit=page.limit
+            )
+        erasures, token = await page.cut(found, _erasure_message, lambda each: IdKey(each.user_id))
+        return privacy_pb2.ListErasuresResponse(erasures=erasures, next_page_token=token)
+
+    async def ReplayErasures(
+        self, request: privacy_pb2.ReplayErasuresRequest, context: Context
+    ) -> privacy_pb2.ReplayErasuresResponse:
+        """Erase who was erased before; doing it again changes nothing."""
+        erased = await self._erasing.replay([UUID(each.user_id) for each in request.erasures])
+        return privacy_pb2.ReplayErasuresResponse(erased_count=erased)
+
+    async def ListKeyVersions(
+        self, request: privacy_pb2.ListKeyVersionsRequest, context: Context
+    ) -> privacy_pb2.ListKeyVersionsResponse:
+        """Tell which versions of the keys are in use."""
+        keys = self._vault.keys
+        async with connection(self._pool) as conn:
+            counted = await store.count_versions(conn)
+            unindexed, plain = await store.count_left(conn, keys.index_version)
+        known = {("data", keys.data_version)}
+        known |= {("kek", version) for version in keys.kek} | {("index", version) for version in keys.index}
+        rows = dict.fromkeys(known, 0) | {(purpose, version): count for purpose, version, count in counted}
+        versions = [
+            privacy_pb2.KeyVersion(purpose=key[0], version=key[1], row_count=rows[key], is_known=key in known)
+            for key in sorted(rows)
+        ]
+        return privacy_pb2.ListKeyVersionsResponse(
+            versions=versions, unindexed_count=unindexed, plain_count=plain
+        )
+
+
+def _session_record(session: Session) -> privacy_pb2.SessionRecord:
+    return privacy_pb2.SessionRecord(
+        session=shown_session(session), end_time=session.end_time and timestamp(session.end_time)
+    )
+
+
+def _erasure_message(erasure: Erasure) -> privacy_pb2.Erasure:
+    return privacy_pb2.Erasure(user_id=str(erasure.user_id), erase_time=timestamp(erasure.erase_time))

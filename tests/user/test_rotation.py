@@ -1,0 +1,223 @@
+"""Keys change while people use the shop: nobody notices, and nothing is left under the old one."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+
+from deploy.local.parts.keys import new_version, without_versions_before
+from services.storage.postgres import Pool, connection, transaction
+from services.user.accounts import domain, store
+from services.user.accounts.domain import OpenedUser
+from services.user.accounts.emails import CanonicalEmail
+from services.user.privacy import store as key_store
+from services.user.privacy.domain import Sealed
+from services.user.privacy.keys import KeyFile
+from services.user.privacy.rotation import Rotation
+from services.user.privacy.sealing import sealed_if_due
+from services.user.privacy.vault import Vault
+from tests.conftest import DatabaseHandle
+from tests.support.vaults import make_key_file
+from tests.support.waiting import until
+from tests.user.test_migrations import HASH
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+PEOPLE = 250
+
+
+@dataclass
+class Shop:
+    """A database with people, and the processes that use it, each with its own view of the key file."""
+
+    pool: Pool
+    path: Path
+    users: list[OpenedUser]
+
+    def process(self) -> Vault:
+        """Start a process: it has unwrapped nothing, and reads the file as it is."""
+        return Vault(KeyFile(self.path))
+
+    async def add(self, vault: Vault) -> OpenedUser:
+        async with transaction(self.pool) as conn:
+            user, event = domain.register(
+                await store.new_user_id(conn), f"{uuid4()}@example.com", f"Name {uuid4()}", NOW
+            )
+            user = await sealed_if_due(conn, vault, user)
+            await store.insert_user(conn, user, event, HASH, vault.digests(user.canonical_email))
+        self.users.append(user)
+        return user
+
+    def begin(self, purpose: str) -> int:
+        """Add a version to the file, and return it."""
+        text, version = new_version(self.path.read_text(), purpose)
+        self.path.write_text(text)
+        return version
+
+    def end(self, purpose: str, version: int) -> None:
+        self.path.write_text(without_versions_before(self.path.read_text(), purpose, version))
+
+    async def rotate_all(self, vault: Vault) -> None:
+        while await Rotation(self.pool, vault).rotate():
+            pass
+
+    async def versions(self, purpose: str) -> dict[int, int]:
+        async with connection(self.pool) as conn:
+            counted = await key_store.count_versions(conn)
+        return {version: rows for kind, version, rows in counted if kind == purpose}
+
+    async def found(self, vault: Vault, email: CanonicalEmail) -> OpenedUser:
+        async with connection(self.pool) as conn:
+            user = await store.find_user(conn, email, vault.digests(email))
+        assert user is not None, "an open account was not found by its address"
+        return vault.opened(user)
+
+    async def check_all(self, vault: Vault) -> None:
+        for each in self.users:
+            found = await self.found(vault, each.canonical_email)
+            assert (found.user_id, found.opened) == (each.user_id, each.opened)
+
+
+@pytest_asyncio.fixture
+async def shop(database: Callable[[str], DatabaseHandle], tmp_path: Path) -> AsyncIterator[Shop]:
+    pool = await database("user").pool()
+    shop = Shop(pool, make_key_file(tmp_path), [])
+    vault = shop.process()
+    for _ in range(PEOPLE):
+        await shop.add(vault)
+    yield shop
+    await pool.close()
+
+
+def seen_by(vault: Vault, purpose: str) -> set[int]:
+    keys = vault.keys
+    return {"kek": set(keys.kek), "index": set(keys.index), "data": {keys.data_version}}[purpose]
+
+
+async def done(is_done: bool) -> bool:
+    return is_done
+
+
+@pytest.mark.parametrize("purpose", ["kek", "data", "index"])
+async def test_a_rotation_under_load_fails_no_call_and_leaves_nothing_under_the_old_key(
+    shop: Shop, purpose: str
+) -> None:
+    stop, calls = asyncio.Event(), 0
+
+    async def live(vault: Vault) -> None:
+        """Find, read, rename, register and close, one after the other, as fast as it goes."""
+        nonlocal calls
+        while not stop.is_set():
+            each = shop.users[calls % PEOPLE]
+            assert (await shop.found(vault, each.canonical_email)).email == each.email
+            async with transaction(shop.pool) as conn:
+                user = vault.opened(await store.get_user_for_update(conn, each.user_id))
+                changed, event = domain.update(
+                    user, domain.UserChange(display_name=f"N{calls}"), by_administrator=False, now=NOW
+                )
+                if event is not None:
+                    assert isinstance(user.personal, Sealed)
+                    sealed = vault.seal_again(user.personal, changed.opened)
+                    await store.update_user(conn, changed.with_personal(sealed), event)
+            new = await shop.add(vault)
+            shop.users.remove(new)
+            async with transaction(shop.pool) as conn:
+                await store.delete_user(conn, *domain.close(new, NOW))
+            calls += 1
+
+    old = shop.process()
+    load = [asyncio.create_task(live(old)) for _ in range(3)]
+    version = shop.begin(purpose)
+    # Some processes see the file earlier than others: up to a second.
+    await shop.rotate_all(shop.process())
+    await until(lambda: done(calls > PEOPLE // 10))
+    await until(lambda: done(version in seen_by(old, purpose)))
+    await shop.rotate_all(shop.process())
+    shop.end(purpose, version)
+    await until(lambda: done(seen_by(old, purpose) == {version}))
+    await shop.rotate_all(shop.process())
+    stop.set()
+    await asyncio.gather(*load)
+    await shop.rotate_all(shop.process())
+    assert list(await shop.versions(purpose)) == [version]
+    last = shop.process()
+    for each in shop.users:
+        assert (await shop.found(last, each.canonical_email)).email == each.email
+
+
+@pytest.mark.parametrize("purpose", ["kek", "data", "index"])
+async def test_a_rotation_that_is_killed_is_taken_up_by_the_next_process(shop: Shop, purpose: str) -> None:
+    version = shop.begin(purpose)
+    vault = shop.process()
+    assert await Rotation(shop.pool, vault).rotate() == 100
+    task = asyncio.create_task(Rotation(shop.pool, vault).rotate())
+    # Somewhere in the middle of its statements.
+    for _ in range(20):
+        await asyncio.sleep(0)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    await shop.check_all(shop.process())
+    await shop.rotate_all(shop.process())
+    shop.end(purpose, version)
+    last = shop.process()
+    await shop.rotate_all(last)
+    assert await shop.versions(purpose) == {version: PEOPLE}
+    await shop.check_all(last)
+
+
+async def test_an_old_index_key_finds_people_until_it_has_left_the_file(shop: Shop) -> None:
+    old = shop.process()
+    version = shop.begin("index")
+    new = shop.process()
+    await shop.rotate_all(new)
+    assert await shop.versions("index") == {1: PEOPLE, version: PEOPLE}
+    # A process that still has one key, and one that has both, open accounts that exclude one another.
+    email = shop.users[0].canonical_email
+    for vault in (old, new):
+        async with connection(shop.pool) as conn:
+            assert await store.find_credentials(conn, email, vault.digests(email))
+    shop.end("index", version)
+    await shop.rotate_all(shop.process())
+    assert await shop.versions("index") == {version: PEOPLE}
+
+
+async def test_no_address_is_lost_that_the_new_key_does_not_find_yet(shop: Shop) -> None:
+    version = shop.begin("index")
+    shop.end("index", version)
+    # Without the old key nobody can be found, but what finds them is not thrown away either.
+    vault = shop.process()
+    async with transaction(shop.pool) as conn:
+        assert await key_store.delete_old_digests(conn, min(vault.keys.index), 1000) == 0
+    await shop.rotate_all(vault)
+    await shop.check_all(vault)
+
+
+async def test_who_waits_for_a_rotation_reads_an_account_whole(shop: Shop) -> None:
+    shop.begin("data")
+    vault = shop.process()
+    user = shop.users[0]
+    async with shop.pool.acquire() as conn:
+        rotating = conn.transaction()
+        await rotating.start()
+        found = [
+            each
+            for each in await key_store.list_sealed_before(conn, vault.keys.data_version, PEOPLE)
+            if each.user_id == user.user_id
+        ]
+        await key_store.update_sealed(conn, vault.seal(user.user_id, vault.read(found[0])))
+
+        async def rename() -> OpenedUser:
+            async with transaction(shop.pool) as other:
+                return vault.opened(await store.get_user_for_update(other, user.user_id))
+
+        waiting = asyncio.create_task(rename())
+        done, _ = await asyncio.wait([waiting], timeout=0.3)
+        assert not done, "it waits for the account"
+        await rotating.commit()
+    assert (await waiting).opened == user.opened
