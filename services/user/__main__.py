@@ -9,7 +9,7 @@ from commerce.user.v1 import auth_pb2, auth_pb2_grpc, recovery_pb2, recovery_pb2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.process import utc_now
-from services.rpc.endings_feed import EndingsFeed, hear_own
+from services.rpc.endings_feed import EndingsFeed
 from services.rpc.feed import EventFeedServicer
 from services.rpc.identity import TokenVerifier
 from services.rpc.main import service_main
@@ -22,7 +22,7 @@ from services.settings import (
     variable,
 )
 from services.storage.cache import open_redis
-from services.storage.events import EventLog, hear_commits
+from services.storage.events import EventLog
 from services.storage.forgetting import Forgetting
 from services.storage.idempotency import forget_answers
 from services.storage.paging import Pages
@@ -36,6 +36,7 @@ from services.user.mail.settings import MailSettings, mailer_of
 from services.user.mail.store import forget_counted, forget_mails
 from services.user.mail.tokens import MailTokens
 from services.user.recovery.servicer import RecoveryServicer
+from services.user.sessions.endings import Ended
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.store import forget_sessions, forget_used_tokens
 from services.user.sessions.throttle import LoginThrottle
@@ -64,12 +65,6 @@ def _sending(pool: Pool, settings: MailSettings, tokens: MailTokens) -> Sending:
     return Sending(pool, mailer_of(settings), letters=letters, tokens=tokens, clock=utc_now)
 
 
-def _hearing(verifier: TokenVerifier, feed: EventFeedServicer) -> EndingsFeed:
-    """Let the service hear what ends tokens: of itself at once, of its other processes by the log."""
-    hear_commits(hear_own(verifier.endings))
-    return EndingsFeed(verifier.endings, feed.follow)
-
-
 async def _serve() -> None:
     settings = load_or_exit(ServeSettings)
     logs.configure(_NAME, settings.telemetry)
@@ -86,12 +81,15 @@ async def _serve() -> None:
     mail_tokens = MailTokens(settings.mail.token_keys)
     sending = _sending(pool, settings.mail, mail_tokens)
     verifier = TokenVerifier(issuer, audience, signer.verification_keys)
-    hearing = _hearing(verifier, feed)
+    ended = Ended(pool, event_log)
+    hearing = EndingsFeed(verifier.endings, ended.source(feed))
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         throttle = LoginThrottle(redis)
         users = UserServicer(pool, pages, passwords=passwords, throttle=throttle, clock=utc_now)
-        auth = AuthServicer(pool, pages, passwords=passwords, throttle=throttle, signer=signer, clock=utc_now)
+        auth = AuthServicer(
+            pool, pages, passwords=passwords, throttle=throttle, signer=signer, ended=ended, clock=utc_now
+        )
         recovery = RecoveryServicer(
             pool, passwords=passwords, throttle=throttle, tokens=mail_tokens, clock=utc_now
         )

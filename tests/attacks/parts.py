@@ -19,10 +19,12 @@ from services.product.inventory.servicer import InventoryServicer
 from services.rpc.identity import Caller, set_caller
 from services.settings import RedisSettings
 from services.storage.cache import open_redis
+from services.storage.events import EventLog
 from services.storage.postgres import Pool, connection
 from services.user.accounts.passwords import Passwords
 from services.user.accounts.servicer import UserServicer
 from services.user.recovery.servicer import RecoveryServicer
+from services.user.sessions.endings import Ended
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.throttle import LoginThrottle
 from services.user.sessions.tokens import TokenSigner
@@ -164,7 +166,15 @@ async def open_parts(
         CATEGORIES: CategoryServicer(mesh.stock_pool, PAGES),
         INVENTORY: InventoryServicer(mesh.stock_pool, PAGES),
         USERS: UserServicer(pool, PAGES, passwords=passwords, throttle=throttle, clock=now),
-        AUTH: AuthServicer(pool, PAGES, passwords=passwords, throttle=throttle, signer=signer, clock=now),
+        AUTH: AuthServicer(
+            pool,
+            PAGES,
+            passwords=passwords,
+            throttle=throttle,
+            signer=signer,
+            ended=Ended(pool, EventLog(pool, "user", users.settings)),
+            clock=now,
+        ),
         RECOVERY: RecoveryServicer(
             pool, passwords=passwords, throttle=throttle, tokens=MAIL_TOKENS, clock=now
         ),

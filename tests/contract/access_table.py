@@ -80,6 +80,7 @@ RULES: Mapping[str, Rule] = {
     AUTH + "EndSessions": ByRole(EVERYONE, for_others=frozenset({"admin"})),
     AUTH + "ChangePassword": ByRole(EVERYONE),
     AUTH + "GetJwks": Public(ignores_token=True),
+    AUTH + "ListEndings": Internal(frozenset({"product", "order", "gateway"})),
     AUTH + "IssueOperatorToken": Internal(frozenset({"operator"})),
     RECOVERY + "RequestEmailVerification": ByRole(EVERYONE, for_others=frozenset({"admin"})),
     RECOVERY + "ConfirmEmail": Public(ignores_token=True),
@@ -146,6 +147,7 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
         old_password=PASSWORD, new_password="password123"
     ),
     AUTH + "GetJwks": lambda w: auth_pb2.GetJwksRequest(),
+    AUTH + "ListEndings": lambda w: auth_pb2.ListEndingsRequest(),
     AUTH + "IssueOperatorToken": lambda w: auth_pb2.IssueOperatorTokenRequest(role=role_pb2.ROLE_CUSTOMER),
     RECOVERY + "RequestEmailVerification": lambda w: recovery_pb2.RequestEmailVerificationRequest(
         user_id="me", etag="past"

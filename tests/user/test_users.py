@@ -9,14 +9,13 @@ from commerce.user.v1 import auth_pb2, role_pb2, user_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from tests.support.people import Person
-from tests.support.refusals import error_of, refusal
+from tests.support.refusals import SESSION_ENDED, ends, error_of, refusal
 from tests.user.conftest import PASSWORD, UserService, some_email
 
 # One event loop for all: the service runs in it.
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 NOT_FOUND = ("NOT_FOUND", "USER_NOT_FOUND")
-SESSION_ENDED = ("UNAUTHENTICATED", "SESSION_ENDED")
 
 
 def registration(
@@ -274,7 +273,7 @@ async def test_changes_at_once_without_an_etag_are_all_made(service: UserService
 async def test_a_closed_account_is_gone_and_its_email_is_free(service: UserService) -> None:
     person = await service.register()
     await service.users.DeleteUser(user_pb2.DeleteUserRequest(user_id="me"), metadata=person.metadata)
-    assert await refusal(get(service, person, "me")) == SESSION_ENDED
+    await ends(lambda: get(service, person, "me"))
     assert await refusal(service.log_in(person.email)) == ("UNAUTHENTICATED", "CREDENTIALS_INVALID")
     refresh = service.refresh(person.refresh_token)
     assert await refusal(refresh) == ("UNAUTHENTICATED", "REFRESH_TOKEN_INVALID")

@@ -21,6 +21,7 @@ from services.user.accounts.passwords import Passwords
 from services.user.sessions import domain, store
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.devices import device_of
+from services.user.sessions.endings import Ended
 from services.user.sessions.messages import session_message
 from services.user.sessions.password_change import PasswordChange
 from services.user.sessions.throttle import LoginThrottle
@@ -44,6 +45,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         passwords: Passwords,
         throttle: LoginThrottle,
         signer: TokenSigner,
+        ended: Ended,
         clock: Callable[[], datetime],
     ) -> None:
         self._pool = pool
@@ -51,6 +53,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         self._authentication = Authentication(pool, passwords, throttle)
         self._password_change = PasswordChange(pool, passwords, self._authentication, clock)
         self._signer = signer
+        self._ended = ended
         self._clock = clock
 
     async def CreateSession(
@@ -132,6 +135,12 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         key = self._signer.public_key
         jwk = auth_pb2.Jwk(kty="OKP", crv="Ed25519", x=key.x, kid=key.kid, alg="EdDSA", use="sig")
         return auth_pb2.Jwks(keys=[jwk])
+
+    async def ListEndings(
+        self, request: auth_pb2.ListEndingsRequest, context: Context
+    ) -> auth_pb2.ListEndingsResponse:
+        """Tell a process that starts which tokens have ended."""
+        return await self._ended.page(request)
 
     async def IssueOperatorToken(
         self, request: auth_pb2.IssueOperatorTokenRequest, context: Context

@@ -147,6 +147,32 @@ class Jwk(_message.Message):
     use: str
     def __init__(self, kty: _Optional[str] = ..., crv: _Optional[str] = ..., x: _Optional[str] = ..., kid: _Optional[str] = ..., alg: _Optional[str] = ..., use: _Optional[str] = ...) -> None: ...
 
+class ListEndingsRequest(_message.Message):
+    __slots__ = ("after",)
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    after: str
+    def __init__(self, after: _Optional[str] = ...) -> None: ...
+
+class ListEndingsResponse(_message.Message):
+    __slots__ = ("session_ids", "accounts", "position", "next_after")
+    SESSION_IDS_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNTS_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    NEXT_AFTER_FIELD_NUMBER: _ClassVar[int]
+    session_ids: _containers.RepeatedScalarFieldContainer[bytes]
+    accounts: _containers.RepeatedCompositeFieldContainer[AccountEnding]
+    position: int
+    next_after: str
+    def __init__(self, session_ids: _Optional[_Iterable[bytes]] = ..., accounts: _Optional[_Iterable[_Union[AccountEnding, _Mapping]]] = ..., position: _Optional[int] = ..., next_after: _Optional[str] = ...) -> None: ...
+
+class AccountEnding(_message.Message):
+    __slots__ = ("user_id", "version")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    user_id: bytes
+    version: int
+    def __init__(self, user_id: _Optional[bytes] = ..., version: _Optional[int] = ...) -> None: ...
+
 class IssueOperatorTokenRequest(_message.Message):
     __slots__ = ("role",)
     ROLE_FIELD_NUMBER: _ClassVar[int]

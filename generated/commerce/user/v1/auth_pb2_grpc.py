@@ -73,6 +73,11 @@ class AuthServiceStub:
                 request_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.GetJwksRequest.SerializeToString,
                 response_deserializer=commerce_dot_user_dot_v1_dot_auth__pb2.Jwks.FromString,
                 _registered_method=True)
+        self.ListEndings = channel.unary_unary(
+                '/commerce.user.v1.AuthService/ListEndings',
+                request_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.ListEndingsRequest.SerializeToString,
+                response_deserializer=commerce_dot_user_dot_v1_dot_auth__pb2.ListEndingsResponse.FromString,
+                _registered_method=True)
         self.IssueOperatorToken = channel.unary_unary(
                 '/commerce.user.v1.AuthService/IssueOperatorToken',
                 request_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.IssueOperatorTokenRequest.SerializeToString,
@@ -138,6 +143,16 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListEndings(self, request, context):
+        """Which sessions have ended, and which accounts were closed or got other
+        roles, within the time that an access token lives: what a process that
+        starts has to know before it accepts tokens. After the last page it
+        follows the feed from the first page's position on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def IssueOperatorToken(self, request, context):
         """Issues a short-lived access token of a role to an operator who holds an
         operator's certificate: the way to the first administrator, and what
@@ -184,6 +199,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.GetJwks,
                     request_deserializer=commerce_dot_user_dot_v1_dot_auth__pb2.GetJwksRequest.FromString,
                     response_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.Jwks.SerializeToString,
+            ),
+            'ListEndings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEndings,
+                    request_deserializer=commerce_dot_user_dot_v1_dot_auth__pb2.ListEndingsRequest.FromString,
+                    response_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.ListEndingsResponse.SerializeToString,
             ),
             'IssueOperatorToken': grpc.unary_unary_rpc_method_handler(
                     servicer.IssueOperatorToken,
@@ -383,6 +403,33 @@ class AuthService:
             '/commerce.user.v1.AuthService/GetJwks',
             commerce_dot_user_dot_v1_dot_auth__pb2.GetJwksRequest.SerializeToString,
             commerce_dot_user_dot_v1_dot_auth__pb2.Jwks.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEndings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/commerce.user.v1.AuthService/ListEndings',
+            commerce_dot_user_dot_v1_dot_auth__pb2.ListEndingsRequest.SerializeToString,
+            commerce_dot_user_dot_v1_dot_auth__pb2.ListEndingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

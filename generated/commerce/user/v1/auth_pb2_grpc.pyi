@@ -57,6 +57,12 @@ class AuthServiceStub:
     """
     GetJwks: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetJwksRequest, _auth_pb2.Jwks]
     """The public keys that verify access tokens (RFC 7517)."""
+    ListEndings: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ListEndingsRequest, _auth_pb2.ListEndingsResponse]
+    """Which sessions have ended, and which accounts were closed or got other
+    roles, within the time that an access token lives: what a process that
+    starts has to know before it accepts tokens. After the last page it
+    follows the feed from the first page's position on.
+    """
     IssueOperatorToken: _grpc.UnaryUnaryMultiCallable[_auth_pb2.IssueOperatorTokenRequest, _auth_pb2.IssueOperatorTokenResponse]
     """Issues a short-lived access token of a role to an operator who holds an
     operator's certificate: the way to the first administrator, and what
@@ -91,6 +97,12 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """
     GetJwks: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetJwksRequest, _auth_pb2.Jwks]  # type: ignore[assignment]
     """The public keys that verify access tokens (RFC 7517)."""
+    ListEndings: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListEndingsRequest, _auth_pb2.ListEndingsResponse]  # type: ignore[assignment]
+    """Which sessions have ended, and which accounts were closed or got other
+    roles, within the time that an access token lives: what a process that
+    starts has to know before it accepts tokens. After the last page it
+    follows the feed from the first page's position on.
+    """
     IssueOperatorToken: _aio.UnaryUnaryMultiCallable[_auth_pb2.IssueOperatorTokenRequest, _auth_pb2.IssueOperatorTokenResponse]  # type: ignore[assignment]
     """Issues a short-lived access token of a role to an operator who holds an
     operator's certificate: the way to the first administrator, and what
@@ -164,6 +176,18 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.Jwks, _abc.Awaitable[_auth_pb2.Jwks]]:
         """The public keys that verify access tokens (RFC 7517)."""
+
+    @_abc_1.abstractmethod
+    def ListEndings(
+        self,
+        request: _auth_pb2.ListEndingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.ListEndingsResponse, _abc.Awaitable[_auth_pb2.ListEndingsResponse]]:
+        """Which sessions have ended, and which accounts were closed or got other
+        roles, within the time that an access token lives: what a process that
+        starts has to know before it accepts tokens. After the last page it
+        follows the feed from the first page's position on.
+        """
 
     @_abc_1.abstractmethod
     def IssueOperatorToken(
