@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 # sysexits.h: EX_CONFIG is 78, but shells and supervisors know 2 as "called wrongly".
 EXIT_BAD_SETTINGS = 2
 # As long as the SHA-256 that they key; an empty file would let anyone sign.
 _LEAST_SECRET_BYTES = 32
+# What stands in a header of a mail.
+_LONGEST_LINE = 200
 
 
 class SettingsError(Exception):
@@ -84,6 +87,29 @@ def url_of(*schemes: str) -> Callable[[str], str]:
         return text
 
     return read
+
+
+def one_line(text: str) -> str:
+    """Check that a text can stand in a header."""
+    if not text.isprintable() or len(text) > _LONGEST_LINE:
+        raise ValueError("is not one line of printable characters")
+    return text
+
+
+def sender_address(text: str) -> str:
+    """Check the address that mails come from."""
+    local, _, domain = one_line(text).rpartition("@")
+    if not (local and domain and text.isascii()) or set(text) & set(' <>"(),:;[\\]'):
+        raise ValueError("is not an e-mail address")
+    return text
+
+
+def link_base(text: str) -> str:
+    """Read the URL of web pages, without a slash at its end."""
+    parts = urlsplit(url_of("https", "http")(one_line(text)))
+    if not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("is not a URL without ? and #")
+    return text.rstrip("/")
 
 
 def variable(name: str, parse: Callable[[str], Any] = str, *, about: str, default: Any = MISSING) -> Any:

@@ -101,7 +101,7 @@ class Channel(aio.Channel):
         await self._current.close(grace)
 
     def reconnect(self) -> None:
-        """Connect anew, though the connection seems well: its peer may be frozen. Calls that run have a while."""
+        """Connect anew, though the connection seems well: its peer may be frozen. Calls that run drain."""
         replaced, self._current = self._current, self._connect(self._pem)
         task = asyncio.create_task(replaced.close(DRAIN_SECONDS))
         self._draining.add(task)

@@ -63,9 +63,9 @@ def feed_of(channel: Channel) -> Source:
 class EndingsFeed:
     """Follows the user service's feed for as long as the process runs.
 
-    Until it has learnt what has ended lately, no token is accepted. After that, tokens are accepted also while
-    the feed cannot be followed: nobody who could end a session reaches the user service then either, or else
-    the network between us is cut; and every token ends by itself within a quarter of an hour.
+    Until it has learnt what has ended lately, no token is accepted. After that, tokens are accepted also
+    while the feed cannot be followed: nobody who could end a session reaches the user service then either,
+    or else the network between us is cut; and every token ends by itself within a quarter of an hour.
 
     Args:
         endings: What is told.

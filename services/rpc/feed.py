@@ -14,8 +14,8 @@ from services.errors import PositionUnknown
 from services.storage.events import EventLog, RecordedEvent
 from services.storage.paging import give_way
 
-# Readers notice by it that a process is frozen, and have five seconds for that and for what follows. Less than
-# the wait for more events, so that each of its ends sends one.
+# Readers notice by it that a process is frozen, and have five seconds for that and for what follows. Less
+# than the wait for more events, so that each of its ends sends one.
 _HEARTBEAT_SECONDS = 0.9
 
 

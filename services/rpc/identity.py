@@ -63,6 +63,8 @@ class Caller:
     scopes: frozenset[str]
     # Carries the method's any_owner scope.
     acts_for_any: bool
+    # That scope; None where the method has none.
+    any_owner: str | None = None
 
     @property
     def principal(self) -> str:
@@ -184,7 +186,8 @@ class Claims:
 
     def caller(self, service: str, any_owner: str | None) -> Caller:
         """Return the person that `service` speaks for, in a method with this any_owner scope."""
-        return Caller(service, self.subject, self.session_id, self.scopes, any_owner in self.scopes)
+        acts_for_any = any_owner in self.scopes
+        return Caller(service, self.subject, self.session_id, self.scopes, acts_for_any, any_owner)
 
 
 class TokenVerifier:

@@ -72,7 +72,7 @@ async def _serve() -> None:
     signer = TokenSigner(settings.signing_key, issuer=issuer, audience=audience)
     pool = await open_pool(settings.database)
     redis = open_redis(settings.redis)
-    passwords = Passwords()
+    passwords = Passwords(settings.mail.product)
     pages = Pages(settings.pages.token_keys)
     event_log = EventLog(pool, _NAME, settings.database)
     feed = EventFeedServicer(event_log)

@@ -149,7 +149,7 @@ async def open_parts(
     mesh: Mesh, users: DatabaseHandle, signer: TokenSigner, valkey: RedisSettings, at_end: AsyncExitStack
 ) -> Parts:
     """Put the servicers together; the product service also runs behind a real channel, for orders."""
-    pool, redis, passwords = await users.pool(), open_redis(valkey), Passwords()
+    pool, redis, passwords = await users.pool(), open_redis(valkey), Passwords("Commerce Mesh")
     for close in (pool.close, redis.aclose, passwords.close):
         at_end.push_async_callback(close)
     throttle, finishing = LoginThrottle(redis), Finishing(limit_seconds=10.0)

@@ -12,9 +12,19 @@ from google.protobuf.message import Message
 from deploy.local.parts.certificates import IDENTITIES
 from services.roster import FROM_OUTSIDE, NAMES
 from services.rpc.policy import policies
-from tests.contract.access_table import NAMING, OWNED, REQUESTS, RULES, STRANGER, ByRole, Internal, Public
+from tests.contract.access_table import (
+    NAMING,
+    OFFICE,
+    OWNED,
+    REQUESTS,
+    RULES,
+    STRANGER,
+    ByRole,
+    Internal,
+    Public,
+)
 from tests.support.calls import NOT_CONNECTED, Outcome, has_rest_path, services_with
-from tests.support.world import AUTH, ORDERS, ROLES, World, log_in, new_customer
+from tests.support.world import AUTH, ORDERS, RECOVERY, ROLES, USERS, World, log_in, new_customer
 
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="session")]
 
@@ -98,6 +108,9 @@ async def test_anothers_resource_is_open_to_the_roles_that_the_table_names(world
         theirs = await over_every_protocol(world, method, token, of_anna)
         if role in (rule.for_others or ()):
             assert theirs in {("OK", ""), ("ABORTED", "ETAG_MISMATCH")}, role
+        elif role in OFFICE and method.startswith((USERS, AUTH, RECOVERY)):
+            # They may see whose it is: that it exists is no secret to them.
+            assert theirs == SCOPE_MISSING, role
         else:
             # The list of anyone's orders that are not one's own is empty, whoever that is.
             expected = "OK" if method == ORDERS + "ListOrders" else "NOT_FOUND"

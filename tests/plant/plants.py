@@ -334,8 +334,8 @@ PLANTS = (
     Plant(
         "a mail server that hides STARTTLS gets no mail",
         "services/user/mail/smtp.py",
-        "start_tls=place.needs_tls,",
-        "start_tls=None if place.needs_tls else False,",
+        "start_tls=place.tls is Tls.UPGRADED,",
+        "start_tls=None if place.tls is Tls.UPGRADED else False,",
         ("tests/user/test_smtp.py::test_a_server_without_starttls_gets_neither_mail_nor_password",),
     ),
 )

@@ -254,7 +254,7 @@ async def running(
     database: DatabaseSettings,
 ) -> AsyncIterator[UserService]:
     """Run the servicers in a server as every service has."""
-    clock, passwords, redis = Clock(), Passwords(), open_redis(valkey)
+    clock, passwords, redis = Clock(), Passwords("Commerce Mesh"), open_redis(valkey)
     event_log = EventLog(pool, "user", database)
     ended = Ended(pool, event_log)
     pages, throttle = Pages([b"page tokens of these tests"]), LoginThrottle(redis)

@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deploy.local.cli.options import MailSender, Origins, PaymentUrl, PostgresUrl, Proxies, RedisUrl, SmtpUrl
+from deploy.local.cli.options import (
+    MailLinkBase,
+    MailProduct,
+    MailSender,
+    Origins,
+    PaymentUrl,
+    PostgresUrl,
+    Proxies,
+    RedisUrl,
+    SmtpUrl,
+)
 from deploy.local.cli.terminal import harmless
 from deploy.local.errors import MeshError
 from deploy.local.layout import MAX_PORT_OFFSET, Options
@@ -87,6 +97,8 @@ def up(
     payment_api_key_file: Annotated[Path | None, typer.Option(help="The key it knows us by.")] = None,
     smtp_url: SmtpUrl = None,
     mail_sender: MailSender = None,
+    mail_product: MailProduct = None,
+    mail_link_base: MailLinkBase = None,
 ) -> None:
     """Start everything. In the foreground Ctrl-C stops it; a second `up` says that it runs."""
     from deploy.local.cli import up as commands_up
@@ -106,6 +118,8 @@ def up(
         payment_api_key_file=payment_api_key_file.absolute() if payment_api_key_file else None,
         smtp_url=smtp_url,
         mail_sender=mail_sender,
+        mail_product=mail_product,
+        mail_link_base=mail_link_base,
     )
     commands_up.up(options, console, detach=detach, asked=_given(context))
 

@@ -19,7 +19,6 @@ from services.user.accounts import domain, registration, store
 from services.user.accounts.emails import canonical_email
 from services.user.accounts.messages import change_of, user_message
 from services.user.accounts.ownership import owned_user_id
-from services.user.accounts.password_rules import check_password
 from services.user.accounts.passwords import Passwords
 from services.user.mail import store as mail_store
 from services.user.mail.domain import Kind
@@ -58,8 +57,9 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
             first = await find_answer(conn, key, user_pb2.User)
             user_id = await store.new_user_id(conn)
         if first is None:
+            called = (request.user.email, request.user.display_name)
             domain.check_registrable(canonical_email(request.user.email))
-            check_password(request.password, (request.user.email, request.user.display_name))
+            self._passwords.check_choice(request.password, called, "password")
             first = await answer_once(
                 self._pool, key, user_pb2.User, await self._registration(request, user_id)
             )
@@ -96,7 +96,11 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         async with transaction(self._pool) as conn:
             user = await store.get_user_for_update(conn, user_id)
             check_etag(request.etag, user.etag)
-            await store.delete_user(conn, *domain.close(user, self._clock()))
+            user, event = domain.close(user, self._clock())
+            await store.delete_user(conn, user, event)
+            reason = EndReason.ACCOUNT_CLOSED
+            await session_store.end_sessions(conn, user_id, reason, keep=None, now=user.update_time)
+            await session_store.forget_devices(conn, user_id)
             await mail_store.delete_mails(conn, user_id)
         return Empty()
 

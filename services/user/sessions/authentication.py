@@ -5,8 +5,9 @@ from functools import partial
 from typing import TypeAlias
 from uuid import UUID
 
-from services.errors import Overloaded
+from services.errors import Overloaded, RequestIdReused
 from services.storage.postgres import Connection, Pool, connection
+from services.user.accounts.domain import User
 from services.user.accounts.emails import CanonicalEmail
 from services.user.accounts.passwords import Passwords
 from services.user.accounts.store import Credentials, find_credentials, find_password_hash
@@ -49,6 +50,18 @@ class Authentication:
 
         await self._judge(email, password, find)
 
+    async def check_repeated(self, user: User, password: str) -> None:
+        """Check that a repeated request has the first one's password: nothing else of it is kept.
+
+        Raises:
+            RequestIdReused: the first one had another.
+            LoginThrottled: too many were wrong.
+        """
+        try:
+            await self.check(user.canonical_email, password)
+        except CredentialsInvalid:
+            raise RequestIdReused("request_id was used before, for another password") from None
+
     async def _judge(self, email: CanonicalEmail, password: str, find: Find) -> Credentials:
         await self._throttle.count_failure(email)
         async with connection(self._pool) as conn:
@@ -65,8 +78,13 @@ class Authentication:
         return found
 
     async def stronger_hash(self, password_hash: str, password: str) -> str | None:
-        """Return what a weak hash is to be replaced with; None for a good one, or while there is no time."""
-        if not self._passwords.is_weak(password_hash):
+        """Return what a weak hash is to be replaced with; None for a good one, or while there is no time.
+
+        None too where the hash is not of the whole password: what was typed may have a slip at its end.
+        """
+        if not self._passwords.is_weak(password_hash) or not self._passwords.is_whole(
+            password_hash, password
+        ):
             return None
         try:
             return await self._passwords.hash(password)

@@ -6,6 +6,8 @@ from enum import StrEnum
 from uuid import UUID
 
 from services.errors import (
+    FieldViolation,
+    InvalidArgument,
     NotFound,
     PermissionDenied,
     ResourceExhausted,
@@ -40,6 +42,16 @@ class CredentialsInvalid(Unauthenticated):
 
     def __init__(self) -> None:
         super().__init__("the e-mail address or the password is wrong")
+
+
+class OldPasswordWrong(InvalidArgument):
+    """Not CREDENTIALS_INVALID: clients log their person out for that."""
+
+    reason = "OLD_PASSWORD_WRONG"
+
+    def __init__(self) -> None:
+        text = "the old password is wrong"
+        super().__init__(text, violations=[FieldViolation("old_password", text, self.reason)])
 
 
 class AccountDisabled(PermissionDenied):

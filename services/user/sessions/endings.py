@@ -1,4 +1,4 @@
-"""What has ended access tokens lately, in pages: for every process that verifies them, this one among them."""
+"""What has ended access tokens lately, in pages: for each process that verifies them, this one among them."""
 
 from datetime import timedelta
 from uuid import UUID

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from services.user.accounts import store as account_store
 from services.user.accounts.domain import User, UserNotFound, open_operator_account
 from services.user.accounts.emails import canonical_email
 from services.user.accounts.messages import role_of, scopes_of
-from services.user.accounts.ownership import owned_user_id
+from services.user.accounts.ownership import check_owned, owned_user_id
 from services.user.accounts.passwords import Passwords
 from services.user.sessions import domain, store
 from services.user.sessions.authentication import Authentication
@@ -67,7 +68,8 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             if started is not None:
                 user, session = started
                 return auth_pb2.CreateSessionResponse(
-                    session=session_message(session), tokens=self._token_pair(user, session, refresh_token)
+                    session=session_message(session, current=session.session_id),
+                    tokens=self._token_pair(user, session, refresh_token),
                 )
         raise domain.CredentialsInvalid
 
@@ -81,7 +83,8 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             raise domain.RefreshTokenReused
         user, session = exchanged
         return auth_pb2.RefreshSessionResponse(
-            session=session_message(session), tokens=self._token_pair(user, session, refresh_token)
+            session=session_message(session, current=session.session_id),
+            tokens=self._token_pair(user, session, refresh_token),
         )
 
     async def ListSessions(
@@ -98,7 +101,8 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             found = await store.list_sessions(
                 conn, user_id, before=before, limit=page.limit, now=self._clock()
             )
-        sessions, token = await page.cut(found, session_message, lambda session: IdKey(session.session_id))
+        to_message = partial(session_message, current=caller().session_id)
+        sessions, token = await page.cut(found, to_message, lambda session: IdKey(session.session_id))
         return auth_pb2.ListSessionsResponse(sessions=sessions, next_page_token=token)
 
     async def DeleteSession(self, request: auth_pb2.DeleteSessionRequest, context: Context) -> Empty:
@@ -106,8 +110,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         now = self._clock()
         async with transaction(self._pool) as conn:
             session = await store.get_session(conn, UUID(request.session_id), now=now)
-            if not caller().owns(session.user_id):
-                raise domain.SessionNotFound
+            check_owned(session.user_id, domain.SessionNotFound())
             await store.end_session(conn, session.session_id, domain.EndReason.LOGGED_OUT, now=now)
         return Empty()
 
@@ -187,9 +190,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             if user.disabled:
                 raise domain.AccountDisabled
             if stronger is not None:
-                await account_store.replace_password_hash(
-                    conn, user.user_id, old_hash=found.password_hash, new_hash=stronger
-                )
+                await account_store.strengthen_password_hash(conn, user.user_id, stronger)
             return user, await self._insert_session(conn, user, device, refresh_token, now)
 
     async def _insert_session(

@@ -202,6 +202,11 @@ async def end_sessions(
     return len(ended)
 
 
+async def forget_devices(conn: Connection, user_id: UUID) -> None:
+    """Forget what a person's sessions are called, also those that have ended: it tells of the person."""
+    await conn.execute("UPDATE sessions SET device = '' WHERE user_id = $1 AND device <> ''", user_id)
+
+
 async def _tell_ended(
     conn: Connection, ended: Sequence[asyncpg.Record], reason: EndReason, now: datetime
 ) -> None:

@@ -16,12 +16,14 @@ class SessionEndReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SESSION_END_REASON_SUPERSEDED: _ClassVar[SessionEndReason]
     SESSION_END_REASON_PASSWORD_CHANGED: _ClassVar[SessionEndReason]
     SESSION_END_REASON_ACCOUNT_DISABLED: _ClassVar[SessionEndReason]
+    SESSION_END_REASON_ACCOUNT_CLOSED: _ClassVar[SessionEndReason]
 SESSION_END_REASON_UNSPECIFIED: SessionEndReason
 SESSION_END_REASON_LOGGED_OUT: SessionEndReason
 SESSION_END_REASON_TOKEN_REUSED: SessionEndReason
 SESSION_END_REASON_SUPERSEDED: SessionEndReason
 SESSION_END_REASON_PASSWORD_CHANGED: SessionEndReason
 SESSION_END_REASON_ACCOUNT_DISABLED: SessionEndReason
+SESSION_END_REASON_ACCOUNT_CLOSED: SessionEndReason
 
 class UserCreated(_message.Message):
     __slots__ = ("user_id", "roles")
@@ -62,10 +64,12 @@ class PasswordReset(_message.Message):
     def __init__(self, user_id: _Optional[str] = ...) -> None: ...
 
 class PasswordChanged(_message.Message):
-    __slots__ = ("user_id",)
+    __slots__ = ("user_id", "by_mail")
     USER_ID_FIELD_NUMBER: _ClassVar[int]
+    BY_MAIL_FIELD_NUMBER: _ClassVar[int]
     user_id: str
-    def __init__(self, user_id: _Optional[str] = ...) -> None: ...
+    by_mail: bool
+    def __init__(self, user_id: _Optional[str] = ..., by_mail: _Optional[bool] = ...) -> None: ...
 
 class SessionEnded(_message.Message):
     __slots__ = ("session_id", "user_id", "reason")
