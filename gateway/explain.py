@@ -149,6 +149,12 @@ def _server(contract: Contract, method: Method) -> Iterator[Rule]:
     if owner:
         text = f"one's own resources; everyone's with {owner} ({_roles(contract, [owner])}); else NOT_FOUND"
         yield Rule("ownership", text, method.place("scoped"))
+    if method.rules.HasField("step_up"):
+        some = "for some requests " if method.rules.step_up.on_demand else ""
+        text = (
+            f"{some}a log-in of the last {seconds(method.rules.step_up.max_age):g} s, else STEP_UP_REQUIRED"
+        )
+        yield Rule("step-up", text, method.place("step_up"))
     yield _deadline(method, "and no longer than the caller gives")
     yield _size(method, "each message" if method.streams else "else REQUEST_TOO_LARGE")
     if method.streams:

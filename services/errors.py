@@ -180,6 +180,19 @@ class SessionEnded(Unauthenticated):
     challenge = 'Bearer realm="commerce", error="invalid_token", error_description="ended"'
 
 
+class StepUpRequired(Unauthenticated):
+    """The method wants a log-in more recent than the session's (RFC 9470)."""
+
+    reason = "STEP_UP_REQUIRED"
+
+    def __init__(self, max_age_seconds: float) -> None:
+        seconds = f"{max_age_seconds:.0f}"
+        text = "this wants a recent log-in: log in again in this session"
+        super().__init__(text, metadata={"max_age_seconds": seconds})
+        error = 'error="insufficient_user_authentication"'
+        self.challenge = f'{type(self).challenge}, {error}, error_description="{text}", max_age={seconds}'
+
+
 class ScopeMissing(PermissionDenied):
     reason = "SCOPE_MISSING"
 

@@ -22,6 +22,7 @@ from services.errors import (
     CallerUnknown,
     ServiceError,
     ServiceUnavailable,
+    StepUpRequired,
     TokenExpired,
     TokenInvalid,
     TokenMissing,
@@ -29,6 +30,7 @@ from services.errors import (
 from services.networks import network_of
 from services.roster import EDGE, TRUST_DOMAIN
 from services.rpc.endings import Endings
+from services.rpc.policy import MethodPolicy
 from services.telemetry.metadata import Metadata
 
 _BEARER = "bearer"
@@ -65,6 +67,18 @@ class Caller:
     acts_for_any: bool
     # That scope; None where the method has none.
     any_owner: str | None = None
+    # How many seconds ago their session logged in, and may have for this method; None: at any time.
+    login_age_seconds: float = 0.0
+    step_up_seconds: float | None = None
+
+    def require_recent_login(self) -> None:
+        """Check that the caller's session has logged in as recently as the method asks.
+
+        Raises:
+            StepUpRequired: it has not.
+        """
+        if self.step_up_seconds is not None and self.login_age_seconds > self.step_up_seconds:
+            raise StepUpRequired(self.step_up_seconds)
 
     @property
     def principal(self) -> str:
@@ -106,6 +120,12 @@ def edge_asks_for_itself(metadata: Metadata) -> bool:
     """Return whether the current call is the edge's own: one that it hands on names its caller's address."""
     _, forwarded_for = read_metadata(metadata)
     return calling_service() == EDGE and not forwarded_for
+
+
+def calling_source() -> str:
+    """Return whom the current call is from, token or not: a client's address, or the calling service."""
+    _, forwarded_for = read_metadata(call_metadata.get())
+    return source_of(calling_service(), forwarded_for)
 
 
 def told_user_agent() -> str:
@@ -183,11 +203,23 @@ class Claims:
     expires_at: float
     # Of the account that the scopes are from.
     version: int
+    # When the session last showed who it is, in seconds since 1970; 0: nobody says.
+    auth_time: float = 0.0
 
-    def caller(self, service: str, any_owner: str | None) -> Caller:
-        """Return the person that `service` speaks for, in a method with this any_owner scope."""
+    def caller(self, service: str, policy: MethodPolicy, now: float) -> Caller:
+        """Return the person that `service` speaks for, in a method with these rules."""
+        any_owner = policy.any_owner
         acts_for_any = any_owner in self.scopes
-        return Caller(service, self.subject, self.session_id, self.scopes, acts_for_any, any_owner)
+        return Caller(
+            service,
+            self.subject,
+            self.session_id,
+            self.scopes,
+            acts_for_any,
+            any_owner,
+            now - self.auth_time,
+            policy.step_up_seconds,
+        )
 
 
 class TokenVerifier:
@@ -206,7 +238,7 @@ class TokenVerifier:
         self._issuer = issuer
         self._audience = audience
         self._jwks = jwks
-        self._clock = clock
+        self.clock = clock
         self.endings = Endings()
         self._keys: Keys = {}
         self._fetch_again_at = float("-inf")
@@ -221,7 +253,7 @@ class TokenVerifier:
         None while it is not known what has ended: `verify` waits for that.
         """
         claims = self._verified.get(token)
-        now = self._clock()
+        now = self.clock()
         if claims is None or now >= claims.expires_at or now >= self._old_at:
             return None
         has_ended = self.endings.has_ended(claims.subject, claims.session_id, claims.version)
@@ -252,7 +284,7 @@ class TokenVerifier:
         if claims is None:
             claims = self._read(token, key)
             self._remember(token, claims)
-        if claims.expires_at <= self._clock():
+        if claims.expires_at <= self.clock():
             self._verified.pop(token, None)
             raise TokenExpired("the access token has expired")
         return claims
@@ -290,7 +322,7 @@ class TokenVerifier:
             # Somebody is finding out whether the user service is back; nobody else waits for that.
             return
         async with self._fetching:
-            now = self._clock()
+            now = self.clock()
             if kid in self._keys and now < self._old_at:
                 return
             if now >= self._fetch_again_at:
@@ -306,7 +338,7 @@ class TokenVerifier:
             # Old keys go on working: the user service may be away for a while. Those who have waited for this
             # attempt do not make the next one.
             self._is_away = True
-            self._fetch_again_at = self._clock() + _KEY_RETRY_SECONDS
+            self._fetch_again_at = self.clock() + _KEY_RETRY_SECONDS
             log.warning("keys of access tokens not fetched", code=error.code, reason=error.reason)
             return
         self._is_away = False
@@ -338,11 +370,12 @@ class TokenVerifier:
                 float(payload["exp"]),
                 # None in tokens that a version of ours issued before there was one: they end by any change.
                 int(payload.get("ver", 0)),
+                float(payload.get("auth_time", 0)),
             )
             begins_at = max(float(payload["iat"]), float(payload.get("nbf", 0)))
         except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError):
             raise _invalid() from None
-        if begins_at > self._clock() + _CLOCK_SKEW_SECONDS:
+        if begins_at > self.clock() + _CLOCK_SKEW_SECONDS:
             raise _invalid()
         return claims
 

@@ -5,8 +5,18 @@ from dataclasses import dataclass
 
 import grpc
 from commerce.event.v1 import event_pb2, event_pb2_grpc
-from commerce.user.v1 import auth_pb2, auth_pb2_grpc, recovery_pb2, recovery_pb2_grpc, user_pb2, user_pb2_grpc
+from commerce.user.v1 import (
+    auth_pb2,
+    auth_pb2_grpc,
+    recovery_pb2,
+    recovery_pb2_grpc,
+    second_factor_pb2,
+    second_factor_pb2_grpc,
+    user_pb2,
+    user_pb2_grpc,
+)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from redis.asyncio import Redis
 
 from services.process import utc_now
 from services.rpc.endings_feed import EndingsFeed
@@ -19,6 +29,7 @@ from services.settings import (
     ServiceSettings,
     existing_file,
     load_or_exit,
+    secret_lines,
     variable,
 )
 from services.storage.cache import open_redis
@@ -36,6 +47,10 @@ from services.user.mail.settings import MailSettings, mailer_of
 from services.user.mail.store import forget_counted, forget_mails
 from services.user.mail.tokens import MailTokens
 from services.user.recovery.servicer import RecoveryServicer
+from services.user.second_factor.check import SecondFactors
+from services.user.second_factor.sealing import KeyFileSealer
+from services.user.second_factor.servicer import SecondFactorServicer
+from services.user.sessions.devices import DeviceMarks
 from services.user.sessions.endings import Ended
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.store import forget_sessions, forget_used_tokens
@@ -58,11 +73,53 @@ class ServeSettings(ServiceSettings):
     signing_key: Ed25519PrivateKey = variable(  # noqa: RUF009  declares, holds nothing
         "COMMERCE_SIGNING_KEY_FILE", _signing_key, about="the Ed25519 key that signs access tokens (PEM)"
     )
+    login_keys: tuple[bytes, ...] = variable(
+        "COMMERCE_LOGIN_KEY_FILE",
+        secret_lines,
+        about="secrets of second factors and of devices that are known, one a line: the first makes",
+    )
 
 
-def _sending(pool: Pool, settings: MailSettings, tokens: MailTokens) -> Sending:
+def _sending(pool: Pool, settings: MailSettings) -> Sending:
+    tokens = MailTokens(settings.token_keys)
     letters = Letters(settings.product, settings.sender, settings.link_base)
     return Sending(pool, mailer_of(settings), letters=letters, tokens=tokens, clock=utc_now)
+
+
+def _add_people(
+    server: grpc.aio.Server,
+    settings: ServeSettings,
+    pool: Pool,
+    redis: Redis,
+    *,
+    passwords: Passwords,
+    signer: TokenSigner,
+    ended: Ended,
+) -> None:
+    """Add the servicers of accounts and log-ins."""
+    pages, throttle = Pages(settings.pages.token_keys), LoginThrottle(redis)
+    # Keys of another kind, such as one for each person, take the place of the key file here.
+    factors = SecondFactors(KeyFileSealer(settings.login_keys))
+    users = UserServicer(pool, pages, passwords=passwords, throttle=throttle, clock=utc_now)
+    auth = AuthServicer(
+        pool,
+        pages,
+        passwords=passwords,
+        throttle=throttle,
+        signer=signer,
+        ended=ended,
+        factors=factors,
+        marks=DeviceMarks(settings.login_keys),
+        clock=utc_now,
+    )
+    tokens = MailTokens(settings.mail.token_keys)
+    recovery = RecoveryServicer(pool, passwords=passwords, throttle=throttle, tokens=tokens, clock=utc_now)
+    shop = settings.mail.product
+    second = SecondFactorServicer(pool, factors=factors, throttle=throttle, shop=shop, clock=utc_now)
+    user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
+    auth_pb2_grpc.add_AuthServiceServicer_to_server(auth, server)
+    recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
+    second_factor_pb2_grpc.add_SecondFactorServiceServicer_to_server(second, server)
 
 
 async def _serve() -> None:
@@ -73,31 +130,19 @@ async def _serve() -> None:
     pool = await open_pool(settings.database)
     redis = open_redis(settings.redis)
     passwords = Passwords(settings.mail.product)
-    pages = Pages(settings.pages.token_keys)
     event_log = EventLog(pool, _NAME, settings.database)
     feed = EventFeedServicer(event_log)
     forgets = [forget_answers, forget_used_tokens, forget_sessions, forget_mails, forget_counted]
     forgetting = Forgetting(pool, forgets)
-    mail_tokens = MailTokens(settings.mail.token_keys)
-    sending = _sending(pool, settings.mail, mail_tokens)
+    sending = _sending(pool, settings.mail)
     verifier = TokenVerifier(issuer, audience, signer.verification_keys)
     ended = Ended(pool, event_log)
     hearing = EndingsFeed(verifier.endings, ended.source(feed))
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
-        throttle = LoginThrottle(redis)
-        users = UserServicer(pool, pages, passwords=passwords, throttle=throttle, clock=utc_now)
-        auth = AuthServicer(
-            pool, pages, passwords=passwords, throttle=throttle, signer=signer, ended=ended, clock=utc_now
-        )
-        recovery = RecoveryServicer(
-            pool, passwords=passwords, throttle=throttle, tokens=mail_tokens, clock=utc_now
-        )
-        user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
-        auth_pb2_grpc.add_AuthServiceServicer_to_server(auth, server)
-        recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
+        _add_people(server, settings, pool, redis, passwords=passwords, signer=signer, ended=ended)
         event_pb2_grpc.add_EventFeedServicer_to_server(feed, server)
-        return service_names(user_pb2, auth_pb2, recovery_pb2, event_pb2)
+        return service_names(user_pb2, auth_pb2, recovery_pb2, second_factor_pb2, event_pb2)
 
     await serve(
         _NAME,

@@ -24,6 +24,10 @@ from services.storage.postgres import Pool, connection
 from services.user.accounts.passwords import Passwords
 from services.user.accounts.servicer import UserServicer
 from services.user.recovery.servicer import RecoveryServicer
+from services.user.second_factor.check import SecondFactors
+from services.user.second_factor.sealing import KeyFileSealer
+from services.user.second_factor.servicer import SecondFactorServicer
+from services.user.sessions.devices import DeviceMarks
 from services.user.sessions.endings import Ended
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.throttle import LoginThrottle
@@ -31,8 +35,8 @@ from services.user.sessions.tokens import TokenSigner
 from tests.conftest import DatabaseHandle
 from tests.order.conftest import PAGES, Mesh, now
 from tests.support.calls import descriptor
-from tests.support.world import AUTH, CATEGORIES, INVENTORY, ORDERS, PRODUCTS, RECOVERY, USERS
-from tests.user.conftest import MAIL_TOKENS
+from tests.support.world import AUTH, CATEGORIES, INVENTORY, ORDERS, PRODUCTS, RECOVERY, SECOND_FACTOR, USERS
+from tests.user.conftest import LOGIN_KEYS, MAIL_TOKENS
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,7 @@ async def open_parts(
     for close in (pool.close, redis.aclose, passwords.close):
         at_end.push_async_callback(close)
     throttle, finishing = LoginThrottle(redis), Finishing(limit_seconds=10.0)
+    factors = SecondFactors(KeyFileSealer(LOGIN_KEYS))
     servicers = {
         ORDERS: OrderServicer(
             pool=mesh.pool,
@@ -173,7 +178,12 @@ async def open_parts(
             throttle=throttle,
             signer=signer,
             ended=Ended(pool, EventLog(pool, "user", users.settings)),
+            factors=factors,
+            marks=DeviceMarks(LOGIN_KEYS),
             clock=now,
+        ),
+        SECOND_FACTOR: SecondFactorServicer(
+            pool, factors=factors, throttle=throttle, shop="Commerce Mesh", clock=now
         ),
         RECOVERY: RecoveryServicer(
             pool, passwords=passwords, throttle=throttle, tokens=MAIL_TOKENS, clock=now

@@ -10,7 +10,7 @@ from uuid import uuid4
 from commerce.event.v1 import event_pb2
 from commerce.order.v1 import order_pb2
 from commerce.product.v1 import category_pb2, inventory_pb2, product_pb2
-from commerce.user.v1 import auth_pb2, recovery_pb2, role_pb2, user_pb2
+from commerce.user.v1 import auth_pb2, recovery_pb2, role_pb2, second_factor_pb2, user_pb2
 from google.protobuf.message import Message
 
 from services.roster import FROM_OUTSIDE, NAMES, OTHER_CALLERS
@@ -24,6 +24,7 @@ from tests.support.world import (
     PRODUCTS,
     RECOVERY,
     ROLES,
+    SECOND_FACTOR,
     USERS,
     World,
     order_of,
@@ -79,8 +80,12 @@ RULES: Mapping[str, Rule] = {
     AUTH + "DeleteSession": ByRole(EVERYONE, for_others=frozenset({"admin"})),
     AUTH + "EndSessions": ByRole(EVERYONE, for_others=frozenset({"admin"})),
     AUTH + "ChangePassword": ByRole(EVERYONE),
+    AUTH + "Reauthenticate": ByRole(EVERYONE),
+    SECOND_FACTOR + "EnrolTotp": ByRole(EVERYONE),
+    SECOND_FACTOR + "ConfirmTotp": ByRole(EVERYONE),
+    SECOND_FACTOR + "RemoveTotp": ByRole(EVERYONE, for_others=frozenset({"admin"})),
     AUTH + "GetJwks": Public(ignores_token=True),
-    AUTH + "ListEndings": Internal(frozenset({"product", "order", "gateway"})),
+    AUTH + "ListEndings": Internal(frozenset({*NAMES, "gateway"} - {"user"})),
     AUTH + "IssueOperatorToken": Internal(frozenset({"operator"})),
     RECOVERY + "RequestEmailVerification": ByRole(EVERYONE, for_others=frozenset({"admin"})),
     RECOVERY + "ConfirmEmail": Public(ignores_token=True),
@@ -147,6 +152,11 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
         old_password=PASSWORD, new_password="password123"
     ),
     AUTH + "GetJwks": lambda w: auth_pb2.GetJwksRequest(),
+    AUTH + "Reauthenticate": lambda w: auth_pb2.ReauthenticateRequest(password="not the password"),
+    # None of their accounts has a secret to confirm, and an operator's has none to be made.
+    SECOND_FACTOR + "EnrolTotp": lambda w: second_factor_pb2.EnrolTotpRequest(),
+    SECOND_FACTOR + "ConfirmTotp": lambda w: second_factor_pb2.ConfirmTotpRequest(totp_code="000000"),
+    SECOND_FACTOR + "RemoveTotp": lambda w: second_factor_pb2.RemoveTotpRequest(user_id="me"),
     AUTH + "ListEndings": lambda w: auth_pb2.ListEndingsRequest(),
     AUTH + "IssueOperatorToken": lambda w: auth_pb2.IssueOperatorTokenRequest(role=role_pb2.ROLE_CUSTOMER),
     RECOVERY + "RequestEmailVerification": lambda w: recovery_pb2.RequestEmailVerificationRequest(
@@ -222,6 +232,7 @@ NAMING: Mapping[str, Callable[[str], Message]] = {
     USERS + "DeleteUser": lambda named: user_pb2.DeleteUserRequest(user_id=named, etag="past"),
     AUTH + "ListSessions": lambda named: auth_pb2.ListSessionsRequest(user_id=named),
     AUTH + "DeleteSession": lambda named: auth_pb2.DeleteSessionRequest(session_id=named),
+    SECOND_FACTOR + "RemoveTotp": lambda named: second_factor_pb2.RemoveTotpRequest(user_id=named),
     RECOVERY + "RequestEmailVerification": lambda named: recovery_pb2.RequestEmailVerificationRequest(
         user_id=named, etag="past"
     ),

@@ -15,6 +15,7 @@ def test_every_method_of_the_contract_has_a_policy() -> None:
         "commerce.product.v1.ProductService",
         "commerce.user.v1.AuthService",
         "commerce.user.v1.RecoveryService",
+        "commerce.user.v1.SecondFactorService",
         "commerce.user.v1.UserService",
     }
     assert all(policy.max_request_bytes > 0 for policy in found.values())

@@ -36,6 +36,7 @@ class Tokens:
             "jti": "1",
             "iat": now,
             "exp": now + 900,
+            "auth_time": now,
         } | changed
         return {name: value for name, value in claims.items() if value is not None}
 

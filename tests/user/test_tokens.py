@@ -27,7 +27,16 @@ def test_a_key_is_named_by_its_thumbprint() -> None:
 def test_a_token_says_who_may_do_what_until_when() -> None:
     signer = TokenSigner(ed25519.Ed25519PrivateKey.generate(), issuer="https://shop", audience="shop")
     now = datetime.now(UTC)
-    token = signer.sign(USER_ID, SESSION_ID, {"b", "a"}, version=3, now=now, lifetime=timedelta(minutes=15))
+    token = signer.sign(
+        USER_ID,
+        SESSION_ID,
+        {"b", "a"},
+        version=3,
+        auth_time=now - timedelta(minutes=2),
+        methods=("pwd", "otp"),
+        now=now,
+        lifetime=timedelta(minutes=15),
+    )
     claims = jwt.decode(
         token, signer.public_key.key, algorithms=["EdDSA"], issuer="https://shop", audience="shop"
     )
@@ -39,6 +48,8 @@ def test_a_token_says_who_may_do_what_until_when() -> None:
         "sid": str(SESSION_ID),
         "scope": "a b",
         "ver": 3,
+        "auth_time": int(now.timestamp()) - 120,
+        "amr": ["pwd", "otp"],
         "iat": int(now.timestamp()),
         "exp": int(now.timestamp()) + 900,
     }

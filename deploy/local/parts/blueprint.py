@@ -40,6 +40,7 @@ _SPARE_WORKERS = 1
 # Files in the folder of secrets.
 _SUPERUSER_SECRET = "postgres"  # noqa: S105  a name
 _SIGNING_KEY = "signing_key.pem"
+_LOGIN_KEY = "login_key"
 _OUTSIDE_REDIS = "outside_redis"
 
 
@@ -115,6 +116,7 @@ def make_secrets(blueprint: Blueprint) -> None:
     for name in names:
         ensure_secret(layout.secret(name))
     ensure_signing_key(layout.secret(_SIGNING_KEY))
+    ensure_secret(layout.secret(_LOGIN_KEY))
     make_mail_secrets(layout, options)
     if options.redis_url is not None:
         replace_file(layout.secret(_OUTSIDE_REDIS), _outside_redis(options.redis_url).password)
@@ -308,6 +310,7 @@ def _service_settings(blueprint: Blueprint, service: Service) -> dict[str, str]:
     settings |= {f"COMMERCE_{peer.upper()}_ADDRESS": layout.address(peer) for peer in service.calls}
     if service.signs_tokens:
         settings["COMMERCE_SIGNING_KEY_FILE"] = str(layout.secret(_SIGNING_KEY))
+        settings["COMMERCE_LOGIN_KEY_FILE"] = str(layout.secret(_LOGIN_KEY))
     if service.uses_cache:
         settings |= _cache_settings(blueprint)
     if service.sends_mail:

@@ -135,7 +135,25 @@ class PasswordChanged:
     by_mail: bool
 
 
-UserEvent: TypeAlias = UserCreated | UserUpdated | UserDeleted | EmailConfirmed | PasswordChanged
+@dataclass(frozen=True)
+class SecondFactorAdded:
+    user_id: UUID
+
+
+@dataclass(frozen=True)
+class SecondFactorRemoved:
+    user_id: UUID
+
+
+UserEvent: TypeAlias = (
+    UserCreated
+    | UserUpdated
+    | UserDeleted
+    | EmailConfirmed
+    | PasswordChanged
+    | SecondFactorAdded
+    | SecondFactorRemoved
+)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from services.user.accounts.ownership import owned_user_id
 from services.user.accounts.passwords import Passwords
 from services.user.mail import store as mail_store
 from services.user.mail.domain import Kind
+from services.user.second_factor.store import delete_second_factor
 from services.user.sessions import store as session_store
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.domain import CredentialsInvalid, EndReason
@@ -77,6 +78,8 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         """Change an account; changing nothing is no event and no new version."""
         user_id = owned_user_id(request.user.user_id)
         change = change_of(request)
+        if change.roles is not None or change.disabled is not None:
+            caller().require_recent_login()
         async with transaction(self._pool) as conn:
             user = await store.get_user_for_update(conn, user_id)
             check_etag(request.user.etag, user.etag)
@@ -101,6 +104,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
             reason = EndReason.ACCOUNT_CLOSED
             await session_store.end_sessions(conn, user_id, reason, keep=None, now=user.update_time)
             await session_store.forget_devices(conn, user_id)
+            await delete_second_factor(conn, user_id)
             await mail_store.delete_mails(conn, user_id)
         return Empty()
 

@@ -235,6 +235,17 @@ async def change_password(
     await _append(conn, user, event)
 
 
+async def append_change(conn: Connection, user: User, event: UserEvent) -> None:
+    """Write the new version of an account that this transaction holds, where something beside it changed."""
+    await conn.execute(
+        "UPDATE users SET version = $2, update_time = $3 WHERE user_id = $1",
+        user.user_id,
+        user.version,
+        user.update_time,
+    )
+    await _append(conn, user, event)
+
+
 async def strengthen_password_hash(conn: Connection, user_id: UUID, new_hash: str) -> None:
     """Write another hash of the same password, of an account that this transaction holds."""
     await conn.execute("UPDATE users SET password_hash = $2 WHERE user_id = $1", user_id, new_hash)

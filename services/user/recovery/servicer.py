@@ -11,6 +11,7 @@ from commerce.user.v1 import recovery_pb2, recovery_pb2_grpc, user_pb2
 from google.protobuf.empty_pb2 import Empty
 
 from services.etags import check_etag
+from services.rpc.identity import calling_source
 from services.storage.idempotency import RequestKey, answer_once, find_answer, optional_request_key
 from services.storage.postgres import Connection, Pool, connection, transaction
 from services.user.accounts import store as account_store
@@ -24,7 +25,7 @@ from services.user.mail.tokens import MailTokens, mail_id_of
 from services.user.recovery import domain
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.password_change import NewPassword
-from services.user.sessions.throttle import LoginThrottle
+from services.user.sessions.throttle import LoginThrottle, Origin
 
 _METHOD = "/commerce.user.v1.RecoveryService/ResetPassword"
 # Nobody is known yet: the request_id alone, 122 random bits, names the request.
@@ -108,7 +109,7 @@ class RecoveryServicer(recovery_pb2_grpc.RecoveryServiceServicer):
                 first = await answer_once(self._pool, key, user_pb2.User, reset)
                 if reset.user is not None:
                     # Whoever guesses may have shut the owner out; no guess is of any use now.
-                    await self._throttle.forget_failures(reset.user.canonical_email)
+                    await self._throttle.forget_failures(reset.user.canonical_email, _origin())
                     return Empty()
         await self._check_repeated(first, request.new_password)
         return Empty()
@@ -127,7 +128,7 @@ class RecoveryServicer(recovery_pb2_grpc.RecoveryServiceServicer):
     async def _check_repeated(self, first: user_pb2.User, password: str) -> None:
         async with connection(self._pool) as conn:
             user = await account_store.get_user(conn, UUID(first.user_id))
-        await self._authentication.check_repeated(user, password)
+        await self._authentication.check_repeated(user, password, _origin())
 
     async def _grant_of(self, token: str, kind: Kind) -> Grant:
         """Return what a token is good for, if it is one of ours and may be used now.
@@ -194,6 +195,10 @@ async def confirm(conn: Connection, user: User, now: datetime) -> User:
     user, event = confirm_email(user, now)
     await account_store.confirm_email(conn, user, event)
     return user
+
+
+def _origin() -> Origin:
+    return Origin.of_address(calling_source())
 
 
 def _key_of(request: recovery_pb2.ResetPasswordRequest) -> RequestKey | None:

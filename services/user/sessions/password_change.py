@@ -21,6 +21,7 @@ from services.user.mail.domain import Kind
 from services.user.sessions import store
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.domain import CredentialsInvalid, EndReason, OldPasswordWrong
+from services.user.sessions.throttle import Origin
 
 _METHOD = "/commerce.user.v1.AuthService/ChangePassword"
 
@@ -104,7 +105,7 @@ class PasswordChange:
                 await answer_once(self._pool, key, Empty, change)
                 if change.is_done:
                     return
-        await self._authentication.check_repeated(user, request.new_password)
+        await self._authentication.check_repeated(user, request.new_password, Origin.of_session(keep))
 
     async def _is_answered(self, key: RequestKey | None) -> bool:
         async with connection(self._pool) as conn:
@@ -118,15 +119,17 @@ class PasswordChange:
         key: RequestKey | None,
     ) -> _Change | None:
         """Judge both passwords; None where the same request has been answered meanwhile."""
+        origin = Origin.of_session(keep)
         # First what costs nothing: a new password that is refused is no wrong old one.
         self._passwords.check_choice(request.new_password, (user.email, user.display_name), "new_password")
         try:
-            found = await self._authentication.check(user.canonical_email, request.old_password)
+            found = await self._authentication.check(user.canonical_email, request.old_password, origin)
         except CredentialsInvalid:
             # The first attempt of this request, whose answer was lost, may have just been done.
             if await self._is_answered(key):
                 return None
             raise OldPasswordWrong from None
+        await self._authentication.forget(user.canonical_email, origin)
         new_hash = await self._passwords.hash(request.new_password)
         return _Change(user.user_id, NewPassword(new_hash, found.password_hash, keep), self._clock())
 

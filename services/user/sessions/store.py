@@ -13,19 +13,28 @@ from services.user.sessions.domain import EndReason, Session, SessionNotFound
 
 
 async def insert_session(
-    conn: Connection, user_id: UUID, *, now: datetime, expire_time: datetime, device: str = ""
+    conn: Connection,
+    user_id: UUID,
+    *,
+    now: datetime,
+    expire_time: datetime,
+    device: str = "",
+    second_factor: bool = False,
 ) -> Session:
     """Begin a session of an account that this transaction keeps from being closed."""
     row = await conn.fetchrow(
         """
-        INSERT INTO sessions (user_id, create_time, last_use_time, expire_time, device)
-        VALUES ($1, $2, $2, $3, $4)
-        RETURNING session_id, user_id, create_time, last_use_time, expire_time, device, end_time
+        INSERT INTO sessions (user_id, create_time, last_use_time, expire_time, device, auth_time,
+                              second_factor)
+        VALUES ($1, $2, $2, $3, $4, $2, $5)
+        RETURNING session_id, user_id, create_time, last_use_time, expire_time, device, end_time,
+                  auth_time, second_factor
         """,
         user_id,
         now,
         expire_time,
         device,
+        second_factor,
     )
     return _session(row)
 
@@ -54,7 +63,8 @@ async def find_session_of_token(conn: Connection, token_hash: bytes) -> Session 
     """
     row = await conn.fetchrow(
         """
-        SELECT session_id, user_id, create_time, last_use_time, expire_time, device, end_time
+        SELECT session_id, user_id, create_time, last_use_time, expire_time, device, end_time,
+               auth_time, second_factor
           FROM sessions
          WHERE session_id = (SELECT session_id FROM refresh_tokens WHERE token_hash = $1)
            FOR NO KEY UPDATE
@@ -89,7 +99,8 @@ async def exchange_refresh_token(
         UPDATE sessions
            SET last_use_time = $2, expire_time = $3
          WHERE session_id = $1
-        RETURNING session_id, user_id, create_time, last_use_time, expire_time, device, end_time
+        RETURNING session_id, user_id, create_time, last_use_time, expire_time, device, end_time,
+                  auth_time, second_factor
         """,
         session.session_id,
         now,
@@ -106,7 +117,8 @@ async def get_session(conn: Connection, session_id: UUID, *, now: datetime) -> S
     """
     row = await conn.fetchrow(
         """
-        SELECT session_id, user_id, create_time, last_use_time, expire_time, device, end_time
+        SELECT session_id, user_id, create_time, last_use_time, expire_time, device, end_time,
+               auth_time, second_factor
           FROM sessions
          WHERE session_id = $1 AND end_time IS NULL AND expire_time > $2
         """,
@@ -122,7 +134,8 @@ async def list_sessions(
     """List a person's live sessions with smaller ids than `before`, newest first."""
     rows = await conn.fetch(
         """
-        SELECT session_id, user_id, create_time, last_use_time, expire_time, device, end_time
+        SELECT session_id, user_id, create_time, last_use_time, expire_time, device, end_time,
+               auth_time, second_factor
           FROM sessions
          WHERE user_id = $1 AND session_id < $2 AND end_time IS NULL AND expire_time > $3
          ORDER BY session_id DESC
@@ -200,6 +213,36 @@ async def end_sessions(
     )
     await _tell_ended(conn, ended, reason, now)
     return len(ended)
+
+
+async def reauthenticate(
+    conn: Connection, session_id: UUID, *, second_factor: bool, now: datetime
+) -> Session:
+    """Note that a live session has shown again who it is.
+
+    Raises:
+        SessionNotFound: it has ended meanwhile.
+    """
+    row = await conn.fetchrow(
+        """
+        UPDATE sessions
+           SET auth_time = $2, second_factor = $3
+         WHERE session_id = $1 AND end_time IS NULL AND expire_time > $2
+        RETURNING session_id, user_id, create_time, last_use_time, expire_time, device, end_time, auth_time,
+                  second_factor
+        """,
+        session_id,
+        now,
+        second_factor,
+    )
+    return _session(row)
+
+
+async def note_second_factor(conn: Connection, user_id: UUID) -> None:
+    """Note that the live sessions of an account have shown its second factor."""
+    await conn.execute(
+        "UPDATE sessions SET second_factor = TRUE WHERE user_id = $1 AND end_time IS NULL", user_id
+    )
 
 
 async def forget_devices(conn: Connection, user_id: UUID) -> None:

@@ -54,6 +54,8 @@ class TokenSigner:
         scopes: Iterable[str],
         *,
         version: int,
+        auth_time: datetime,
+        methods: Iterable[str],
         now: datetime,
         lifetime: timedelta,
     ) -> str:
@@ -64,6 +66,8 @@ class TokenSigner:
             session_id: With which it ends.
             scopes: What it is good for.
             version: Of the account that the scopes are from: other roles end the tokens of earlier versions.
+            auth_time: When the session last showed who it is (RFC 9470, section 6.1).
+            methods: By what (amr, RFC 8176).
             now: When it begins.
             lifetime: When it ends at the latest.
         """
@@ -74,6 +78,8 @@ class TokenSigner:
             "sid": str(session_id),
             "scope": " ".join(sorted(scopes)),
             "ver": version,
+            "auth_time": int(auth_time.timestamp()),
+            "amr": list(methods),
             "jti": str(uuid4()),
             "iat": now,
             "exp": now + lifetime,

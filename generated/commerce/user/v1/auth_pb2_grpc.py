@@ -43,6 +43,11 @@ class AuthServiceStub:
                 request_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.CreateSessionRequest.SerializeToString,
                 response_deserializer=commerce_dot_user_dot_v1_dot_auth__pb2.CreateSessionResponse.FromString,
                 _registered_method=True)
+        self.Reauthenticate = channel.unary_unary(
+                '/commerce.user.v1.AuthService/Reauthenticate',
+                request_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.ReauthenticateRequest.SerializeToString,
+                response_deserializer=commerce_dot_user_dot_v1_dot_auth__pb2.ReauthenticateResponse.FromString,
+                _registered_method=True)
         self.RefreshSession = channel.unary_unary(
                 '/commerce.user.v1.AuthService/RefreshSession',
                 request_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.RefreshSessionRequest.SerializeToString,
@@ -98,6 +103,15 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reauthenticate(self, request, context):
+        """Asks the caller for the password again, and the second factor where the
+        account has one, in the session that goes on. Its new access token is good
+        for methods that want a recent log-in (STEP_UP_REQUIRED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RefreshSession(self, request, context):
         """Exchanges a refresh token for a new pair. A refresh token works once; its
         second use ends the session.
@@ -122,7 +136,8 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EndSessions(self, request, context):
-        """Ends all sessions of a person at once, or all but the caller's own.
+        """Ends all sessions of a person at once, or all but the caller's own. Those of
+        somebody else by who has logged in recently.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -169,6 +184,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.CreateSession,
                     request_deserializer=commerce_dot_user_dot_v1_dot_auth__pb2.CreateSessionRequest.FromString,
                     response_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.CreateSessionResponse.SerializeToString,
+            ),
+            'Reauthenticate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reauthenticate,
+                    request_deserializer=commerce_dot_user_dot_v1_dot_auth__pb2.ReauthenticateRequest.FromString,
+                    response_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.ReauthenticateResponse.SerializeToString,
             ),
             'RefreshSession': grpc.unary_unary_rpc_method_handler(
                     servicer.RefreshSession,
@@ -241,6 +261,33 @@ class AuthService:
             '/commerce.user.v1.AuthService/CreateSession',
             commerce_dot_user_dot_v1_dot_auth__pb2.CreateSessionRequest.SerializeToString,
             commerce_dot_user_dot_v1_dot_auth__pb2.CreateSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reauthenticate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/commerce.user.v1.AuthService/Reauthenticate',
+            commerce_dot_user_dot_v1_dot_auth__pb2.ReauthenticateRequest.SerializeToString,
+            commerce_dot_user_dot_v1_dot_auth__pb2.ReauthenticateResponse.FromString,
             options,
             channel_credentials,
             insecure,
