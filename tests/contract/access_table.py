@@ -86,6 +86,7 @@ RULES: Mapping[str, Rule] = {
     SECOND_FACTOR + "RemoveTotp": ByRole(EVERYONE, for_others=frozenset({"admin"})),
     AUTH + "GetJwks": Public(ignores_token=True),
     AUTH + "ListEndings": Internal(frozenset({*NAMES, "gateway"} - {"user"})),
+    RECOVERY + "GetMailQueue": Internal(frozenset({"operator"})),
     AUTH + "IssueOperatorToken": Internal(frozenset({"operator"})),
     RECOVERY + "RequestEmailVerification": ByRole(EVERYONE, for_others=frozenset({"admin"})),
     RECOVERY + "ConfirmEmail": Public(ignores_token=True),
@@ -158,6 +159,7 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
     SECOND_FACTOR + "ConfirmTotp": lambda w: second_factor_pb2.ConfirmTotpRequest(totp_code="000000"),
     SECOND_FACTOR + "RemoveTotp": lambda w: second_factor_pb2.RemoveTotpRequest(user_id="me"),
     AUTH + "ListEndings": lambda w: auth_pb2.ListEndingsRequest(),
+    RECOVERY + "GetMailQueue": lambda w: recovery_pb2.GetMailQueueRequest(),
     AUTH + "IssueOperatorToken": lambda w: auth_pb2.IssueOperatorTokenRequest(role=role_pb2.ROLE_CUSTOMER),
     RECOVERY + "RequestEmailVerification": lambda w: recovery_pb2.RequestEmailVerificationRequest(
         user_id="me", etag="past"

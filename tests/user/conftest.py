@@ -111,6 +111,7 @@ class UserService:
         self.second_factor: Any = second_factor_pb2_grpc.SecondFactorServiceStub(edge)
         # With an operator's certificate.
         self.operator: Any = auth_pb2_grpc.AuthServiceStub(operator)
+        self.operator_recovery: Any = recovery_pb2_grpc.RecoveryServiceStub(operator)
         self._mail_folder = mail_folder
         self.sending = sending_to(pool, FolderMailer(mail_folder), clock)
 

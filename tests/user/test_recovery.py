@@ -456,3 +456,20 @@ async def test_a_password_that_is_guessed_first_is_refused_and_the_token_stays_g
     refused = await refusal(reset(service, token, password.format(email=email)))
     assert refused == ("INVALID_ARGUMENT", "PASSWORD_TOO_COMMON")
     await reset(service, token)
+
+
+async def test_an_operator_is_told_how_many_mails_wait_and_since_when(service: UserService) -> None:
+    async def queue() -> recovery_pb2.MailQueue:
+        answer: recovery_pb2.MailQueue = await service.operator_recovery.GetMailQueue(
+            recovery_pb2.GetMailQueueRequest()
+        )
+        return answer
+
+    ada = await service.register()
+    waiting = await queue()
+    assert waiting.waiting_count >= 1
+    assert waiting.HasField("oldest_create_time")
+    await service.mails_to(ada.email)
+    assert await queue() == recovery_pb2.MailQueue()
+    refused = service.recovery.GetMailQueue(recovery_pb2.GetMailQueueRequest())
+    assert await refusal(refused) == ("PERMISSION_DENIED", "CALLER_NOT_ALLOWED")

@@ -28,6 +28,8 @@ from services.user.sessions.password_change import NewPassword
 from services.user.sessions.throttle import LoginThrottle, Origin
 
 _METHOD = "/commerce.user.v1.RecoveryService/ResetPassword"
+# More are not counted: whoever looks wants to know that it is too many.
+_MOST_WAITING = 1_001
 # Nobody is known yet: the request_id alone, 122 random bits, names the request.
 _PRINCIPAL = "anyone"
 
@@ -129,6 +131,14 @@ class RecoveryServicer(recovery_pb2_grpc.RecoveryServiceServicer):
         async with connection(self._pool) as conn:
             user = await account_store.get_user(conn, UUID(first.user_id))
         await self._authentication.check_repeated(user, password, _origin())
+
+    async def GetMailQueue(
+        self, request: recovery_pb2.GetMailQueueRequest, context: Context
+    ) -> recovery_pb2.MailQueue:
+        """Tell an operator what waits."""
+        async with connection(self._pool) as conn:
+            count, oldest = await mail_store.read_queue(conn, most=_MOST_WAITING)
+        return recovery_pb2.MailQueue(waiting_count=count, oldest_create_time=oldest)
 
     async def _grant_of(self, token: str, kind: Kind) -> Grant:
         """Return what a token is good for, if it is one of ours and may be used now.
