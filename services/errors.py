@@ -50,6 +50,8 @@ class ServiceError(Exception):
 
     code: Code = Code.INTERNAL
     reason: str = "INTERNAL"
+    # How callers over HTTP show who they are (RFC 6750, section 3): said where the code is UNAUTHENTICATED.
+    challenge: str = 'Bearer realm="commerce"'
 
     def __init__(
         self,
@@ -163,16 +165,32 @@ class TokenMissing(Unauthenticated):
 
 class TokenInvalid(Unauthenticated):
     reason = "TOKEN_INVALID"
+    challenge = 'Bearer realm="commerce", error="invalid_token"'
 
 
 class TokenExpired(Unauthenticated):
     reason = "TOKEN_EXPIRED"
+    challenge = 'Bearer realm="commerce", error="invalid_token", error_description="expired"'
 
 
 class SessionEnded(Unauthenticated):
     """The token was ended before its time: logged out, closed, or of roles that were changed."""
 
     reason = "SESSION_ENDED"
+    challenge = 'Bearer realm="commerce", error="invalid_token", error_description="ended"'
+
+
+class StepUpRequired(Unauthenticated):
+    """The method wants a log-in more recent than the session's (RFC 9470)."""
+
+    reason = "STEP_UP_REQUIRED"
+
+    def __init__(self, max_age_seconds: float) -> None:
+        seconds = f"{max_age_seconds:.0f}"
+        text = "this wants a recent log-in: log in again in this session"
+        super().__init__(text, metadata={"max_age_seconds": seconds})
+        error = 'error="insufficient_user_authentication"'
+        self.challenge = f'{type(self).challenge}, {error}, error_description="{text}", max_age={seconds}'
 
 
 class ScopeMissing(PermissionDenied):

@@ -18,6 +18,8 @@ EXIT_BAD_SETTINGS = 2
 # As long as the SHA-256 that they key; an empty file would let anyone sign.
 _LEAST_SECRET_BYTES = 32
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+# What stands in a header of a mail.
+_LONGEST_LINE = 200
 
 
 class SettingsError(Exception):
@@ -96,6 +98,29 @@ def public_url(text: str) -> str:
     if parts.scheme not in {"https", "http"} or not parts.hostname or not is_plain or not is_safe:
         raise ValueError("is not https://HOST, without a path, or http://HOST of this machine")
     return text
+
+
+def one_line(text: str) -> str:
+    """Check that a text can stand in a header."""
+    if not text.isprintable() or len(text) > _LONGEST_LINE:
+        raise ValueError("is not one line of printable characters")
+    return text
+
+
+def sender_address(text: str) -> str:
+    """Check the address that mails come from."""
+    local, _, domain = one_line(text).rpartition("@")
+    if not (local and domain and text.isascii()) or set(text) & set(' <>"(),:;[\\]'):
+        raise ValueError("is not an e-mail address")
+    return text
+
+
+def link_base(text: str) -> str:
+    """Read the URL of web pages, without a slash at its end."""
+    parts = urlsplit(url_of("https", "http")(one_line(text)))
+    if not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("is not a URL without ? and #")
+    return text.rstrip("/")
 
 
 def variable(name: str, parse: Callable[[str], Any] = str, *, about: str, default: Any = MISSING) -> Any:

@@ -43,6 +43,8 @@ class Options:
     payment_api_key_file: Path | None = None
     smtp_url: str | None = None
     mail_sender: str | None = None
+    mail_product: str | None = None
+    mail_link_base: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Turn into what `from_json` reads."""

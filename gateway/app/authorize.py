@@ -1,5 +1,6 @@
 """The pages of the authorization code flow: a person logs in, sees what is asked, and decides."""
 
+import re
 from collections.abc import Mapping
 
 from commerce.user.v1 import oauth_pb2, oauth_pb2_grpc
@@ -7,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from gateway.app.failures import BadRequest, OAuthFailure, oauth_failure
-from gateway.app.forms import FormTokens, form_of, is_secure, query_of
+from gateway.app.forms import FormTokens, caller_address, form_of, is_secure, query_of
 from gateway.app.pages import STYLE, page, problem, send_to, told_scopes
 from services.errors import Code, ServiceError
 
@@ -21,10 +22,13 @@ _TOLD_HERE = {
     "OAUTH_REDIRECT_URI_UNKNOWN": "The program wants its answer at an address that it has not registered.",
 }
 # By reason: which field it belongs to, and what is said beside it.
+_TOTP = re.compile(r"[0-9]{6}")
 _WRONG_CREDENTIALS = "The e-mail address or the password is wrong."
 _FIELDS = {
     "CREDENTIALS_INVALID": ("password", _WRONG_CREDENTIALS, 403),
     "LOGIN_THROTTLED": ("password", "Too many wrong passwords: try again in some minutes.", 429),
+    "SECOND_FACTOR_REQUIRED": ("code", "Type the code of your app too, or a recovery code.", 403),
+    "SECOND_FACTOR_INVALID": ("code", "The code is wrong, or was used: wait for the next one.", 403),
     "ACCOUNT_DISABLED": ("email", "This account has been disabled: ask the shop.", 403),
 }
 
@@ -72,8 +76,9 @@ class AuthorizationPages:
         try:
             begun = await self._oauth.BeginAuthorization(
                 oauth_pb2.BeginAuthorizationRequest(
-                    request=asked, email=email, password=form.get("password", "")
-                )
+                    request=asked, email=email, password=form.get("password", ""), **_second_factor(form)
+                ),
+                metadata=caller_address(request),
             )
         except ServiceError as error:
             return await self._not_logged_in(request, asked, email, error)
@@ -130,7 +135,7 @@ class AuthorizationPages:
             client_name=client_name,
             hidden={**hidden, "form_token": token},
             email=email,
-            errors={"email": "", "password": "", **(errors or {})},
+            errors={"email": "", "password": "", "code": "", **(errors or {})},
         )
         shown.set_cookie(cookie, value, httponly=True, samesite="strict", secure=is_secure(request), path="/")
         return shown
@@ -162,6 +167,12 @@ def _asked(said: Mapping[str, str]) -> oauth_pb2.AuthorizationRequest:
     return oauth_pb2.AuthorizationRequest(**{name: said.get(name, "") for name in _PARAMETERS})
 
 
+def _second_factor(form: Mapping[str, str]) -> dict[str, str]:
+    """Return the code of an app, or a recovery code: people have one field for both."""
+    code = "".join(form.get("code", "").split())
+    return {"totp_code": code} if _TOTP.fullmatch(code) else {"recovery_code": code}
+
+
 def _beside_fields(error: ServiceError) -> tuple[dict[str, str], int]:
     """Return what is to be said beside which field of the log-in form, and the answer's status."""
     if error.reason in _FIELDS:
@@ -173,6 +184,8 @@ def _beside_fields(error: ServiceError) -> tuple[dict[str, str], int]:
         errors["email"] = "This is no e-mail address."
     if "password" in fields:
         errors |= {"password": "Type your password: 128 characters at the most."}
+    if "recovery_code" in fields:
+        errors["code"] = "This is no code: an app shows six digits."
     return errors, 400
 
 

@@ -56,6 +56,12 @@ async def form_of(request: Request) -> dict[str, str]:
         raise BadRequest("the form is not urlencoded") from None
 
 
+def caller_address(request: Request) -> tuple[tuple[str, str], ...]:
+    """Return the metadata that tell a service whose call it is: the address that the edge has seen."""
+    address = request.headers.get("x-forwarded-for", "")
+    return (("x-forwarded-for", address),) if address else ()
+
+
 def _parsed(text: str) -> dict[str, str]:
     try:
         pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from gateway.contract.model import Contract, Method, enum_name, seconds
 from gateway.contract.personal import personal_faults, personal_method_faults
-from gateway.contract.reasons import catalogue_faults, method_faults
+from gateway.contract.reasons import catalogue_faults, method_faults, named
 from gateway.contract.rest_checks import binding_faults, duplicate_paths
 from gateway.contract.source import SourceLine
 from services.roster import FROM_OUTSIDE, NAMES, OTHER_CALLERS
@@ -54,6 +54,7 @@ def _method_faults(contract: Contract, method: Method) -> Iterator[Fault]:
         _bad_holds,
         _bad_streams,
         personal_method_faults,
+        _bad_step_up,
         method_faults,
     )
     for check in checks:
@@ -150,6 +151,17 @@ def _bad_holds(_contract: Contract, method: Method) -> Iterator[tuple[str, str]]
         yield "holds", "has a bound that lets nobody hold anything: set `reservations` and `units` above 0"
     if "holder_id" not in method.descriptor.input_type.fields_by_name:
         yield "holds", "bounds what a person holds without knowing whom: give the request a `holder_id`"
+
+
+def _bad_step_up(_contract: Contract, method: Method) -> Iterator[tuple[str, str]]:
+    if not method.rules.HasField("step_up"):
+        return
+    if method.access != "scoped":
+        yield "step_up", "wants a recent log-in of whom it does not know: make it `scoped`"
+    if seconds(method.rules.step_up.max_age) <= 0:
+        yield "step_up", "wants a log-in that nobody has: set `step_up.max_age` above 0"
+    if "STEP_UP_REQUIRED" not in named(method):
+        yield "step_up", "does not say that it refuses old log-ins: add REASON_STEP_UP_REQUIRED to `reasons`"
 
 
 def _bad_streams(_contract: Contract, method: Method) -> Iterator[tuple[str, str]]:

@@ -66,6 +66,8 @@ function envoy_on_response(handle)
   end
   local wait = ending:get("retry-after")
   if wait then noted:set("commerce", "retry_after", wait) end
+  local challenge = ending:get("www-authenticate")
+  if challenge then noted:set("commerce", "challenge", challenge) end
   if DETAILS[code] then complete(ending, DETAILS[code], call.request) end
   -- A call that has not arrived was refused by the edge, and has its line without this.
   if call.arrived and REFUSALS[code] then noted:set("commerce", "told", "refusals") end

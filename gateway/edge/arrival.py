@@ -104,7 +104,12 @@ def headers_of_answers() -> Json:
                 "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
             }
         }
-        for key, note in (("etag", "etag"), ("retry-after", "retry_after"), ("cache-control", "cache"))
+        for key, note in (
+            ("etag", "etag"),
+            ("retry-after", "retry_after"),
+            ("www-authenticate", "challenge"),
+            ("cache-control", "cache"),
+        )
     ]
     return filter_config("header_mutation.v3.HeaderMutation", mutations={"response_mutations": written})
 

@@ -17,6 +17,7 @@ _BY_NAME: dict[str, Any] = {
     "device": "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0",
     "displayName": "Ada Lovelace",
     "email": "ada@example.com",
+    "totpCode": "492039",
     "etag": "1",
     "expiresInSeconds": 900,
     "imageUrls": ["https://images.example.com/drill.jpg"],

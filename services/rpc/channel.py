@@ -46,6 +46,8 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.enable_retries", 1),
+    # Otherwise a channel that replaces another may be given its connection.
+    ("grpc.use_local_subchannel_pool", 1),
     # Answers in batches are larger than 4 MB at times.
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
     ("grpc.service_config_disable_resolution", 1),
@@ -86,15 +88,24 @@ class Channel(aio.Channel):
             ("grpc.service_config", service_config),
             ("grpc.ssl_target_name_override", f"{peer}.{TRUST_DOMAIN}"),
         ]
-        pem = read_pem(tls)
-        self._current = self._connect(pem)
-        self._watch = asyncio.create_task(watch_pem(tls, pem, self._reconnect))
+        self._pem = read_pem(tls)
+        self._current = self._connect(self._pem)
+        self._draining: set[asyncio.Task[None]] = set()
+        self._watch = asyncio.create_task(watch_pem(tls, self._pem, self._reconnect))
 
     async def close(self, grace: float | None = None) -> None:
         """Close; calls that run get `grace` seconds."""
-        self._watch.cancel()
-        await asyncio.wait([self._watch])
+        for task in (ended := {self._watch, *self._draining}):
+            task.cancel()
+        await asyncio.wait(ended)
         await self._current.close(grace)
+
+    def reconnect(self) -> None:
+        """Connect anew, though the connection seems well: its peer may be frozen. Calls that run drain."""
+        replaced, self._current = self._current, self._connect(self._pem)
+        task = asyncio.create_task(replaced.close(DRAIN_SECONDS))
+        self._draining.add(task)
+        task.add_done_callback(self._draining.discard)
 
     async def __aenter__(self) -> "Channel":
         return self
@@ -143,6 +154,7 @@ class Channel(aio.Channel):
         )
 
     async def _reconnect(self, pem: Pem) -> None:
+        self._pem = pem
         replaced, self._current = self._current, self._connect(pem)
         await replaced.close(DRAIN_SECONDS)
 

@@ -37,5 +37,7 @@ def policy_of_check(method: str, *, client_streaming: bool, server_streaming: bo
         server_streaming=server_streaming,
         holds=None,
         streams=CHECK_STREAMS if streams else None,
+        step_up_seconds=None,
+        steps_up_on_demand=False,
         reasons=shared_reasons(),
     )

@@ -48,6 +48,8 @@ class _Stream:
 class Endings:
     """Sessions and roles that have ended, and the streams that end with them.
 
+    No token is accepted until `know`: a process that nobody tells what has ended accepts none at all.
+
     Args:
         clock: Seconds that only go on.
     """
@@ -60,14 +62,10 @@ class Endings:
         self._versions: OrderedDict[UUID, tuple[int, float]] = OrderedDict()
         self._streams: set[_Stream] = set()
         self._told_at = float("-inf")
-        # Whether tokens may be accepted.
-        self.are_known = True
+        # Whether tokens may be accepted: not before somebody has told what has ended.
+        self.are_known = False
         self._tried = asyncio.Event()
         self._heard = asyncio.Event()
-
-    def begin_unknown(self) -> None:
-        """Accept no token until `know`: somebody will tell what has ended before."""
-        self.are_known = False
 
     def know(self) -> None:
         """Accept tokens: all that has ended so far was told."""

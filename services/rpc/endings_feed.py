@@ -1,31 +1,27 @@
-"""Hears from the user service's feed which sessions end and whose roles change, and tells Endings."""
+"""Hears from the user service which sessions end and whose roles change, and tells Endings."""
 
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 from uuid import UUID
 
-import grpc
 import structlog
 from commerce.event.v1 import event_pb2, event_pb2_grpc
-from commerce.user.v1 import events_pb2
-from google.protobuf import json_format
-from google.protobuf.duration_pb2 import Duration
+from commerce.user.v1 import auth_pb2, auth_pb2_grpc, events_pb2
 from google.protobuf.message import Message
 
 from services.errors import PositionUnknown, ServiceError, Unavailable
-from services.rpc.endings import TOKEN_SECONDS, Endings
-from services.storage.events import NewEvent
+from services.rpc.channel import Channel
+from services.rpc.endings import Endings
 from services.storage.loops import outliving
 
-# Of a process that starts: what is older ends no token that still lives. A minute more than that, because
-# transactions commit in another order than they begin, and clocks differ.
-_FIRST_AGE = Duration(seconds=int(TOKEN_SECONDS) + 60)
-# The feed says every 5 s that it lives.
-_SILENCE_SECONDS = 12.0
+# The feed says every second that it lives. Whoever is frozen and keeps the connection says nothing: that is
+# noticed, and another process asked, within the five seconds after which an ended token must be refused.
+_SILENCE_SECONDS = 2.0
 # From one attempt to the next: a user service that restarts is back within seconds.
 _PAUSE_SECONDS = (0.2, 0.6)
 # Whoever does not hear for so long has it told, each time again: ended tokens go on working here meanwhile.
@@ -34,6 +30,7 @@ _DEAF_SECONDS = 15.0
 log = structlog.get_logger(__name__)
 
 Follow: TypeAlias = Callable[[event_pb2.FollowRequest], AsyncIterable[event_pb2.FollowResponse]]
+ListEndings: TypeAlias = Callable[[auth_pb2.ListEndingsRequest], Awaitable[auth_pb2.ListEndingsResponse]]
 
 # What ends tokens, of all that the feed tells.
 _ENDING: Mapping[str, type[Message]] = {
@@ -42,31 +39,44 @@ _ENDING: Mapping[str, type[Message]] = {
 }
 
 
-def feed_of(channel: grpc.aio.Channel) -> Follow:
-    """Return the feed of the service at the other end of a channel."""
-    stub = event_pb2_grpc.EventFeedStub(channel)  # type: ignore[no-untyped-call, unused-ignore]
-    follow: Follow = stub.Follow
-    return follow
+def _nothing() -> None:
+    """Do nothing: there is no connection."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Who tells what ends: the user service, at the other end of a channel or in this process."""
+
+    list_endings: ListEndings
+    follow: Follow
+    # Leaves a connection whose other end is silent.
+    reconnect: Callable[[], None] = _nothing
+
+
+def feed_of(channel: Channel) -> Source:
+    """Return the user service at the other end of a channel."""
+    feed = event_pb2_grpc.EventFeedStub(channel)  # type: ignore[no-untyped-call, unused-ignore]
+    auth = auth_pb2_grpc.AuthServiceStub(channel)  # type: ignore[no-untyped-call, unused-ignore]
+    return Source(auth.ListEndings, feed.Follow, channel.reconnect)
 
 
 class EndingsFeed:
     """Follows the user service's feed for as long as the process runs.
 
-    Until it has heard what has ended lately, no token is accepted. After that, tokens are accepted also while
-    the feed cannot be followed: nobody who could end a session reaches the user service then either, or else
-    the network between us is cut; and every token ends by itself within a quarter of an hour.
+    Until it has learnt what has ended lately, no token is accepted. After that, tokens are accepted also
+    while the feed cannot be followed: nobody who could end a session reaches the user service then either,
+    or else the network between us is cut; and every token ends by itself within a quarter of an hour.
 
     Args:
         endings: What is told.
-        follow: The user service's feed.
+        source: Who tells it.
     """
 
-    def __init__(self, endings: Endings, follow: Follow) -> None:
+    def __init__(self, endings: Endings, source: Source) -> None:
         self._endings = endings
-        self._follow = follow
+        self._source = source
         self._position: int | None = None
         self._heard_at = self._told_at = time.monotonic()
-        endings.begin_unknown()
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -77,7 +87,9 @@ class EndingsFeed:
 
     async def _follow_once(self) -> None:
         try:
-            async with aclosing(self._answers()) as answers:
+            if self._position is None:
+                self._position = await self._read_ended()
+            async with aclosing(self._answers(self._position)) as answers:
                 async for answer in answers:
                     self._hear(answer)
         except ServiceError as error:
@@ -87,13 +99,31 @@ class EndingsFeed:
                 self._position = None
             self._tell_if_deaf(error)
 
-    async def _answers(self) -> AsyncGenerator[event_pb2.FollowResponse, None]:
+    async def _read_ended(self) -> int:
+        """Read what has ended while tokens live, and return after which position the feed tells the rest.
+
+        That is the first page's: what ends while later pages are read may belong to an earlier one.
+        """
+        position, request = None, auth_pb2.ListEndingsRequest()
+        while True:
+            page = await self._source.list_endings(request)
+            for session_id in page.session_ids:
+                self._endings.end_session(UUID(bytes=session_id))
+            for account in page.accounts:
+                self._endings.end_tokens_before(UUID(bytes=account.user_id), account.version)
+            position = page.position if position is None else position
+            if not page.next_after:
+                return position
+            request = auth_pb2.ListEndingsRequest(after=page.next_after)
+
+    async def _answers(self, position: int) -> AsyncGenerator[event_pb2.FollowResponse, None]:
         """Yield answers for as long as they come.
 
         Raises:
             Unavailable: none came for longer than the feed is ever silent.
         """
-        answers = aiter(self._follow(self._request()))
+        request = event_pb2.FollowRequest(after_position=position, types=sorted(_ENDING))
+        answers = aiter(self._source.follow(request))
         while True:
             try:
                 async with asyncio.timeout(_SILENCE_SECONDS):
@@ -101,13 +131,10 @@ class EndingsFeed:
             except StopAsyncIteration:
                 return
             except TimeoutError:
+                # Asked again over the same connection, whoever is frozen would be asked again.
+                self._source.reconnect()
                 raise Unavailable("the feed is silent") from None
             yield answer
-
-    def _request(self) -> event_pb2.FollowRequest:
-        if self._position is None:
-            return event_pb2.FollowRequest(max_age=_FIRST_AGE)
-        return event_pb2.FollowRequest(after_position=self._position)
 
     def _hear(self, answer: event_pb2.FollowResponse) -> None:
         for event in answer.events:
@@ -129,22 +156,6 @@ class EndingsFeed:
                 code=error.code,
                 reason=error.reason,
             )
-
-
-def hear_own(endings: Endings) -> Callable[[Sequence[NewEvent]], None]:
-    """Return what the user service's own processes hear of events by, as they commit."""
-
-    def hear(events: Sequence[NewEvent]) -> None:
-        for event in events:
-            if event.type in _ENDING:
-                _apply(
-                    endings,
-                    event.type,
-                    event.version,
-                    json_format.ParseDict(dict(event.data), _ENDING[event.type]()),
-                )
-
-    return hear
 
 
 def _unpacked(event: event_pb2.Event) -> Any:

@@ -14,7 +14,9 @@ from services.errors import PositionUnknown
 from services.storage.events import EventLog, RecordedEvent
 from services.storage.paging import give_way
 
-_HEARTBEAT_SECONDS = 5.0
+# Readers notice by it that a process is frozen, and have five seconds for that and for what follows. Less
+# than the wait for more events, so that each of its ends sends one.
+_HEARTBEAT_SECONDS = 0.9
 
 
 class EventFeedServicer(event_pb2_grpc.EventFeedServicer):
@@ -41,14 +43,16 @@ class EventFeedServicer(event_pb2_grpc.EventFeedServicer):
         if position > await self._log.head():
             raise PositionUnknown("after_position is past the head of the log")
         told_at, was_caught_up = float("-inf"), False
+        wanted = frozenset(request.types)
         while True:
             moved = self._log.moved
             events, caught_up = await self._log.read(position)
             position = events[-1].position or position if events else position
             # A full page may have been the last: then the reader has still to hear that it was.
-            is_news = bool(events) or caught_up != was_caught_up
+            told = [event for event in events if event.type in wanted] if wanted else events
+            is_news = bool(told) or caught_up != was_caught_up
             if is_news or time.monotonic() - told_at > _HEARTBEAT_SECONDS:
-                yield await self._response(events, position, caught_up)
+                yield await self._response(told, position, caught_up)
                 told_at, was_caught_up = time.monotonic(), caught_up
             if caught_up and request.until_caught_up:
                 return

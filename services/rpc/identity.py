@@ -22,17 +22,20 @@ from services.errors import (
     CallerUnknown,
     ServiceError,
     ServiceUnavailable,
+    StepUpRequired,
     TokenExpired,
     TokenInvalid,
     TokenMissing,
 )
 from services.networks import network_of
-from services.roster import EDGE, TRUST_DOMAIN
+from services.roster import EDGE, GATEWAY, TRUST_DOMAIN
 from services.rpc.endings import Endings
 from services.rpc.policy import MethodPolicy
 from services.telemetry.metadata import Metadata
 
 _BEARER = "bearer"
+# Who says from which address a call comes.
+_TELL_ADDRESSES = frozenset({EDGE, GATEWAY})
 _SPIFFE_PREFIX = f"spiffe://{TRUST_DOMAIN}/"
 # Not the common name, which authorities do not vouch for.
 _VOUCHED_PROPERTY = "x509_subject_alternative_name"
@@ -66,6 +69,20 @@ class Caller:
     acts_for_any: bool
     # Carries the method's scope for personal fields.
     reads_personal: bool = False
+    # The any_owner scope; None where the method has none.
+    any_owner: str | None = None
+    # How many seconds ago their session logged in, and may have for this method; None: at any time.
+    login_age_seconds: float = 0.0
+    step_up_seconds: float | None = None
+
+    def require_recent_login(self) -> None:
+        """Check that the caller's session has logged in as recently as the method asks.
+
+        Raises:
+            StepUpRequired: it has not.
+        """
+        if self.step_up_seconds is not None and self.login_age_seconds > self.step_up_seconds:
+            raise StepUpRequired(self.step_up_seconds)
 
     @property
     def principal(self) -> str:
@@ -113,6 +130,12 @@ def edge_asks_for_itself(metadata: Metadata) -> bool:
     return calling_service() == EDGE and not forwarded_for
 
 
+def calling_source() -> str:
+    """Return whom the current call is from, token or not: a client's address, or the calling service."""
+    _, forwarded_for = read_metadata(call_metadata.get())
+    return source_of(calling_service(), forwarded_for)
+
+
 def told_user_agent() -> str:
     """Return what the program that calls through the edge says it is, in its own words; "" of any other."""
     if calling_service() != EDGE:
@@ -155,10 +178,10 @@ def source_of(service: str, forwarded_for: str) -> str:
 
     Args:
         service: The peer.
-        forwarded_for: The call's x-forwarded-for. The edge alone is believed: it removes what callers send
-            and sets the one address that it sees.
+        forwarded_for: The call's x-forwarded-for. The edge is believed, which removes what callers send and
+            sets the one address that it sees; and the app behind it, which hands that on.
     """
-    if service != EDGE or not forwarded_for:
+    if service not in _TELL_ADDRESSES or not forwarded_for:
         return service
     return network_of(forwarded_for.rpartition(",")[2].strip())
 
@@ -188,16 +211,21 @@ class Claims:
     expires_at: float
     # Of the account that the scopes are from.
     version: int
+    # When the session last showed who it is, in seconds since 1970; 0: nobody says.
+    auth_time: float = 0.0
 
-    def caller(self, service: str, policy: MethodPolicy) -> Caller:
+    def caller(self, service: str, policy: MethodPolicy, now: float) -> Caller:
         """Return the person that `service` speaks for, in a method with these rules."""
         return Caller(
             service,
             self.subject,
             self.session_id,
             self.scopes,
-            acts_for_any=policy.any_owner in self.scopes,
-            reads_personal=policy.personal in self.scopes,
+            policy.any_owner in self.scopes,
+            policy.personal in self.scopes,
+            policy.any_owner,
+            now - self.auth_time,
+            policy.step_up_seconds,
         )
 
 
@@ -217,7 +245,7 @@ class TokenVerifier:
         self._issuer = issuer
         self._audience = audience
         self._jwks = jwks
-        self._clock = clock
+        self.clock = clock
         self.endings = Endings()
         self._keys: Keys = {}
         self._fetch_again_at = float("-inf")
@@ -232,7 +260,7 @@ class TokenVerifier:
         None while it is not known what has ended: `verify` waits for that.
         """
         claims = self._verified.get(token)
-        now = self._clock()
+        now = self.clock()
         if claims is None or now >= claims.expires_at or now >= self._old_at:
             return None
         has_ended = self.endings.has_ended(claims.subject, claims.session_id, claims.version)
@@ -263,7 +291,7 @@ class TokenVerifier:
         if claims is None:
             claims = self._read(token, key)
             self._remember(token, claims)
-        if claims.expires_at <= self._clock():
+        if claims.expires_at <= self.clock():
             self._verified.pop(token, None)
             raise TokenExpired("the access token has expired")
         return claims
@@ -301,7 +329,7 @@ class TokenVerifier:
             # Somebody is finding out whether the user service is back; nobody else waits for that.
             return
         async with self._fetching:
-            now = self._clock()
+            now = self.clock()
             if kid in self._keys and now < self._old_at:
                 return
             if now >= self._fetch_again_at:
@@ -317,7 +345,7 @@ class TokenVerifier:
             # Old keys go on working: the user service may be away for a while. Those who have waited for this
             # attempt do not make the next one.
             self._is_away = True
-            self._fetch_again_at = self._clock() + _KEY_RETRY_SECONDS
+            self._fetch_again_at = self.clock() + _KEY_RETRY_SECONDS
             log.warning("keys of access tokens not fetched", code=error.code, reason=error.reason)
             return
         self._is_away = False
@@ -349,11 +377,12 @@ class TokenVerifier:
                 float(payload["exp"]),
                 # None in tokens that a version of ours issued before there was one: they end by any change.
                 int(payload.get("ver", 0)),
+                float(payload.get("auth_time", 0)),
             )
             begins_at = max(float(payload["iat"]), float(payload.get("nbf", 0)))
         except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError):
             raise _invalid() from None
-        if begins_at > self._clock() + _CLOCK_SKEW_SECONDS:
+        if begins_at > self.clock() + _CLOCK_SKEW_SECONDS:
             raise _invalid()
         return claims
 

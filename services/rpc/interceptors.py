@@ -255,8 +255,10 @@ class _Method:
         if token is not None and not self._policy.ignores_token:
             verifier = self._chain.verifier
             claims = verifier.verified(token) or await verifier.verify(token)
-            set_caller(claims.caller(service, self._policy))
+            set_caller(current := claims.caller(service, self._policy, verifier.clock()))
         self._check_access(service, claims)
+        if claims is not None and not self._policy.steps_up_on_demand:
+            current.require_recent_login()
         return claims
 
     def _check_access(self, service: str, claims: Claims | None) -> None:

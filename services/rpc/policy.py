@@ -72,6 +72,10 @@ class MethodPolicy:
     holds: HoldLimit | None
     # Set where either side streams.
     streams: StreamRule | None
+    # How many seconds ago the caller's session may have logged in; None: any.
+    step_up_seconds: float | None
+    # The method itself knows for which requests.
+    steps_up_on_demand: bool
     # Why it may refuse a call (ErrorInfo.reason): its own, and those that any method of a kind may give.
     reasons: frozenset[str]
 
@@ -134,6 +138,8 @@ def _read(method: MethodDescriptor) -> MethodPolicy:
         server_streaming=method.server_streaming,
         holds=_hold_limit(rules),
         streams=_stream_rule(rules),
+        step_up_seconds=_seconds(rules.step_up.max_age) if rules.HasField("step_up") else None,
+        steps_up_on_demand=rules.step_up.on_demand,
         reasons=shared_reasons().union(map(_reason_name, rules.reasons)),
     )
 

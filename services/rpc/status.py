@@ -90,11 +90,13 @@ def as_sent(
     """Return the message and the trailing metadata by which a call with this metadata is refused."""
     over_rest = any(key == _OF_REST for key, _ in metadata)
     status = to_status(error, request_id, over_rest=over_rest)
-    details = DETAILS_KEY, status.SerializeToString()
-    if error.retry_after_seconds is None:
-        return status.message, (details,)
-    # RetryInfo in HTTP's words (RFC 9110, 10.2.3), of which the edge makes a header.
-    return status.message, (details, ("retry-after", str(math.ceil(error.retry_after_seconds))))
+    sent: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
+    # The same in HTTP's words, of which the edge makes headers (RFC 9110, 10.2.3 and 11.6.1).
+    if error.retry_after_seconds is not None:
+        sent.append(("retry-after", str(math.ceil(error.retry_after_seconds))))
+    if error.code == Code.UNAUTHENTICATED:
+        sent.append(("www-authenticate", error.challenge))
+    return status.message, tuple(sent)
 
 
 def from_status(status: status_pb2.Status) -> ServiceError:

@@ -6,11 +6,10 @@ readers overtake writers that commit late.
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -59,7 +58,6 @@ _POLL_SECONDS = 1.0
 
 # The logs whose sequencer runs in this process.
 _awake: "set[EventLog]" = set()
-_hearers: "list[Callable[[Sequence[NewEvent]], None]]" = []
 
 
 @dataclass(frozen=True)
@@ -114,20 +112,6 @@ async def append_events(conn: Connection, events: Sequence[NewEvent]) -> None:
         statement = f"WITH {written_events(1)} SELECT count(*) FROM o"  # noqa: S608  numbers of parameters
         await conn.execute(statement, *event_columns(events))
     announce_events()
-    after_commit(partial(_tell_hearers, events))
-
-
-def hear_commits(hearer: Callable[[Sequence[NewEvent]], None]) -> None:
-    """Call `hearer` for what `append_events` has committed in this process, before it has a position.
-
-    It is told at once and never of what other processes write: whoever must miss nothing follows the log too.
-    """
-    _hearers.append(hearer)
-
-
-def _tell_hearers(events: Sequence[NewEvent]) -> None:
-    for hearer in _hearers:
-        hearer(events)
 
 
 def written_events(first: int) -> str:

@@ -16,12 +16,14 @@ from commerce.user.v1 import (
     privacy_pb2_grpc,
     recovery_pb2,
     recovery_pb2_grpc,
+    second_factor_pb2,
+    second_factor_pb2_grpc,
     user_pb2,
     user_pb2_grpc,
 )
 
 from services.process import utc_now
-from services.rpc.endings_feed import EndingsFeed, hear_own
+from services.rpc.endings_feed import EndingsFeed
 from services.rpc.feed import EventFeedServicer
 from services.rpc.identity import TokenVerifier
 from services.rpc.main import service_main
@@ -32,10 +34,11 @@ from services.settings import (
     existing_file,
     load_or_exit,
     public_url,
+    secret_lines,
     variable,
 )
 from services.storage.cache import open_redis
-from services.storage.events import EventLog, hear_commits
+from services.storage.events import EventLog
 from services.storage.forgetting import Forgetting
 from services.storage.idempotency import forget_answers
 from services.storage.paging import Pages
@@ -57,7 +60,12 @@ from services.user.privacy.sealing import Sealing
 from services.user.privacy.servicer import PrivacyServicer
 from services.user.privacy.vault import Vault
 from services.user.recovery.servicer import RecoveryServicer
+from services.user.second_factor.check import SecondFactors
+from services.user.second_factor.sealing import KeyFileSealer
+from services.user.second_factor.servicer import SecondFactorServicer
 from services.user.sessions.authentication import Authentication
+from services.user.sessions.devices import DeviceMarks
+from services.user.sessions.endings import Ended
 from services.user.sessions.keys import KeyFile as SigningKeys
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.store import forget_sessions, forget_used_tokens
@@ -108,6 +116,11 @@ class ServeSettings(ServiceSettings):
     public_url: str = variable(
         "COMMERCE_PUBLIC_URL", public_url, about="where people and clients reach the mesh, https or loopback"
     )
+    login_keys: tuple[bytes, ...] = variable(
+        "COMMERCE_LOGIN_KEY_FILE",
+        secret_lines,
+        about="secrets of second factors and of devices that are known, one a line: the first makes",
+    )
 
 
 def _sending(pool: Pool, settings: MailSettings, vault: Vault, tokens: MailTokens) -> Sending:
@@ -115,10 +128,59 @@ def _sending(pool: Pool, settings: MailSettings, vault: Vault, tokens: MailToken
     return Sending(pool, mailer_of(settings), vault=vault, letters=letters, tokens=tokens, clock=utc_now)
 
 
-def _hearing(verifier: TokenVerifier, feed: EventFeedServicer) -> EndingsFeed:
-    """Let the service hear what ends tokens: of itself at once, of its other processes by the log."""
-    hear_commits(hear_own(verifier.endings))
-    return EndingsFeed(verifier.endings, feed.follow)
+def _add_people(
+    server: grpc.aio.Server,
+    settings: ServeSettings,
+    pool: Pool,
+    shared: _Shared,
+    *,
+    erasing: Erasing,
+    signer: TokenSigner,
+    ended: Ended,
+    factors: SecondFactors,
+) -> None:
+    """Add the servicers of accounts and log-ins."""
+    pages, marks = Pages(settings.pages.token_keys), DeviceMarks(settings.login_keys)
+    users = UserServicer(pool, pages, erasing=erasing, **shared)
+    auth = AuthServicer(pool, pages, signer=signer, ended=ended, factors=factors, marks=marks, **shared)
+    recovery = RecoveryServicer(pool, tokens=MailTokens(settings.mail.token_keys), **shared)
+    privacy = PrivacyServicer(pool, pages, vault=shared["vault"], erasing=erasing)
+    second = SecondFactorServicer(
+        pool,
+        vault=shared["vault"],
+        factors=factors,
+        throttle=shared["throttle"],
+        shop=settings.mail.product,
+        clock=utc_now,
+    )
+    user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
+    auth_pb2_grpc.add_AuthServiceServicer_to_server(auth, server)
+    recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
+    privacy_pb2_grpc.add_PrivacyServiceServicer_to_server(privacy, server)
+    second_factor_pb2_grpc.add_SecondFactorServiceServicer_to_server(second, server)
+
+
+def _add_oauth(
+    server: grpc.aio.Server,
+    settings: ServeSettings,
+    pool: Pool,
+    shared: _Shared,
+    *,
+    signer: TokenSigner,
+    verifier: TokenVerifier,
+    factors: SecondFactors,
+) -> None:
+    oauth = OAuthServicer(
+        pool,
+        authentication=Authentication(pool, shared["passwords"], shared["throttle"], shared["vault"]),
+        factors=factors,
+        vault=shared["vault"],
+        signer=signer,
+        verifier=verifier,
+        issuer=settings.public_url,
+        clock=utc_now,
+    )
+    oauth_pb2_grpc.add_OAuthServiceServicer_to_server(oauth, server)
 
 
 def _people(pool: Pool, settings: ServeSettings, vault: Vault) -> tuple[Erasing, Sequence[Loop]]:
@@ -134,40 +196,28 @@ async def _serve() -> None:
     signer = TokenSigner(settings.signing_keys, issuer=issuer, audience=audience)
     pool = await open_pool(settings.database)
     redis = open_redis(settings.redis)
-    passwords = Passwords()
-    pages = Pages(settings.pages.token_keys)
+    passwords = Passwords(settings.mail.product)
     event_log = EventLog(pool, _NAME, settings.database)
     feed = EventFeedServicer(event_log)
     forgetting = Forgetting(pool, _FORGETS)
-    mail_tokens = MailTokens(settings.mail.token_keys)
     vault = Vault(settings.personal_keys)
-    sending = _sending(pool, settings.mail, vault, mail_tokens)
+    sending = _sending(pool, settings.mail, vault, MailTokens(settings.mail.token_keys))
     erasing, loops = _people(pool, settings, vault)
     verifier = TokenVerifier(issuer, audience, signer.verification_keys)
-    hearing = _hearing(verifier, feed)
+    ended = Ended(pool, event_log)
+    hearing = EndingsFeed(verifier.endings, ended.source(feed))
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         shared = _Shared(vault=vault, passwords=passwords, throttle=LoginThrottle(redis), clock=utc_now)
-        users = UserServicer(pool, pages, erasing=erasing, **shared)
-        auth = AuthServicer(pool, pages, signer=signer, **shared)
-        recovery = RecoveryServicer(pool, tokens=mail_tokens, **shared)
-        privacy = PrivacyServicer(pool, pages, vault=vault, erasing=erasing)
-        oauth = OAuthServicer(
-            pool,
-            authentication=Authentication(pool, passwords, shared["throttle"], vault),
-            vault=vault,
-            signer=signer,
-            verifier=verifier,
-            issuer=settings.public_url,
-            clock=utc_now,
+        factors = SecondFactors(KeyFileSealer(settings.login_keys))
+        _add_people(
+            server, settings, pool, shared, erasing=erasing, signer=signer, ended=ended, factors=factors
         )
-        user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
-        auth_pb2_grpc.add_AuthServiceServicer_to_server(auth, server)
-        recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
-        privacy_pb2_grpc.add_PrivacyServiceServicer_to_server(privacy, server)
-        oauth_pb2_grpc.add_OAuthServiceServicer_to_server(oauth, server)
+        _add_oauth(server, settings, pool, shared, signer=signer, verifier=verifier, factors=factors)
         event_pb2_grpc.add_EventFeedServicer_to_server(feed, server)
-        return service_names(user_pb2, auth_pb2, recovery_pb2, privacy_pb2, oauth_pb2, event_pb2)
+        return service_names(
+            *(user_pb2, auth_pb2, recovery_pb2, second_factor_pb2, privacy_pb2, oauth_pb2, event_pb2)
+        )
 
     await serve(
         _NAME,

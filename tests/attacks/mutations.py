@@ -1,13 +1,15 @@
 """A call of every method that changes something, on things that were made for it alone."""
 
+import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import TypeAlias
 from uuid import UUID, uuid4
 
 from commerce.order.v1 import order_pb2
 from commerce.product.v1 import category_pb2, inventory_pb2, product_pb2
-from commerce.user.v1 import auth_pb2, recovery_pb2, role_pb2, user_pb2
+from commerce.user.v1 import auth_pb2, recovery_pb2, role_pb2, second_factor_pb2, user_pb2
 
 from services.rpc.fields import to_money
 from services.rpc.identity import Caller
@@ -16,8 +18,9 @@ from tests.attacks import oauth_mutations
 from tests.attacks.parts import Attempt, Parts
 from tests.order.conftest import OK
 from tests.support.mails import last_token
-from tests.support.world import AUTH, CATEGORIES, INVENTORY, ORDERS, PRODUCTS, RECOVERY, USERS
+from tests.support.world import AUTH, CATEGORIES, INVENTORY, ORDERS, PRODUCTS, RECOVERY, SECOND_FACTOR, USERS
 from tests.user.conftest import MAIL_TOKENS, PASSWORD, some_email
+from tests.user.test_second_factor import code_of
 
 PERSON_SCOPES = frozenset({"orders.read", "orders.write", "users.read", "users.write"})
 MERCHANT = Caller(
@@ -202,8 +205,10 @@ async def reset_password(parts: Parts) -> Attempt:
     await parts.call(RECOVERY + "RequestPasswordReset", request)
     email = request.request.email  # type: ignore[union-attr]
     token = await last_token(parts.users, MAIL_TOKENS, email, Kind.RESET_PASSWORD)
-    attempt = recovery_pb2.ResetPasswordRequest(token=token, new_password=f"another {PASSWORD}")
-    return Attempt(attempt, ANYONE, frozenset({"MAIL_TOKEN_INVALID"}))
+    attempt = recovery_pb2.ResetPasswordRequest(
+        token=token, new_password=f"another {PASSWORD}", request_id=str(uuid4())
+    )
+    return Attempt(attempt, ANYONE)
 
 
 async def end_sessions(parts: Parts) -> Attempt:
@@ -218,6 +223,30 @@ async def change_password(parts: Parts) -> Attempt:
         old_password=PASSWORD, new_password=f"{PASSWORD}, another", request_id=str(uuid4())
     )
     return Attempt(request, who)
+
+
+async def reauthenticate(parts: Parts) -> Attempt:
+    who, answer = await _new_session(parts)
+    who = replace(who, session_id=UUID(answer.session.session_id))
+    return Attempt(auth_pb2.ReauthenticateRequest(password=PASSWORD), who, answers_alike=False)
+
+
+async def enrol_totp(parts: Parts) -> Attempt:
+    _, who = await _new_user(parts)
+    return Attempt(second_factor_pb2.EnrolTotpRequest(), who, answers_alike=False)
+
+
+async def confirm_totp(parts: Parts) -> Attempt:
+    enrolling = await enrol_totp(parts)
+    secret = (await parts.call(SECOND_FACTOR + "EnrolTotp", enrolling)).secret
+    request = second_factor_pb2.ConfirmTotpRequest(totp_code=code_of(secret, time.time()))
+    return Attempt(request, enrolling.caller, frozenset({"TOTP_ALREADY_ON"}))
+
+
+async def remove_totp(parts: Parts) -> Attempt:
+    confirming = await confirm_totp(parts)
+    await parts.call(SECOND_FACTOR + "ConfirmTotp", confirming)
+    return Attempt(second_factor_pb2.RemoveTotpRequest(user_id="me"), confirming.caller)
 
 
 async def issue_operator_token(_: Parts) -> Attempt:
@@ -293,7 +322,11 @@ CASES: dict[str, Prepare] = {
     AUTH + "DeleteSession": delete_session,
     AUTH + "EndSessions": end_sessions,
     AUTH + "ChangePassword": change_password,
+    AUTH + "Reauthenticate": reauthenticate,
     AUTH + "IssueOperatorToken": issue_operator_token,
+    SECOND_FACTOR + "EnrolTotp": enrol_totp,
+    SECOND_FACTOR + "ConfirmTotp": confirm_totp,
+    SECOND_FACTOR + "RemoveTotp": remove_totp,
     RECOVERY + "RequestEmailVerification": request_email_verification,
     RECOVERY + "ConfirmEmail": confirm_email,
     RECOVERY + "RequestPasswordReset": request_password_reset,

@@ -20,6 +20,7 @@ from services.product.inventory.servicer import InventoryServicer
 from services.rpc.identity import Caller, TokenVerifier, set_caller
 from services.settings import RedisSettings
 from services.storage.cache import open_redis
+from services.storage.events import EventLog
 from services.storage.postgres import Pool, connection
 from services.user.accounts.passwords import Passwords
 from services.user.accounts.servicer import UserServicer
@@ -27,7 +28,12 @@ from services.user.oauth.servicer import OAuthServicer
 from services.user.privacy.erasing import Erasing
 from services.user.privacy.servicer import PrivacyServicer
 from services.user.recovery.servicer import RecoveryServicer
+from services.user.second_factor.check import SecondFactors
+from services.user.second_factor.sealing import KeyFileSealer
+from services.user.second_factor.servicer import SecondFactorServicer
 from services.user.sessions.authentication import Authentication
+from services.user.sessions.devices import DeviceMarks
+from services.user.sessions.endings import Ended
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.throttle import LoginThrottle
 from services.user.sessions.tokens import TokenSigner
@@ -45,9 +51,10 @@ from tests.support.world import (
     PRIVACY,
     PRODUCTS,
     RECOVERY,
+    SECOND_FACTOR,
     USERS,
 )
-from tests.user.conftest import MAIL_TOKENS
+from tests.user.conftest import LOGIN_KEYS, MAIL_TOKENS
 
 
 @dataclass(frozen=True)
@@ -164,11 +171,12 @@ async def open_parts(
     mesh: Mesh, users: DatabaseHandle, signer: TokenSigner, valkey: RedisSettings, at_end: AsyncExitStack
 ) -> Parts:
     """Put the servicers together; the product service also runs behind a real channel, for orders."""
-    pool, redis, passwords = await users.pool(), open_redis(valkey), Passwords()
+    pool, redis, passwords = await users.pool(), open_redis(valkey), Passwords("Commerce Mesh")
     for close in (pool.close, redis.aclose, passwords.close):
         at_end.push_async_callback(close)
     throttle, finishing = LoginThrottle(redis), Finishing(limit_seconds=10.0)
     erasing = Erasing(pool, VAULT, timedelta(days=30), now)
+    factors = SecondFactors(KeyFileSealer(LOGIN_KEYS))
     shared: Any = {"vault": VAULT, "passwords": passwords, "throttle": throttle, "clock": now}
     servicers: dict[str, Any] = {
         ORDERS: OrderServicer(
@@ -183,13 +191,25 @@ async def open_parts(
         CATEGORIES: CategoryServicer(mesh.stock_pool, PAGES),
         INVENTORY: InventoryServicer(mesh.stock_pool, PAGES),
         USERS: UserServicer(pool, PAGES, erasing=erasing, **shared),
-        AUTH: AuthServicer(pool, PAGES, signer=signer, **shared),
+        AUTH: AuthServicer(
+            pool,
+            PAGES,
+            signer=signer,
+            ended=Ended(pool, EventLog(pool, "user", users.settings)),
+            factors=factors,
+            marks=DeviceMarks(LOGIN_KEYS),
+            **shared,
+        ),
+        SECOND_FACTOR: SecondFactorServicer(
+            pool, vault=VAULT, factors=factors, throttle=throttle, shop="Commerce Mesh", clock=now
+        ),
         PRIVACY: PrivacyServicer(pool, PAGES, vault=VAULT, erasing=erasing),
         RECOVERY: RecoveryServicer(pool, tokens=MAIL_TOKENS, **shared),
     }
     servicers[OAUTH] = OAuthServicer(
         pool,
         authentication=Authentication(pool, passwords, throttle, VAULT),
+        factors=factors,
         vault=VAULT,
         signer=signer,
         verifier=TokenVerifier(ISSUER, AUDIENCE, signer.verification_keys),

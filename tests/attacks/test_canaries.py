@@ -123,7 +123,7 @@ async def live_a_customers_life(world: World, canaries: Canaries) -> None:
     other_password = canaries.word("new password")
     change = auth_pb2.ChangePasswordRequest(old_password=password, new_password=other_password)
     assert (await call(world, AUTH + "ChangePassword", change, token)).code == "OK"
-    assert (await call(world, AUTH + "ChangePassword", change, token)).reason == "CREDENTIALS_INVALID"
+    assert (await call(world, AUTH + "ChangePassword", change, token)).reason == "OLD_PASSWORD_WRONG"
     # By the edge, as the two below: its log always tells of what had effects, and of other calls a share.
     renamed = user_pb2.User(user_id="me", display_name=canaries.word("new name"))
     update = user_pb2.UpdateUserRequest(user=renamed)

@@ -17,7 +17,7 @@ from services.rpc.interceptors import Chain
 from services.rpc.tls import ServerCertificates
 from tests.attacks.cancelling import CutOff, Moment
 from tests.support.net import FEED, PRODUCT_ID, PRODUCTS, Net, from_address
-from tests.support.tokens import AUDIENCE, ISSUER, Tokens
+from tests.support.tokens import AUDIENCE, ISSUER, Tokens, knowing
 from tests.support.waiting import PATIENCE_SECONDS
 
 # No method of the servicer below waits often.
@@ -86,7 +86,7 @@ class Guarded:
     async def survives(self, call: Callable[[], Any]) -> bool:
         """Cut a call off, see that nothing of it is left, and return whether it had so many awaits."""
         # Its token is new to the verifier: that waits for keys.
-        self.chain.verifier = TokenVerifier(ISSUER, AUDIENCE, self._keys)
+        self.chain.verifier = knowing(TokenVerifier(ISSUER, AUDIENCE, self._keys))
         self.cutting.ended = asyncio.get_running_loop().create_future()
         running = call()
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -36,7 +36,7 @@ from services.storage.postgres import Pool, connection, open_pool
 from services.telemetry import logs
 from tests.bench.report import Cost, show
 from tests.support.net import PRODUCT_ID
-from tests.support.tokens import AUDIENCE, ISSUER, KEY_ID, Tokens
+from tests.support.tokens import AUDIENCE, ISSUER, KEY_ID, Tokens, knowing
 
 KINDS = ("bare", "chain", "chain+telemetry")
 WARM_UP_ROUNDS = 5
@@ -97,7 +97,7 @@ async def serve(kind: str, folder: Path, dsn: str) -> None:
         await _print_and_wait(port)
         await server.stop(0)
     else:
-        verifier = TokenVerifier(ISSUER, AUDIENCE, keys)
+        verifier = knowing(TokenVerifier(ISSUER, AUDIENCE, keys))
         async with running_server(settings, register=servicer.register, verifier=verifier) as running:
             await _print_and_wait(running.port)
     await pool.close()

@@ -10,7 +10,15 @@ from uuid import uuid4
 from commerce.event.v1 import event_pb2
 from commerce.order.v1 import order_pb2
 from commerce.product.v1 import category_pb2, inventory_pb2, product_pb2
-from commerce.user.v1 import auth_pb2, oauth_pb2, privacy_pb2, recovery_pb2, role_pb2, user_pb2
+from commerce.user.v1 import (
+    auth_pb2,
+    oauth_pb2,
+    privacy_pb2,
+    recovery_pb2,
+    role_pb2,
+    second_factor_pb2,
+    user_pb2,
+)
 from google.protobuf.message import Message
 
 from services.roster import FROM_OUTSIDE, NAMES, OTHER_CALLERS
@@ -26,6 +34,7 @@ from tests.support.world import (
     PRODUCTS,
     RECOVERY,
     ROLES,
+    SECOND_FACTOR,
     USERS,
     World,
     order_of,
@@ -81,7 +90,13 @@ RULES: Mapping[str, Rule] = {
     AUTH + "DeleteSession": ByRole(EVERYONE, for_others=frozenset({"admin"})),
     AUTH + "EndSessions": ByRole(EVERYONE, for_others=frozenset({"admin"})),
     AUTH + "ChangePassword": ByRole(EVERYONE),
+    AUTH + "Reauthenticate": ByRole(EVERYONE),
+    SECOND_FACTOR + "EnrolTotp": ByRole(EVERYONE),
+    SECOND_FACTOR + "ConfirmTotp": ByRole(EVERYONE),
+    SECOND_FACTOR + "RemoveTotp": ByRole(EVERYONE, for_others=frozenset({"admin"})),
     AUTH + "GetJwks": Public(ignores_token=True),
+    AUTH + "ListEndings": Internal(frozenset({*NAMES, "gateway"} - {"user"})),
+    RECOVERY + "GetMailQueue": Internal(frozenset({"operator"})),
     AUTH + "IssueOperatorToken": Internal(frozenset({"operator"})),
     OAUTH + "CreateClient": Internal(frozenset({"operator"})),
     OAUTH + "ListClients": Internal(frozenset({"operator"})),
@@ -173,6 +188,13 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
         old_password=PASSWORD, new_password="password123"
     ),
     AUTH + "GetJwks": lambda w: auth_pb2.GetJwksRequest(),
+    AUTH + "Reauthenticate": lambda w: auth_pb2.ReauthenticateRequest(password="not the password"),
+    # None of their accounts has a secret to confirm, and an operator's has none to be made.
+    SECOND_FACTOR + "EnrolTotp": lambda w: second_factor_pb2.EnrolTotpRequest(),
+    SECOND_FACTOR + "ConfirmTotp": lambda w: second_factor_pb2.ConfirmTotpRequest(totp_code="000000"),
+    SECOND_FACTOR + "RemoveTotp": lambda w: second_factor_pb2.RemoveTotpRequest(user_id="me"),
+    AUTH + "ListEndings": lambda w: auth_pb2.ListEndingsRequest(),
+    RECOVERY + "GetMailQueue": lambda w: recovery_pb2.GetMailQueueRequest(),
     AUTH + "IssueOperatorToken": lambda w: auth_pb2.IssueOperatorTokenRequest(role=role_pb2.ROLE_CUSTOMER),
     OAUTH + "CreateClient": lambda w: oauth_pb2.CreateClientRequest(
         name="A machine with a redirect URI",
@@ -278,6 +300,7 @@ NAMING: Mapping[str, Callable[[str], Message]] = {
     USERS + "DeleteUser": lambda named: user_pb2.DeleteUserRequest(user_id=named, etag="past"),
     AUTH + "ListSessions": lambda named: auth_pb2.ListSessionsRequest(user_id=named),
     AUTH + "DeleteSession": lambda named: auth_pb2.DeleteSessionRequest(session_id=named),
+    SECOND_FACTOR + "RemoveTotp": lambda named: second_factor_pb2.RemoveTotpRequest(user_id=named),
     RECOVERY + "RequestEmailVerification": lambda named: recovery_pb2.RequestEmailVerificationRequest(
         user_id=named, etag="past"
     ),

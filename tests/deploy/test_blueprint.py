@@ -24,6 +24,8 @@ def blueprint(tmp_path: Path, *, is_outside: bool) -> Blueprint:
             payment_api_key_file=tmp_path / "key",
             smtp_url="smtp://me:secret@mail.example:2525",
             mail_sender="hello@shop.example",
+            mail_product="The Shop",
+            mail_link_base="https://shop.example/",
         )
     layout = Layout(options.data)
     return Blueprint(options, layout, Authority(layout.certificates), tmp_path / "runtime")
@@ -64,6 +66,8 @@ def test_mails_go_to_files_of_the_mesh_or_to_a_server_of_others(tmp_path: Path) 
     assert ours["COMMERCE_MAIL_URL"] == (tmp_path / "ours" / "data" / "mail").as_uri()
     assert outside["COMMERCE_MAIL_URL"] == "smtp://me@mail.example:2525"
     assert outside["COMMERCE_MAIL_SENDER"] == "hello@shop.example"
+    assert outside["COMMERCE_MAIL_PRODUCT"] == "The Shop"
+    assert outside["COMMERCE_MAIL_LINK_BASE"] == "https://shop.example"
     assert Path(outside["COMMERCE_SMTP_PASSWORD_FILE"]).read_text() == "secret"
 
 
@@ -75,6 +79,22 @@ def mail_settings(folder: Path, *, is_outside: bool) -> dict[str, str]:
     make_secrets(plan)
     user = next(part for part in build(plan) if isinstance(part, Part) and part.name.startswith("user"))
     return {name: text for name, text in user.environment.items() if "MAIL" in name or "SMTP" in name}
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong"),
+    [
+        ("mail_sender", "not an address"),
+        ("mail_product", "two\nlines"),
+        ("mail_link_base", "ftp://shop.example"),
+    ],
+)
+def test_what_no_mail_could_be_written_with_is_refused_before_anything_starts(
+    tmp_path: Path, option: str, wrong: str
+) -> None:
+    plan = blueprint(tmp_path, is_outside=False)
+    with pytest.raises(MeshError, match=f"--{option.replace('_', '-')}"):
+        build(replace(plan, options=replace(plan.options, **{option: wrong})))  # type: ignore[arg-type]
 
 
 def test_a_mail_server_is_named_by_a_url_of_smtp(tmp_path: Path) -> None:

@@ -45,6 +45,11 @@ def limit(text: str) -> tuple[str, str]:
     return ("      max_request_bytes: 1024\n", f"      max_request_bytes: 1024\n      streams: {{{text}}}\n")
 
 
+def step_up(rule: str) -> tuple[str, str]:
+    """Have the method want a recent log-in."""
+    return ("      max_attempts: 3\n", f"      max_attempts: 3\n      step_up: {{{rule}}}\n")
+
+
 def reasons(names: str) -> tuple[str, str]:
     """Give the method reasons of its own."""
     return ("      max_request_bytes: 1024\n", f"      max_request_bytes: 1024\n      reasons: [{names}]\n")
@@ -169,6 +174,24 @@ REFUSED = [
         "holds:",
         "without knowing whom",
         id="holds of nobody",
+    ),
+    pytest.param(
+        [step_up("max_age: {seconds: 0}"), reasons("REASON_STEP_UP_REQUIRED")],
+        "step_up:",
+        "wants a log-in that nobody has",
+        id="step-up of no age",
+    ),
+    pytest.param(
+        [step_up("max_age: {seconds: 300}")],
+        "step_up:",
+        "does not say that it refuses old log-ins",
+        id="step-up without its reason",
+    ),
+    pytest.param(
+        [(SCOPED, "public: {}\n"), step_up("max_age: {seconds: 300}"), reasons("REASON_STEP_UP_REQUIRED")],
+        "step_up:",
+        "wants a recent log-in of whom it does not know",
+        id="step-up of anybody",
     ),
     pytest.param([("string etag = 2;", "")], "cache:", "without an `etag` field", id="etag of nothing"),
     pytest.param(

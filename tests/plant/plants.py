@@ -32,6 +32,8 @@ _REFUSALS = "tests/gateway/test_compiler_refusals.py::"
 _ERASING = "tests/user/test_erasing.py::"
 _ROTATION = "tests/user/test_rotation.py::"
 _SEALING = "tests/user/test_sealing.py::"
+_PASSWORD_CHANGE = "tests/user/test_password_change.py::"
+_SECOND_FACTOR = "tests/user/test_second_factor.py::"
 _RECOVERY = "tests/user/test_recovery.py::"
 
 PLANTS = (
@@ -158,10 +160,10 @@ PLANTS = (
     ),
     Plant(
         "no log-in by the old password outlives its change",
-        "services/user/sessions/servicer.py",
-        "user.user_id) != found.password_hash:",
-        "user.user_id) is None:",
-        ("tests/user/test_password_change.py::test_no_log_in_by_the_old_password_outlives_its_change",),
+        "services/user/sessions/log_in.py",
+        "found.user_id) == found.password_hash",
+        "found.user_id) is not None",
+        (_PASSWORD_CHANGE + "test_no_log_in_begins_whose_password_is_changed_while_it_waits",),
     ),
     Plant(
         "a refresh token that is used twice ends its session",
@@ -340,8 +342,8 @@ PLANTS = (
     Plant(
         "a mail server that hides STARTTLS gets no mail",
         "services/user/mail/smtp.py",
-        "start_tls=place.needs_tls,",
-        "start_tls=None if place.needs_tls else False,",
+        "start_tls=place.tls is Tls.UPGRADED,",
+        "start_tls=None if place.tls is Tls.UPGRADED else False,",
         ("tests/user/test_smtp.py::test_a_server_without_starttls_gets_neither_mail_nor_password",),
     ),
     Plant(
@@ -483,5 +485,71 @@ PLANTS = (
         "SELECT state FROM sealing FOR SHARE",
         "SELECT state FROM sealing",
         (_SEALING + "test_a_registration_that_was_told_to_be_plain_ends_before_the_encryption_begins",),
+    ),
+    Plant(
+        "whom nobody tells what has ended accepts no token",
+        "services/rpc/endings.py",
+        "        self.are_known = False\n",
+        "        self.are_known = True\n",
+        ("tests/rpc/test_endings.py::test_whom_nobody_tells_what_has_ended_accepts_no_token",),
+    ),
+    Plant(
+        "a process that is silent is left for another connection",
+        "services/rpc/endings_feed.py",
+        "self._source.reconnect()",
+        "pass",
+        ("tests/rpc/test_endings_feed.py::test_a_feed_that_falls_silent_is_read_anew",),
+    ),
+    Plant(
+        "what ends while later pages are read is not missed",
+        "services/rpc/endings_feed.py",
+        "position = page.position if position is None else position",
+        "position = page.position",
+        ("tests/rpc/test_endings_feed.py",),
+    ),
+    Plant(
+        "a code of a second factor is accepted once",
+        "services/user/second_factor/store.py",
+        "WHERE user_id = $1 AND last_step < $2",
+        "WHERE user_id = $1 AND last_step <= $2",
+        (_SECOND_FACTOR + "test_a_code_is_accepted_once_also_of_many_at_once",),
+    ),
+    Plant(
+        "a recovery code is accepted once",
+        "services/user/second_factor/store.py",
+        "AND code_hash = $2 AND use_time IS NULL",
+        "AND code_hash = $2",
+        (_SECOND_FACTOR + "test_each_recovery_code_is_good_once_however_it_is_typed",),
+    ),
+    Plant(
+        "an old log-in is asked for again",
+        "services/rpc/identity.py",
+        "self.login_age_seconds > self.step_up_seconds:",
+        "self.login_age_seconds > 2 * self.step_up_seconds:",
+        ("tests/user/test_step_up.py",),
+    ),
+    Plant(
+        "a refresh is no log-in",
+        "services/user/sessions/servicer.py",
+        "auth_time=session.authenticated_at,",
+        "auth_time=self._clock(),",
+        ("tests/user/test_step_up.py::test_a_refresh_is_no_log_in",),
+    ),
+    Plant(
+        "strangers have few tries at one account, from however many addresses",
+        "services/user/sessions/throttle.py",
+        "_OF_ACCOUNT = _Rule(free=50,",
+        "_OF_ACCOUNT = _Rule(free=50_000,",
+        ("tests/user/test_throttle.py::test_ten_thousand_strangers_shut_no_owner_out",),
+    ),
+    Plant(
+        "a retry of a change of the password that meets its first attempt is answered as that",
+        "services/user/sessions/password_change.py",
+        "            if await self._is_answered(key):\n                return None\n",
+        "",
+        (
+            _PASSWORD_CHANGE
+            + "test_a_retry_that_looked_before_its_first_attempt_was_done_is_answered_as_that",
+        ),
     ),
 )

@@ -14,7 +14,7 @@ from services.rpc.server import serve
 from services.settings import ServerSettings, TelemetrySettings, load_or_exit
 from services.telemetry import logs
 from tests.support.net import scripted
-from tests.support.tokens import AUDIENCE, ISSUER
+from tests.support.tokens import AUDIENCE, ISSUER, knowing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ async def main() -> None:
         "product",
         settings.server,
         register=scripted(GetProduct=answer, Follow=follow),
-        verifier=TokenVerifier(ISSUER, AUDIENCE, no_keys),
+        verifier=knowing(TokenVerifier(ISSUER, AUDIENCE, no_keys)),
         background=[loop],
         on_close=[close],
     )

@@ -82,8 +82,7 @@ def test_the_tables_are_bounded_and_the_oldest_go_first(monkeypatch: pytest.Monk
 
 
 async def test_no_token_is_accepted_until_it_is_known_what_has_ended(tokens: Tokens) -> None:
-    verifier = tokens.verifier()
-    verifier.endings.begin_unknown()
+    verifier = TokenVerifier(ISSUER, AUDIENCE, tokens.keys)
     waiting = asyncio.create_task(accepted(verifier, tokens.make(SCOPE)))
     await asyncio.sleep(0)
     verifier.endings.end_session(SESSION)
@@ -98,9 +97,17 @@ async def accepted(verifier: TokenVerifier, token: str) -> Claims:
     return verifier.verified(token) or await verifier.verify(token)
 
 
+async def test_whom_nobody_tells_what_has_ended_accepts_no_token(tokens: Tokens) -> None:
+    """A process that was wired without a feed must not be the one that accepts everything."""
+    endings = TokenVerifier(ISSUER, AUDIENCE, tokens.keys).endings
+    assert not endings.are_known
+    endings.give_up_waiting()
+    with pytest.raises(ServiceUnavailable):
+        await endings.known()
+
+
 async def test_who_waits_is_refused_once_it_cannot_be_learnt(tokens: Tokens) -> None:
-    verifier, token = tokens.verifier(), tokens.make(SCOPE)
-    verifier.endings.begin_unknown()
+    verifier, token = TokenVerifier(ISSUER, AUDIENCE, tokens.keys), tokens.make(SCOPE)
     waiting = asyncio.create_task(accepted(verifier, token))
     await asyncio.sleep(0)
     verifier.endings.give_up_waiting()
@@ -116,7 +123,6 @@ async def test_who_waits_is_refused_once_it_cannot_be_learnt(tokens: Tokens) -> 
 async def test_a_token_that_expires_while_it_waits_is_refused(tokens: Tokens) -> None:
     clock = Clock(time.time())
     verifier = TokenVerifier(ISSUER, AUDIENCE, tokens.keys, clock)
-    verifier.endings.begin_unknown()
     waiting = asyncio.create_task(accepted(verifier, tokens.make(SCOPE)))
     await asyncio.sleep(0)
     clock.seconds += TOKEN_SECONDS + 60
@@ -127,8 +133,7 @@ async def test_a_token_that_expires_while_it_waits_is_refused(tokens: Tokens) ->
 
 async def test_a_server_starts_when_it_is_known_what_has_ended(net: Net, tokens: Tokens) -> None:
     """In a rolling restart the process before it serves till then."""
-    verifier = tokens.verifier()
-    verifier.endings.begin_unknown()
+    verifier = TokenVerifier(ISSUER, AUDIENCE, tokens.keys)
     server = running_server(net.settings("product"), register=scripted(), verifier=verifier)
     starting = asyncio.create_task(server.__aenter__())
     # One that cannot be learnt now may be learnt later.
@@ -146,8 +151,7 @@ async def test_a_server_starts_after_all_where_it_cannot_be_learnt(
 ) -> None:
     """While the user service is away, callers without a token are served."""
     monkeypatch.setattr(server_module, "_ENDINGS_SECONDS", 0.1)
-    verifier = tokens.verifier()
-    verifier.endings.begin_unknown()
+    verifier = TokenVerifier(ISSUER, AUDIENCE, tokens.keys)
     with capture_logs() as said:
         async with running_server(net.settings("product"), register=scripted(), verifier=verifier) as running:
             assert running.port
@@ -198,7 +202,7 @@ class Streaming:
 
 @pytest.fixture
 def streaming(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> Streaming:
-    verifier = TokenVerifier(ISSUER, AUDIENCE, tokens.keys)
+    verifier = tokens.verifier()
     monkeypatch.setattr(Tokens, "verifier", lambda _: verifier)
     return Streaming(verifier)
 
@@ -304,7 +308,8 @@ async def test_a_server_that_has_not_heard_what_ended_accepts_no_token_however_o
     stub = stub_of(product_pb2_grpc.ProductServiceStub, channel)
     request, metadata = product_pb2.GetProductRequest(product_id=str(UUID(int=1))), tokens.bearer(SCOPE)
     endings = streaming.verifier.endings
-    endings.begin_unknown()
+    # As of a process that has just started.
+    endings.are_known = False
     endings.give_up_waiting()
     for _ in range(3):
         refused = await refusal(stub.GetProduct(request, metadata=metadata))

@@ -9,14 +9,14 @@ from uuid import UUID, uuid4
 
 import pytest
 from commerce.event.v1 import event_pb2
-from commerce.user.v1 import events_pb2, role_pb2
+from commerce.user.v1 import auth_pb2, events_pb2, role_pb2
 from google.protobuf.message import Message
 from structlog.testing import capture_logs
 
 from services.errors import PositionUnknown, ServiceUnavailable
 from services.rpc import endings_feed
-from services.rpc.endings import TOKEN_SECONDS, Endings
-from services.rpc.endings_feed import EndingsFeed
+from services.rpc.endings import Endings
+from services.rpc.endings_feed import EndingsFeed, Source
 from tests.support.net import until
 
 
@@ -35,6 +35,9 @@ class Feed:
     """A feed that a test writes; `break_off` ends the stream that is read."""
 
     requests: list[event_pb2.FollowRequest] = field(default_factory=list)
+    pages: list[auth_pb2.ListEndingsResponse | Exception] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    connections: int = 1
     answers: "asyncio.Queue[event_pb2.FollowResponse | Exception]" = field(default_factory=asyncio.Queue)
 
     def tell(self, *events: event_pb2.Event, position: int | None = None) -> None:
@@ -43,6 +46,16 @@ class Feed:
 
     def break_off(self, error: Exception) -> None:
         self.answers.put_nowait(error)
+
+    async def list_endings(self, request: auth_pb2.ListEndingsRequest) -> auth_pb2.ListEndingsResponse:
+        self.asked.append(request.after)
+        page = self.pages.pop(0) if self.pages else auth_pb2.ListEndingsResponse()
+        if isinstance(page, Exception):
+            raise page
+        return page
+
+    def reconnect(self) -> None:
+        self.connections += 1
 
     async def follow(self, request: event_pb2.FollowRequest) -> AsyncIterator[event_pb2.FollowResponse]:
         self.requests.append(request)
@@ -61,7 +74,8 @@ def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def following(feed: Any) -> Iterator[Endings]:
     endings = Endings()
-    task = asyncio.create_task(EndingsFeed(endings, feed.follow).run())
+    source = Source(feed.list_endings, feed.follow, feed.reconnect)
+    task = asyncio.create_task(EndingsFeed(endings, source).run())
     try:
         yield endings
     finally:
@@ -69,15 +83,23 @@ def following(feed: Any) -> Iterator[Endings]:
 
 
 async def test_a_process_that_starts_hears_first_what_has_ended_while_tokens_live() -> None:
-    feed, session = Feed(), uuid4()
+    feed, session, person, cursor = Feed(), uuid4(), uuid4(), str(uuid4())
+    account = auth_pb2.AccountEnding(user_id=person.bytes, version=3)
+    feed.pages = [
+        auth_pb2.ListEndingsResponse(session_ids=[session.bytes], position=7, next_after=cursor),
+        auth_pb2.ListEndingsResponse(accounts=[account], position=9),
+    ]
     with following(feed) as endings:
         known = asyncio.create_task(endings.known())
         await until(lambda: len(feed.requests) == 1)
-        assert feed.requests[0].max_age.seconds >= TOKEN_SECONDS + 60
+        # What ended while the second page was read may belong to the first.
+        assert (feed.asked, feed.requests[0].after_position) == (["", cursor], 7)
+        assert set(feed.requests[0].types) == {"SessionEnded", "UserDeleted", "UserUpdated"}
         assert not known.done()
-        feed.tell(session_ended(7, session))
-        await known
         assert endings.has_ended(uuid4(), session, 1)
+        assert [endings.has_ended(person, uuid4(), version) for version in (2, 3)] == [True, False]
+        feed.tell(position=7)
+        await known
 
 
 async def test_sessions_closed_accounts_and_other_roles_end_tokens_and_nothing_else_does() -> None:
@@ -112,28 +134,28 @@ async def test_a_feed_that_breaks_off_is_resumed_where_it_was() -> None:
         feed.tell(position=41)
         feed.break_off(ServiceUnavailable("the service is stopping"))
         await until(lambda: len(feed.requests) == 2)
-        assert (feed.requests[1].after_position, feed.requests[1].HasField("max_age")) == (41, False)
+        assert (feed.requests[1].after_position, len(feed.asked)) == (41, 1)
         # Nobody is refused meanwhile for what is not heard.
         await endings.known()
         feed.tell(session_ended(42, session))
         await until(lambda: endings.has_ended(uuid4(), session, 1))
 
 
-async def test_a_log_that_was_set_back_is_read_from_its_last_events_again() -> None:
+async def test_of_a_log_that_was_set_back_it_is_read_anew_what_has_ended() -> None:
     feed = Feed()
     with following(feed):
         feed.tell(position=41)
         feed.break_off(PositionUnknown("after_position is past the head of the log"))
         await until(lambda: len(feed.requests) == 2)
-        assert feed.requests[1].HasField("max_age")
+        assert (feed.requests[1].after_position, len(feed.asked)) == (0, 2)
 
 
 async def test_a_process_that_starts_without_the_user_service_accepts_nothing_and_asks_on() -> None:
     feed = Feed()
-    for _ in range(3):
-        feed.break_off(ServiceUnavailable("away"))
+    feed.pages = [ServiceUnavailable("away") for _ in range(3)]
     with following(feed) as endings:
-        await until(lambda: len(feed.requests) == 4)
+        await until(lambda: len(feed.requests) == 1)
+        assert len(feed.asked) == 4
         with pytest.raises(ServiceUnavailable):
             await endings.known()
         feed.tell(position=0)
@@ -148,6 +170,8 @@ async def test_a_feed_that_falls_silent_is_read_anew(monkeypatch: pytest.MonkeyP
         feed.tell(position=3)
         await until(lambda: len(feed.requests) >= 2)
         assert feed.requests[1].after_position == 3
+        # Whoever is frozen and keeps the connection would be asked again over it.
+        assert feed.connections >= 2
 
 
 async def test_who_does_not_hear_for_long_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

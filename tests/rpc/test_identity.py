@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from services.errors import ServiceError, ServiceUnavailable, TokenExpired, TokenInvalid
 from services.rpc.identity import TokenVerifier, _service_in
 from tests.support.net import until
-from tests.support.tokens import AUDIENCE, ISSUER, KEY_ID, SESSION, SUBJECT, Tokens
+from tests.support.tokens import AUDIENCE, ISSUER, KEY_ID, SESSION, SUBJECT, Tokens, knowing
 
 
 def _b64(data: bytes) -> str:
@@ -109,7 +109,7 @@ async def test_valid_token_tells_subject_session_and_scopes(tokens: Tokens) -> N
 
 async def test_token_ends_to_the_second_also_when_it_was_verified_before(tokens: Tokens) -> None:
     now = [1_800_000_000.0]
-    verifier = TokenVerifier(ISSUER, AUDIENCE, tokens.keys, clock=lambda: now[0])
+    verifier = tokens.verifier(lambda: now[0])
     token = tokens.make(iat=now[0], exp=now[0] + 10)
     now[0] += 9
     await verifier.verify(token)
@@ -120,7 +120,7 @@ async def test_token_ends_to_the_second_also_when_it_was_verified_before(tokens:
 
 async def test_what_was_verified_before_is_forgotten_at_the_second_it_expires(tokens: Tokens) -> None:
     now = [1_800_000_000.0]
-    verifier = TokenVerifier(ISSUER, AUDIENCE, tokens.keys, clock=lambda: now[0])
+    verifier = tokens.verifier(lambda: now[0])
     token = tokens.make(iat=now[0], exp=now[0] + 10)
     claims = await verifier.verify(token)
     now[0] += 9.9
@@ -151,7 +151,7 @@ class Jwks:
 async def test_unknown_key_ids_cost_one_fetch_in_five_seconds(tokens: Tokens) -> None:
     now = [time.time()]
     jwks = Jwks(tokens)
-    verifier = TokenVerifier(ISSUER, AUDIENCE, jwks, clock=lambda: now[0])
+    verifier = knowing(TokenVerifier(ISSUER, AUDIENCE, jwks, clock=lambda: now[0]))
     wrong = [verifier.verify(tokens.make(headers={"kid": f"k{number}"})) for number in range(50)]
     results = await asyncio.gather(*wrong, return_exceptions=True)
     assert {type(result) for result in results} == {TokenInvalid}
@@ -165,7 +165,7 @@ async def test_unknown_key_ids_cost_one_fetch_in_five_seconds(tokens: Tokens) ->
 async def test_new_key_is_found_and_withdrawn_key_stops_working(tokens: Tokens) -> None:
     now = [time.time()]
     jwks = Jwks(tokens)
-    verifier = TokenVerifier(ISSUER, AUDIENCE, jwks, clock=lambda: now[0])
+    verifier = knowing(TokenVerifier(ISSUER, AUDIENCE, jwks, clock=lambda: now[0]))
     token = tokens.make()
     await verifier.verify(token)
     successor = Tokens()
@@ -180,7 +180,7 @@ async def test_without_keys_nobody_is_refused_for_good(tokens: Tokens) -> None:
     now = [time.time()]
     jwks = Jwks(tokens)
     jwks.is_away = True
-    verifier = TokenVerifier(ISSUER, AUDIENCE, jwks, clock=lambda: now[0])
+    verifier = knowing(TokenVerifier(ISSUER, AUDIENCE, jwks, clock=lambda: now[0]))
     for _ in range(20):
         with pytest.raises(ServiceUnavailable):
             await verifier.verify(tokens.make())
@@ -193,7 +193,7 @@ async def test_without_keys_nobody_is_refused_for_good(tokens: Tokens) -> None:
 async def test_known_keys_work_while_the_user_service_is_away(tokens: Tokens) -> None:
     now = [time.time()]
     jwks = Jwks(tokens)
-    verifier = TokenVerifier(ISSUER, AUDIENCE, jwks, clock=lambda: now[0])
+    verifier = knowing(TokenVerifier(ISSUER, AUDIENCE, jwks, clock=lambda: now[0]))
     await verifier.verify(tokens.make(jti="first"))
     jwks.is_away = True
     now[0] += 400
@@ -203,7 +203,7 @@ async def test_known_keys_work_while_the_user_service_is_away(tokens: Tokens) ->
 async def test_withdrawn_key_stops_working_on_a_quiet_service(tokens: Tokens) -> None:
     now = [time.time()]
     jwks = Jwks(tokens)
-    verifier = TokenVerifier(ISSUER, AUDIENCE, jwks, clock=lambda: now[0])
+    verifier = knowing(TokenVerifier(ISSUER, AUDIENCE, jwks, clock=lambda: now[0]))
     token = tokens.make(iat=now[0], exp=now[0] + 900)
     await verifier.verify(token)
     jwks.keys = {"second": Tokens().key.public_key()}
@@ -221,7 +221,7 @@ async def test_known_token_works_while_the_user_service_hangs_and_one_caller_wai
 ) -> None:
     now = [time.time()]
     jwks = Jwks(tokens)
-    verifier = TokenVerifier(ISSUER, AUDIENCE, jwks, clock=lambda: now[0])
+    verifier = knowing(TokenVerifier(ISSUER, AUDIENCE, jwks, clock=lambda: now[0]))
     token = tokens.make(iat=now[0], exp=now[0] + 900)
     await verifier.verify(token)
     jwks.is_away = True

@@ -16,6 +16,7 @@ def test_every_method_of_the_contract_has_a_policy() -> None:
         "commerce.user.v1.AuthService",
         "commerce.user.v1.RecoveryService",
         "commerce.user.v1.PrivacyService",
+        "commerce.user.v1.SecondFactorService",
         "commerce.user.v1.UserService",
     }
     assert all(policy.max_request_bytes > 0 for policy in found.values())

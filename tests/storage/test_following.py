@@ -145,3 +145,16 @@ async def test_quiet_feed_sends_heartbeats(follower: Follower, monkeypatch: pyte
     async with asyncio.timeout(PATIENCE_SECONDS):
         seen = [await anext(responses) for _ in range(4)]
     assert {(len(each.events), each.position, each.caught_up) for each in seen} == {(0, 0, True)}
+
+
+async def test_a_follower_gets_the_types_that_it_asks_for_and_the_position_of_all(
+    pool: Pool, event_log: EventLog, follower: Follower
+) -> None:
+    async with sequencing(event_log):
+        await append(pool, placed("order/a", 1))
+        await read_to_the_end(event_log, 1)
+    for types, count in ((["OrderPlaced"], 1), (["OrderShipped"], 0)):
+        request = event_pb2.FollowRequest(types=types, until_caught_up=True)
+        seen = [each async for each in follower._stub.Follow(request)]
+        assert sum(len(each.events) for each in seen) == count
+        assert (seen[-1].position, seen[-1].caught_up) == (1, True)

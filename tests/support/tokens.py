@@ -1,7 +1,7 @@
 """Access tokens of a key that only tests have."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
@@ -36,6 +36,7 @@ class Tokens:
             "jti": "1",
             "iat": now,
             "exp": now + 900,
+            "auth_time": now,
         } | changed
         return {name: value for name, value in claims.items() if value is not None}
 
@@ -49,8 +50,15 @@ class Tokens:
     async def keys(self) -> dict[str, Any]:
         return {KEY_ID: self.key.public_key()}
 
-    def verifier(self) -> TokenVerifier:
-        return TokenVerifier(ISSUER, AUDIENCE, self.keys)
+    def verifier(self, clock: Callable[[], float] = time.time) -> TokenVerifier:
+        """A verifier that knows what has ended: nothing."""
+        return knowing(TokenVerifier(ISSUER, AUDIENCE, self.keys, clock))
+
+
+def knowing(verifier: TokenVerifier) -> TokenVerifier:
+    """Let a verifier accept tokens, whom no feed tells what has ended."""
+    verifier.endings.know()
+    return verifier
 
 
 # Of the services that tests run in their own process.

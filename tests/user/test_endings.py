@@ -1,8 +1,9 @@
-"""What ends a session or changes roles ends the access tokens too: in this process at once."""
+"""What ends a session or changes roles ends the access tokens too, as soon as the feed has told it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -11,14 +12,14 @@ import pytest
 from commerce.user.v1 import auth_pb2, role_pb2, user_pb2
 
 from tests.support.people import Person
-from tests.support.refusals import refusal
+from tests.support.refusals import SESSION_ENDED as ENDED
+from tests.support.refusals import ends, refusal
 from tests.user.conftest import PASSWORD, UserService
 
 # One event loop for all: the service runs in it.
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 OK = ("OK", "")
-ENDED = ("UNAUTHENTICATED", "SESSION_ENDED")
 # Ends tokens of somebody with two sessions, called with both.
 Cause = Callable[[UserService, Person, Person], Awaitable[Any]]
 
@@ -106,10 +107,16 @@ CAUSES: list[tuple[Cause, tuple[str, str], tuple[str, str]]] = [
 ]
 
 
+def me(service: UserService, person: Person) -> Awaitable[Any]:
+    call: Awaitable[Any] = service.users.GetUser(
+        user_pb2.GetUserRequest(user_id="me"), metadata=person.metadata
+    )
+    return call
+
+
 async def verdict(service: UserService, person: Person) -> tuple[str, str]:
-    call = service.users.GetUser(user_pb2.GetUserRequest(user_id="me"), metadata=person.metadata)
     try:
-        await call
+        await me(service, person)
     except grpc.aio.AioRpcError as error:
         return await refusal(error)
     return OK
@@ -125,6 +132,9 @@ async def test_a_token_ends_with_what_it_stands_on_and_nobody_elses_does(
     second = await service.log_in(first.email)
     assert [await verdict(service, each) for each in (first, second, stranger)] == [OK] * 3
     await cause(service, first, second)
+    for each, becomes in ((first, first_ends), (second, second_ends)):
+        if becomes == ENDED:
+            await ends(partial(me, service, each))
     outcomes = [await verdict(service, each) for each in (first, second, stranger)]
     assert outcomes == [first_ends, second_ends, OK]
 

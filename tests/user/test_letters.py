@@ -14,6 +14,7 @@ from services.user.mail.domain import MOST_ATTEMPTS, Kind, Mail, retry_delay
 from services.user.mail.letters import Letters
 from services.user.mail.mailers import MailRefused
 from services.user.mail.settings import MailSettings
+from services.user.mail.smtp import Tls
 from services.user.mail.tokens import MailTokens
 from tests.support.mails import read_mail, token_in
 from tests.user.conftest import MAIL_TOKENS
@@ -145,15 +146,17 @@ def test_settings_that_would_spoil_a_mail_are_refused(
 def test_a_server_elsewhere_needs_tls_and_one_on_this_machine_does_not(tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(KEY.replace(b" ", b"-"))
     key_file = str(tmp_path / "key")
-    for host, needs_tls in (
-        ("mail.example", True),
-        ("10.0.0.1", True),
-        ("127.0.0.1", False),
-        ("[::1]", False),
+    for host, tls in (
+        ("smtp://me%40shop@mail.example", Tls.UPGRADED),
+        ("smtp://me%40shop@10.0.0.1", Tls.UPGRADED),
+        ("smtp://me%40shop@127.0.0.1", Tls.NONE),
+        ("smtp://me%40shop@[::1]", Tls.NONE),
+        ("smtps://me%40shop@mail.example", Tls.FROM_THE_FIRST_BYTE),
+        ("smtps://me%40shop@127.0.0.1", Tls.FROM_THE_FIRST_BYTE),
     ):
-        place = settings(key_file=key_file, MAIL_URL=f"smtp://me%40shop@{host}:2525").place
+        place = settings(key_file=key_file, MAIL_URL=f"{host}:2525").place
         assert not isinstance(place, Path)
-        assert (place.needs_tls, place.port, place.user) == (needs_tls, 2525, "me@shop"), host
+        assert (place.tls, place.port, place.user) == (tls, 2525, "me@shop"), host
 
 
 def test_the_waits_between_attempts_grow_to_a_quarter_of_an_hour() -> None:

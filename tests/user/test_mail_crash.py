@@ -47,6 +47,7 @@ class Place:
             "COMMERCE_SIGNING_KEY_FILE": self.folder / "signing.key",
             "COMMERCE_PUBLIC_URL": "http://localhost:8080",
             "COMMERCE_MAIL_TOKEN_KEY_FILE": self.folder / "secret",
+            "COMMERCE_LOGIN_KEY_FILE": self.folder / "secret",
             "COMMERCE_MAIL_URL": mail_url,
         }
         async with process_of("services.user", settings, "serve") as process:

@@ -17,7 +17,7 @@ from tests.support.waiting import PATIENCE_SECONDS
 
 @pytest.fixture
 async def passwords() -> AsyncIterator[Passwords]:
-    owned = Passwords(threads=1, waiting_per_thread=2)
+    owned = Passwords("Commerce Mesh", threads=1, waiting_per_thread=2)
     yield owned
     await owned.close()
 
@@ -132,7 +132,7 @@ async def test_bcrypt_reads_no_more_than_it_did_elsewhere(passwords: Passwords) 
     ("changed", "weak"),
     [
         ({}, False),
-        ({"memory_cost": 19_455}, True),
+        ({"memory_cost": 17_000}, True),
         ({"time_cost": 1}, True),
         ({"type": argon2.Type.I}, True),
         # Of a version of ours that asks for more.
@@ -174,3 +174,34 @@ async def test_the_event_loop_goes_on_while_passwords_are_hashed(passwords: Pass
         await asyncio.sleep(0.001)
     await hashing
     assert turns > 3
+
+
+@pytest.mark.parametrize(
+    "password_hash",
+    ["$argon2id$", "$argon2id$v=19$m=8,t=1,p=1$c2FsdA$!", "$argon2id$v=19$m=1,t=1,p=1$c2FsdHNhbHQ$aGFzaA"],
+)
+async def test_a_hash_that_cannot_be_read_matches_nothing(passwords: Passwords, password_hash: str) -> None:
+    assert not await passwords.verify(password_hash, "correct horse")
+
+
+@pytest.mark.parametrize(
+    ("memory", "passes", "is_weak"),
+    [
+        (19_456, 2, False),
+        (47_104, 1, False),
+        (7_168, 5, False),
+        (12_288, 3, False),
+        (19_456, 1, True),
+        (4_096, 20, True),
+    ],
+)
+async def test_memory_and_passes_count_together(
+    passwords: Passwords, memory: int, passes: int, is_weak: bool
+) -> None:
+    assert passwords.is_weak(f"$argon2id$v=19$m={memory},t={passes},p=1$c2FsdHNhbHQ$aGFzaA") is is_weak
+
+
+async def test_of_a_long_password_bcrypt_has_no_whole_hash(passwords: Passwords) -> None:
+    password_hash = "$2b$04$" + "a" * 53
+    assert passwords.is_whole(password_hash, "a" * 72)
+    assert not passwords.is_whole(password_hash, "a" * 73)

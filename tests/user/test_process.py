@@ -66,6 +66,7 @@ async def test_a_process_says_when_it_serves_serves_its_feed_and_stops_when_aske
         "COMMERCE_PAGE_TOKEN_KEY_FILE": tmp_path / "page_token",
         "COMMERCE_MAIL_URL": (tmp_path / "mail").as_uri(),
         "COMMERCE_MAIL_TOKEN_KEY_FILE": tmp_path / "page_token",
+        "COMMERCE_LOGIN_KEY_FILE": tmp_path / "page_token",
         "COMMERCE_PERSONAL_KEY_FILE": make_key_file(tmp_path),
         "COMMERCE_SIGNING_KEY_FILE": ensure_signing_key(tmp_path / "signing.key"),
         "COMMERCE_PUBLIC_URL": "http://localhost:8080",

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from commerce.user.v1 import recovery_pb2, role_pb2, user_pb2
@@ -15,7 +16,7 @@ from services.storage.postgres import Pool, connection, transaction
 from services.user.mail.domain import MOST_AT_ONCE, Kind
 from tests.support.mails import last_token, token_in
 from tests.support.people import Person
-from tests.support.refusals import refusal
+from tests.support.refusals import ends, refusal
 from tests.support.waiting import PATIENCE_SECONDS
 from tests.user.conftest import MAIL_TOKENS, UserService, some_email
 
@@ -36,8 +37,8 @@ async def ask_for_reset(service: UserService, email: str) -> None:
     await service.recovery.RequestPasswordReset(recovery_pb2.RequestPasswordResetRequest(email=email))
 
 
-async def reset(service: UserService, token: str, password: str = NEW_PASSWORD) -> None:
-    request = recovery_pb2.ResetPasswordRequest(token=token, new_password=password)
+async def reset(service: UserService, token: str, password: str = NEW_PASSWORD, request_id: str = "") -> None:
+    request = recovery_pb2.ResetPasswordRequest(token=token, new_password=password, request_id=request_id)
     await service.recovery.ResetPassword(request)
 
 
@@ -192,9 +193,9 @@ async def test_a_reset_sets_the_password_ends_all_sessions_and_confirms_the_addr
         "SELECT DISTINCT end_reason FROM sessions WHERE user_id = $1 AND end_time IS NOT NULL", ada.user_id
     )
     assert [row["end_reason"] for row in reasons] == ["PASSWORD_CHANGED"]
-    assert await events_of(pool, ada.user_id) == ["UserCreated", "EmailConfirmed", "PasswordReset"]
+    assert await events_of(pool, ada.user_id) == ["UserCreated", "EmailConfirmed", "PasswordChanged"]
     # Of those who are logged in, too, nobody goes on with what was issued before.
-    assert await refusal(me(service, ada)) == ("UNAUTHENTICATED", "SESSION_ENDED")
+    await ends(lambda: me(service, ada))
     now = Person(ada.user_id, again.tokens.access_token)
     assert (await me(service, now)).HasField("email_verify_time")
     assert await count_mails(service, ada.email, Kind.PASSWORD_CHANGED) == 1
@@ -230,6 +231,20 @@ async def test_a_reset_is_good_once_and_for_half_an_hour(service: UserService) -
     await service.create_session(ada.email, NEW_PASSWORD)
 
 
+async def test_a_reset_whose_answer_was_lost_is_answered_the_same_again(
+    service: UserService, pool: Pool
+) -> None:
+    ada, request_id = await service.register(), str(uuid4())
+    token = await reset_token_to(service, ada.email)
+    await asyncio.gather(*(reset(service, token, request_id=request_id) for _ in range(3)))
+    await reset(service, token, request_id=request_id)
+    assert (await events_of(pool, ada.user_id)).count("PasswordChanged") == 1
+    again = reset(service, token, "a third horse, and battery", request_id)
+    assert await refusal(again) == ("INVALID_ARGUMENT", "REQUEST_ID_REUSED")
+    assert await refusal(reset(service, token)) == TOKEN_INVALID
+    await service.create_session(ada.email, NEW_PASSWORD)
+
+
 async def test_of_resets_at_the_same_moment_one_wins(service: UserService, pool: Pool) -> None:
     for _ in range(3):
         ada = await service.register()
@@ -246,7 +261,7 @@ async def test_of_resets_at_the_same_moment_one_wins(service: UserService, pool:
         lost = [await refusal(outcome) for outcome in outcomes if outcome is not None]
         assert set(lost) == {TOKEN_INVALID}
         await service.create_session(ada.email, won[0])
-        assert (await events_of(pool, ada.user_id)).count("PasswordReset") == 1
+        assert (await events_of(pool, ada.user_id)).count("PasswordChanged") == 1
 
 
 async def test_one_of_several_resets_makes_the_others_void_also_those_not_sent_yet(
@@ -441,3 +456,20 @@ async def test_a_password_that_is_guessed_first_is_refused_and_the_token_stays_g
     refused = await refusal(reset(service, token, password.format(email=email)))
     assert refused == ("INVALID_ARGUMENT", "PASSWORD_TOO_COMMON")
     await reset(service, token)
+
+
+async def test_an_operator_is_told_how_many_mails_wait_and_since_when(service: UserService) -> None:
+    async def queue() -> recovery_pb2.MailQueue:
+        answer: recovery_pb2.MailQueue = await service.operator_recovery.GetMailQueue(
+            recovery_pb2.GetMailQueueRequest()
+        )
+        return answer
+
+    ada = await service.register()
+    waiting = await queue()
+    assert waiting.waiting_count >= 1
+    assert waiting.HasField("oldest_create_time")
+    await service.mails_to(ada.email)
+    assert await queue() == recovery_pb2.MailQueue()
+    refused = service.recovery.GetMailQueue(recovery_pb2.GetMailQueueRequest())
+    assert await refusal(refused) == ("PERMISSION_DENIED", "CALLER_NOT_ALLOWED")

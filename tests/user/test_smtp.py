@@ -15,7 +15,7 @@ from deploy.local.parts.certificates import Authority
 from services.user.mail.domain import Kind
 from services.user.mail.letters import Letters
 from services.user.mail.mailers import MailFailed, MailRefused
-from services.user.mail.smtp import SmtpMailer, SmtpPlace
+from services.user.mail.smtp import SmtpMailer, SmtpPlace, Tls
 from tests.support.mails import read_mail, token_in
 from tests.user.test_letters import ENCODED_HEADERS, mail_of
 
@@ -87,8 +87,8 @@ async def serving(server: MailServer, host: str = "127.0.0.1", **options: Any) -
         listener.close()
 
 
-def mailer_to(server: MailServer, *, needs_tls: bool = False, seconds: float = LATE) -> SmtpMailer:
-    return SmtpMailer(SmtpPlace("localhost", server.port, "", needs_tls), None, seconds)
+def mailer_to(server: MailServer, *, tls: Tls = Tls.NONE, seconds: float = LATE) -> SmtpMailer:
+    return SmtpMailer(SmtpPlace("localhost", server.port, "", tls), None, seconds)
 
 
 async def send(mailer: SmtpMailer) -> None:
@@ -134,7 +134,7 @@ async def test_over_tls_and_with_a_password_a_mail_arrives(tls: ssl.SSLContext, 
     (tmp_path / "password").write_text("right\n")
     options: dict[str, Any] = {"tls_context": tls, "require_starttls": True, "auth_required": True}
     async with serving(MailServer(), **options) as server:
-        place = SmtpPlace("localhost", server.port, "shop", needs_tls=True)
+        place = SmtpPlace("localhost", server.port, "shop", tls=Tls.UPGRADED)
         await send(SmtpMailer(place, tmp_path / "password"))
         assert server.logins == [("shop", "right")]
         (tmp_path / "password").write_text("rotated")
@@ -147,7 +147,7 @@ async def test_over_tls_and_with_a_password_a_mail_arrives(tls: ssl.SSLContext, 
 
 async def test_without_the_file_of_its_password_a_mail_waits(tmp_path: Path) -> None:
     async with serving(MailServer()) as server:
-        mailer = SmtpMailer(SmtpPlace("localhost", server.port, "shop", needs_tls=False), tmp_path / "gone")
+        mailer = SmtpMailer(SmtpPlace("localhost", server.port, "shop", tls=Tls.NONE), tmp_path / "gone")
         with pytest.raises(MailFailed) as failed:
             await send(mailer)
     assert not isinstance(failed.value, MailRefused)
@@ -157,7 +157,7 @@ async def test_without_the_file_of_its_password_a_mail_waits(tmp_path: Path) -> 
 async def test_a_server_without_starttls_gets_neither_mail_nor_password(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("right")
     async with serving(MailServer(), auth_require_tls=False) as server:
-        place = SmtpPlace("localhost", server.port, "shop", needs_tls=True)
+        place = SmtpPlace("localhost", server.port, "shop", tls=Tls.UPGRADED)
         with pytest.raises(MailFailed):
             await send(SmtpMailer(place, tmp_path / "password"))
     assert (server.taken, server.logins) == ([], [])
@@ -169,14 +169,14 @@ async def test_a_server_whom_nobody_vouches_for_gets_no_mail(
     monkeypatch.delenv("SSL_CERT_FILE")
     async with serving(MailServer(), tls_context=tls) as server:
         with pytest.raises(MailFailed):
-            await send(mailer_to(server, needs_tls=True))
+            await send(mailer_to(server, tls=Tls.UPGRADED))
     assert server.taken == []
 
 
 async def test_a_server_of_another_name_gets_no_mail(tls: ssl.SSLContext) -> None:
     async with serving(MailServer(), "127.0.0.2", tls_context=tls) as server:
         with pytest.raises(MailFailed):
-            await send(SmtpMailer(SmtpPlace("127.0.0.2", server.port, "", needs_tls=True), None))
+            await send(SmtpMailer(SmtpPlace("127.0.0.2", server.port, "", tls=Tls.UPGRADED), None))
     assert server.taken == []
 
 
@@ -236,3 +236,19 @@ async def test_where_nobody_listens_a_mail_waits() -> None:
     with pytest.raises(MailFailed) as failed:
         await send(mailer_to(server))
     assert not isinstance(failed.value, MailRefused)
+
+
+async def test_over_tls_from_the_first_byte_a_mail_arrives(tls: ssl.SSLContext, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("right")
+    loop, server = asyncio.get_running_loop(), MailServer()
+
+    def connected() -> SMTP:
+        return SMTP(
+            server, hostname="mail.test", loop=loop, authenticator=server.authenticate, auth_require_tls=False
+        )
+
+    listener = await loop.create_server(connected, "127.0.0.1", 0, ssl=tls)
+    place = SmtpPlace("localhost", listener.sockets[0].getsockname()[1], "shop", Tls.FROM_THE_FIRST_BYTE)
+    await send(SmtpMailer(place, tmp_path / "password"))
+    listener.close()
+    assert len(server.taken) == 1

@@ -102,6 +102,10 @@ async def test_a_closed_account_is_not_found_and_its_sessions_have_ended(pool: P
     user = await add_user(pool, some_email())
     session = await add_session(pool, user, uuid4().bytes * 2)
     await delete(pool, user)
+    async with transaction(pool) as conn:
+        reason, now = EndReason.ACCOUNT_CLOSED, NOW + timedelta(seconds=1)
+        assert await session_store.end_sessions(conn, user.user_id, reason, keep=None, now=now) == 1
+        await session_store.forget_devices(conn, user.user_id)
     async with connection(pool) as conn:
         with pytest.raises(domain.UserNotFound):
             await store.get_user(conn, user.user_id)

@@ -34,7 +34,16 @@ def test_a_token_says_who_may_do_what_until_when() -> None:
     signer = TokenSigner(lambda: keys, issuer="https://shop", audience="shop")
     [public_key] = signer.public_keys()
     now = datetime.now(UTC)
-    token = signer.sign(USER_ID, SESSION_ID, {"b", "a"}, version=3, now=now, lifetime=timedelta(minutes=15))
+    token = signer.sign(
+        USER_ID,
+        SESSION_ID,
+        {"b", "a"},
+        version=3,
+        auth_time=now - timedelta(minutes=2),
+        methods=("pwd", "otp"),
+        now=now,
+        lifetime=timedelta(minutes=15),
+    )
     claims = jwt.decode(token, public_key.key, algorithms=["EdDSA"], issuer="https://shop", audience="shop")
     assert claims.pop("jti")
     assert claims == {
@@ -44,6 +53,8 @@ def test_a_token_says_who_may_do_what_until_when() -> None:
         "sid": str(SESSION_ID),
         "scope": "a b",
         "ver": 3,
+        "auth_time": int(now.timestamp()) - 120,
+        "amr": ["pwd", "otp"],
         "iat": int(now.timestamp()),
         "exp": int(now.timestamp()) + 900,
     }
@@ -91,7 +102,16 @@ def test_a_file_of_keys_that_is_broken_leaves_those_before(tmp_path: Path) -> No
 
 
 def kid_at(signer: TokenSigner, now: datetime) -> str:
-    token = signer.sign(USER_ID, SESSION_ID, {"a"}, version=1, now=now, lifetime=timedelta(minutes=1))
+    token = signer.sign(
+        USER_ID,
+        SESSION_ID,
+        {"a"},
+        version=1,
+        auth_time=now,
+        methods=("pwd",),
+        now=now,
+        lifetime=timedelta(minutes=1),
+    )
     return str(jwt.get_unverified_header(token)["kid"])
 
 

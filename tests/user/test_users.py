@@ -5,18 +5,17 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from commerce.user.v1 import auth_pb2, role_pb2, user_pb2
+from commerce.user.v1 import auth_pb2, recovery_pb2, role_pb2, user_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from tests.support.people import Person
-from tests.support.refusals import error_of, refusal
+from tests.support.refusals import SESSION_ENDED, ends, error_of, refusal
 from tests.user.conftest import PASSWORD, UserService, some_email
 
 # One event loop for all: the service runs in it.
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 NOT_FOUND = ("NOT_FOUND", "USER_NOT_FOUND")
-SESSION_ENDED = ("UNAUTHENTICATED", "SESSION_ENDED")
 
 
 def registration(
@@ -176,7 +175,40 @@ async def test_support_reads_everyone_and_changes_nobody(service: UserService) -
     assert (await service.users.GetUser(request, metadata=support)).user_id == person.user_id
     user = user_pb2.User(user_id=person.user_id, display_name="x")
     change = service.users.UpdateUser(user_pb2.UpdateUserRequest(user=user), metadata=support)
-    assert await refusal(change) == NOT_FOUND
+    error = await error_of(change)
+    # Whom they see is no secret to them; what they lack is told.
+    assert (error.code, error.reason) == ("PERMISSION_DENIED", "SCOPE_MISSING")
+    assert error.metadata["scopes"] == "users.write_any"
+    end = auth_pb2.DeleteSessionRequest(session_id=person.session_id)
+    assert (await refusal(service.auth.DeleteSession(end, metadata=support)))[1] == "SCOPE_MISSING"
+
+
+async def test_what_is_refused_names_its_field(service: UserService) -> None:
+    person = await service.register()
+    again = user_pb2.CreateUserRequest(user=user_pb2.User(email=person.email), password=PASSWORD)
+    common = user_pb2.CreateUserRequest(user=user_pb2.User(email=some_email()), password="Sunshine2024!")
+    wrong = auth_pb2.ChangePasswordRequest(old_password="x", new_password="four more apples, please")
+    for call, field in (
+        (service.users.CreateUser(again), "user.email"),
+        (service.users.CreateUser(common), "password"),
+        (service.auth.ChangePassword(wrong, metadata=person.metadata), "old_password"),
+        (
+            service.recovery.ResetPassword(
+                recovery_pb2.ResetPasswordRequest(token="x", new_password="four more apples")
+            ),
+            "token",
+        ),
+    ):
+        (violation,) = (await error_of(call)).violations
+        assert violation.field == field
+
+
+async def test_a_list_of_sessions_marks_the_one_that_asks(service: UserService) -> None:
+    first = await service.register()
+    await service.log_in(first.email)
+    listed = await service.auth.ListSessions(auth_pb2.ListSessionsRequest(), metadata=first.metadata)
+    assert [each.session_id for each in listed.sessions if each.current] == [first.session_id]
+    assert len(listed.sessions) == 2
 
 
 async def test_addresses_of_others_are_masked_for_whoever_may_not_read_them(service: UserService) -> None:
@@ -322,7 +354,7 @@ async def test_changes_at_once_without_an_etag_are_all_made(service: UserService
 async def test_a_closed_account_is_gone_and_its_email_is_free(service: UserService) -> None:
     person = await service.register()
     await service.users.DeleteUser(user_pb2.DeleteUserRequest(user_id="me"), metadata=person.metadata)
-    assert await refusal(get(service, person, "me")) == SESSION_ENDED
+    await ends(lambda: get(service, person, "me"))
     assert await refusal(service.log_in(person.email)) == ("UNAUTHENTICATED", "CREDENTIALS_INVALID")
     refresh = service.refresh(person.refresh_token)
     assert await refusal(refresh) == ("UNAUTHENTICATED", "REFRESH_TOKEN_INVALID")

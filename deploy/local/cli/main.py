@@ -2,8 +2,9 @@
 # ruff: noqa: PLC0415  each command loads what it needs and no more: `mesh --help` stays quick
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,6 +13,8 @@ from deploy.local.cli.oauth_commands import oauth_app
 from deploy.local.cli.options import (
     DATA,
     Data,
+    MailLinkBase,
+    MailProduct,
     MailSender,
     Origins,
     PaymentUrl,
@@ -100,27 +103,23 @@ def up(
     payment_api_key_file: Annotated[Path | None, typer.Option(help="The key it knows us by.")] = None,
     smtp_url: SmtpUrl = None,
     mail_sender: MailSender = None,
+    mail_product: MailProduct = None,
+    mail_link_base: MailLinkBase = None,
 ) -> None:
     """Start everything. In the foreground Ctrl-C stops it; a second `up` says that it runs."""
     from deploy.local.cli import up as commands_up
 
-    options = Options(
-        data=data.absolute(),
-        port_offset=port_offset,
-        workers=workers,
-        replica=replica,
-        rate_limit_scale=rate_limit_scale,
-        keep_answers=keep_answers,
-        cors_origin=tuple(cors_origin or ()),
-        trusted_proxies=trusted_proxies,
-        postgres_url=postgres_url,
-        redis_url=redis_url,
-        payment_url=payment_url,
-        payment_api_key_file=payment_api_key_file.absolute() if payment_api_key_file else None,
-        smtp_url=smtp_url,
-        mail_sender=mail_sender,
-    )
+    options = _options(context.params)
     commands_up.up(options, console, detach=detach, asked=_given(context))
+
+
+def _options(asked: Mapping[str, Any]) -> Options:
+    """Return what was asked for: the options of `up`, but for how it is run itself."""
+    paths = {
+        name: path and path.absolute() for name in ("data", "payment_api_key_file") for path in [asked[name]]
+    }
+    given = {name: value for name, value in asked.items() if name != "detach"}
+    return Options(**{**given, **paths, "cors_origin": tuple(asked["cors_origin"] or ())})
 
 
 def _given(context: typer.Context) -> set[str]:

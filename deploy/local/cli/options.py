@@ -19,6 +19,10 @@ SmtpUrl = Annotated[
     str | None,
     typer.Option(envvar="MESH_SMTP_URL", help="Send mails by this server, such as smtp://me:password@host."),
 ]
+MailProduct = Annotated[str | None, typer.Option(help="What the shop is called in mails.")]
+MailLinkBase = Annotated[
+    str | None, typer.Option(help="Of web pages that mails link to, such as https://shop.example.")
+]
 MailSender = Annotated[str | None, typer.Option(help="The address that mails come from.")]
 Data = Annotated[Path, typer.Option("--data", envvar="MESH_DATA", help="The data folder of the mesh.")]
 DATA = Path(".mesh")

@@ -7,28 +7,57 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import grpc
+from commerce.user.v1.recovery_pb2 import GetMailQueueRequest, MailQueue
+from commerce.user.v1.recovery_pb2_grpc import RecoveryServiceStub
 from rich.console import Console
 from rich.table import Table
 
 from deploy.local.cli.running import RunningMesh, running_mesh
+from deploy.local.shop import clients
 from deploy.local.supervision import health
+
+_TIMEOUT_SECONDS = 2.0
 
 
 def status(data: Path, console: Console, *, as_json: bool) -> None:
     """Show every part, each asked just now whether it answers."""
     mesh = running_mesh(data)
     healthy = asyncio.run(health.ask_all(mesh.layout, mesh.state))
+    mails = _mail_queue(mesh)
     if as_json:
-        console.print(json.dumps(_as_json(mesh, healthy), indent=1), markup=False, soft_wrap=True)
+        console.print(json.dumps(_as_json(mesh, healthy, mails), indent=1), markup=False, soft_wrap=True)
     else:
         _print_table(mesh, healthy, console)
+        console.print(f"  {'mails that wait':<24} {_told(mails)}")
     if not mesh.state.ready or not all(healthy.values()):
         raise SystemExit(1)
 
 
-def _as_json(mesh: RunningMesh, healthy: dict[str, bool]) -> dict[str, Any]:
+def _mail_queue(mesh: RunningMesh) -> MailQueue | None:
+    """Ask the user service; None while it does not answer."""
+    with clients.service_channel(mesh.layout, "user", mesh.operator) as channel:
+        try:
+            queue: MailQueue = RecoveryServiceStub(channel).GetMailQueue(
+                GetMailQueueRequest(), timeout=_TIMEOUT_SECONDS
+            )
+        except grpc.RpcError:
+            return None
+    return queue
+
+
+def _told(mails: MailQueue | None) -> str:
+    if mails is None:
+        return "unknown: the user service does not answer"
+    if mails.waiting_count == 0:
+        return "none"
+    return f"{mails.waiting_count}, the oldest for {_age(mails.oldest_create_time.ToJsonString())}"
+
+
+def _as_json(mesh: RunningMesh, healthy: dict[str, bool], mails: MailQueue | None) -> dict[str, Any]:
     parts = [{**asdict(part), "healthy": healthy[part.name]} for part in mesh.state.parts]
-    return {**asdict(mesh.state), "urls": mesh.layout.urls, "parts": parts}
+    waiting = None if mails is None else mails.waiting_count
+    return {**asdict(mesh.state), "urls": mesh.layout.urls, "parts": parts, "mails_waiting": waiting}
 
 
 def _print_table(mesh: RunningMesh, healthy: dict[str, bool], console: Console) -> None:

@@ -39,6 +39,7 @@ _SPARE_CONNECTIONS = 40
 _SPARE_WORKERS = 1
 # Files in the folder of secrets.
 _SUPERUSER_SECRET = "postgres"  # noqa: S105  a name
+_LOGIN_KEY = "login_key"
 _OUTSIDE_REDIS = "outside_redis"
 
 
@@ -115,6 +116,7 @@ def make_secrets(blueprint: Blueprint) -> None:
     for name in names:
         ensure_secret(layout.secret(name))
     ensure_signing_key(layout.signing_keys)
+    ensure_secret(layout.secret(_LOGIN_KEY))
     make_mail_secrets(layout, options)
     make_app_secrets(layout)
     ensure_key_file(layout.secret(PERSONAL_KEYS))
@@ -310,6 +312,7 @@ def _service_settings(blueprint: Blueprint, service: Service) -> dict[str, str]:
     settings |= {f"COMMERCE_{peer.upper()}_ADDRESS": layout.address(peer) for peer in service.calls}
     if service.signs_tokens:
         settings["COMMERCE_SIGNING_KEY_FILE"] = str(layout.signing_keys)
+        settings["COMMERCE_LOGIN_KEY_FILE"] = str(layout.secret(_LOGIN_KEY))
         settings["COMMERCE_PUBLIC_URL"] = layout.public_url
     if service.keeps_people:
         settings["COMMERCE_PERSONAL_KEY_FILE"] = str(layout.secret(PERSONAL_KEYS))

@@ -1,11 +1,21 @@
 """Where the mails of a mesh go: to files of its own, which `mesh mail` shows, or to a server of others."""
 
+from collections.abc import Callable
+
+from deploy.local.errors import MeshError
 from deploy.local.files import ensure_secret, replace_file
 from deploy.local.layout import Layout, Options
 from deploy.local.parts.outside import OUTSIDE_SCHEMES, OutsideUrl, without_password
+from services.settings import link_base, one_line, sender_address
 
 _TOKEN_KEY = "mail_token"  # noqa: S105  a name
 _SMTP = "outside_smtp"
+# Options of `mesh up` that the service takes as they are, and how it reads them.
+_HANDED_ON = (
+    ("mail_sender", "COMMERCE_MAIL_SENDER", sender_address),
+    ("mail_product", "COMMERCE_MAIL_PRODUCT", one_line),
+    ("mail_link_base", "COMMERCE_MAIL_LINK_BASE", link_base),
+)
 
 
 def make_mail_secrets(layout: Layout, options: Options) -> None:
@@ -20,7 +30,11 @@ def make_mail_secrets(layout: Layout, options: Options) -> None:
 
 
 def mail_settings(layout: Layout, options: Options) -> dict[str, str]:
-    """Return what the service that sends mails is started with."""
+    """Return what the service that sends mails is started with.
+
+    Raises:
+        MeshError: an option is nothing that the service would start with.
+    """
     settings = {
         "COMMERCE_MAIL_URL": layout.mail.as_uri(),
         "COMMERCE_MAIL_TOKEN_KEY_FILE": str(layout.secret(_TOKEN_KEY)),
@@ -28,9 +42,19 @@ def mail_settings(layout: Layout, options: Options) -> dict[str, str]:
     if options.smtp_url is not None:
         settings["COMMERCE_MAIL_URL"] = _server(options.smtp_url).url
         settings["COMMERCE_SMTP_PASSWORD_FILE"] = str(layout.secret(_SMTP))
-    if options.mail_sender is not None:
-        settings["COMMERCE_MAIL_SENDER"] = options.mail_sender
+    for option, variable, read in _HANDED_ON:
+        if (text := getattr(options, option)) is not None:
+            settings[variable] = _checked(text, option, read)
     return settings
+
+
+def _checked(text: str, option: str, read: Callable[[str], str]) -> str:
+    """Refuse now what the service would refuse once everything else has started."""
+    try:
+        return read(text)
+    except ValueError as error:
+        flag = f"--{option.replace('_', '-')}"
+        raise MeshError(f"{flag} {error}: {text}", f"Call `mesh up` with another {flag}.") from None
 
 
 def _server(url: str) -> OutsideUrl:

@@ -10,7 +10,7 @@ OUTSIDE_SCHEMES = {
     "postgres_url": ("postgresql", "postgres"),
     "redis_url": ("redis", "rediss"),
     "payment_url": ("https", "http"),
-    "smtp_url": ("smtp",),
+    "smtp_url": ("smtp", "smtps"),
 }
 
 

@@ -42,7 +42,8 @@ class EmailTaken(AlreadyExists):
     reason = "EMAIL_TAKEN"
 
     def __init__(self) -> None:
-        super().__init__("an account with this e-mail address exists: log in, or use another address")
+        text = "an account with this e-mail address exists: log in, or use another address"
+        super().__init__(text, violations=[FieldViolation("user.email", text, self.reason)])
 
 
 class EmailReserved(InvalidArgument):
@@ -64,8 +65,9 @@ class PasswordTooCommon(InvalidArgument):
 
     reason = "PASSWORD_TOO_COMMON"
 
-    def __init__(self) -> None:
-        super().__init__("this password is guessed first: choose one that nobody else would think of")
+    def __init__(self, field: str) -> None:
+        text = "this password is guessed first: choose one that nobody else would think of"
+        super().__init__(text, violations=[FieldViolation(field, text, self.reason)])
 
 
 class RoleChangeNotAllowed(PermissionDenied):
@@ -157,15 +159,28 @@ class EmailConfirmed:
 @dataclass(frozen=True)
 class PasswordChanged:
     user_id: UUID
+    # By the token of a mail, instead of the old password.
+    by_mail: bool
 
 
 @dataclass(frozen=True)
-class PasswordReset:
+class SecondFactorAdded:
+    user_id: UUID
+
+
+@dataclass(frozen=True)
+class SecondFactorRemoved:
     user_id: UUID
 
 
 UserEvent: TypeAlias = (
-    UserCreated | UserUpdated | UserDeleted | EmailConfirmed | PasswordChanged | PasswordReset
+    UserCreated
+    | UserUpdated
+    | UserDeleted
+    | EmailConfirmed
+    | PasswordChanged
+    | SecondFactorAdded
+    | SecondFactorRemoved
 )
 
 
@@ -241,19 +256,14 @@ def confirm_email(user: User, now: datetime) -> tuple[User, EmailConfirmed]:
     return confirmed, EmailConfirmed(user.user_id)
 
 
-def reset_password(user: User, now: datetime) -> tuple[User, PasswordReset]:
-    """Give an account a new password."""
-    return replace(user, version=user.version + 1, update_time=now), PasswordReset(user.user_id)
-
-
 def close(user: User, now: datetime) -> tuple[User, UserDeleted]:
     """Close an account; `update_time` of the result is when."""
     return replace(user, version=user.version + 1, update_time=now), UserDeleted(user.user_id)
 
 
-def change_password(user: User, now: datetime) -> tuple[User, PasswordChanged]:
+def change_password(user: User, now: datetime, *, by_mail: bool) -> tuple[User, PasswordChanged]:
     """Give an account another password; the hash itself is the store's alone."""
-    return replace(user, version=user.version + 1, update_time=now), PasswordChanged(user.user_id)
+    return replace(user, version=user.version + 1, update_time=now), PasswordChanged(user.user_id, by_mail)
 
 
 def _open(user: OpenedUser) -> tuple[OpenedUser, UserCreated]:

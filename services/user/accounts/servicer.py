@@ -19,7 +19,6 @@ from services.user.accounts import domain, registration, store
 from services.user.accounts.emails import canonical_email
 from services.user.accounts.messages import change_of, shown_user, user_message
 from services.user.accounts.ownership import owned_user_id
-from services.user.accounts.password_rules import check_password
 from services.user.accounts.passwords import Passwords
 from services.user.mail import store as mail_store
 from services.user.mail.domain import Kind
@@ -27,6 +26,7 @@ from services.user.privacy.domain import Sealed
 from services.user.privacy.erasing import Erasing
 from services.user.privacy.sealing import sealed_if_due
 from services.user.privacy.vault import Vault
+from services.user.second_factor.store import delete_second_factor
 from services.user.sessions import store as session_store
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.domain import CredentialsInvalid, EndReason
@@ -66,8 +66,9 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
             first = await find_answer(conn, key, user_pb2.User)
             user_id = await store.new_user_id(conn)
         if first is None:
+            called = (request.user.email, request.user.display_name)
             domain.check_registrable(canonical_email(request.user.email))
-            check_password(request.password, (request.user.email, request.user.display_name))
+            self._passwords.check_choice(request.password, called, "password")
             first = await answer_once(
                 self._pool, key, user_pb2.User, await self._registration(request, user_id)
             )
@@ -86,6 +87,8 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         """Change an account; changing nothing is no event and no new version."""
         user_id = owned_user_id(request.user.user_id)
         change = change_of(request)
+        if change.roles is not None or change.disabled is not None:
+            caller().require_recent_login()
         async with transaction(self._pool) as conn:
             user = self._vault.opened(await store.get_user_for_update(conn, user_id))
             check_etag(request.user.etag, user.etag)
@@ -105,7 +108,12 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         async with transaction(self._pool) as conn:
             user = await store.get_user_for_update(conn, user_id)
             check_etag(request.etag, user.etag)
-            await store.delete_user(conn, *domain.close(user, self._clock()))
+            user, event = domain.close(user, self._clock())
+            await store.delete_user(conn, user, event)
+            reason = EndReason.ACCOUNT_CLOSED
+            await session_store.end_sessions(conn, user_id, reason, keep=None, now=user.update_time)
+            await session_store.forget_devices(conn, user_id)
+            await delete_second_factor(conn, user_id)
             await mail_store.delete_mails(conn, user_id)
             await self._erasing.erase_closed(conn, user_id)
         return Empty()

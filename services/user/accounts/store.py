@@ -15,7 +15,6 @@ from services.user.accounts.domain import (
     EmailTaken,
     OpenedUser,
     PasswordChanged,
-    PasswordReset,
     Role,
     User,
     UserCreated,
@@ -34,7 +33,6 @@ from services.user.privacy.store import (
     is_torn,
     personal_in,
 )
-from services.user.sessions.domain import EndReason
 
 # Sorts after every id: where a list that goes down begins.
 AFTER_ALL = UUID(int=2**128 - 1)
@@ -179,7 +177,7 @@ async def update_user(conn: Connection, user: User, event: UserUpdated) -> None:
 
 
 async def delete_user(conn: Connection, user: User, event: UserDeleted) -> None:
-    """Close an account that this transaction holds, and end its sessions. The row stays."""
+    """Close an account that this transaction holds. The row stays."""
     await conn.execute(
         """
         UPDATE users
@@ -190,21 +188,8 @@ async def delete_user(conn: Connection, user: User, event: UserDeleted) -> None:
         user.version,
         user.update_time,
     )
-    await conn.execute(
-        """
-        UPDATE sessions
-           SET end_time = $2, end_reason = $3
-         WHERE user_id = $1 AND end_time IS NULL
-        """,
-        user.user_id,
-        user.update_time,
-        EndReason.ACCOUNT_CLOSED,
-    )
     # From here on somebody else may have the address.
     await delete_digests(conn, user.user_id)
-    # Of those that ended before, too: it tells of the person.
-    await conn.execute("UPDATE sessions SET device = '' WHERE user_id = $1 AND device <> ''", user.user_id)
-    # It tells of the sessions too.
     await _append(conn, user, event)
 
 
@@ -224,32 +209,35 @@ async def confirm_email(conn: Connection, user: User, event: EmailConfirmed) -> 
     await _append(conn, user, event)
 
 
-async def reset_password(conn: Connection, user: User, event: PasswordReset, password_hash: str) -> None:
-    """Write the new password of an account that this transaction holds."""
+async def change_password(
+    conn: Connection, user: User, event: PasswordChanged, *, old_hash: str | None, new_hash: str
+) -> None:
+    """Give an account that this transaction holds another password.
+
+    Args:
+        conn: In the transaction.
+        user: The account as it is afterwards.
+        event: What happened.
+        old_hash: Of the password that was asked for; None where none was.
+        new_hash: Of the new one.
+
+    Raises:
+        VersionConflict: its password is no longer the one that was asked for.
+    """
+    if old_hash not in (None, await find_password_hash(conn, user.user_id)):
+        raise VersionConflict("the password was changed at the same moment")
     await conn.execute(
-        """
-        UPDATE users
-           SET password_hash = $2, version = $3, update_time = $4
-         WHERE user_id = $1
-        """,
+        "UPDATE users SET password_hash = $2, version = $3, update_time = $4 WHERE user_id = $1",
         user.user_id,
-        password_hash,
+        new_hash,
         user.version,
         user.update_time,
     )
     await _append(conn, user, event)
 
 
-async def change_password(
-    conn: Connection, user: User, event: PasswordChanged, *, old_hash: str, new_hash: str
-) -> None:
-    """Give an account that this transaction holds another password.
-
-    Raises:
-        VersionConflict: its password is no longer the one that was asked for.
-    """
-    if not await replace_password_hash(conn, user.user_id, old_hash=old_hash, new_hash=new_hash):
-        raise VersionConflict("the password was changed at the same moment")
+async def append_change(conn: Connection, user: User, event: UserEvent) -> None:
+    """Write the new version of an account that this transaction holds, where something beside it changed."""
     await conn.execute(
         "UPDATE users SET version = $2, update_time = $3 WHERE user_id = $1",
         user.user_id,
@@ -259,20 +247,9 @@ async def change_password(
     await _append(conn, user, event)
 
 
-async def replace_password_hash(conn: Connection, user_id: UUID, *, old_hash: str, new_hash: str) -> bool:
-    """Write another hash, unless `old_hash` is no longer the account's; tell whether it was."""
-    replaced = await conn.fetchval(
-        """
-        UPDATE users
-           SET password_hash = $3
-         WHERE user_id = $1 AND password_hash = $2 AND delete_time IS NULL
-        RETURNING TRUE
-        """,
-        user_id,
-        old_hash,
-        new_hash,
-    )
-    return replaced is not None
+async def strengthen_password_hash(conn: Connection, user_id: UUID, new_hash: str) -> None:
+    """Write another hash of the same password, of an account that this transaction holds."""
+    await conn.execute("UPDATE users SET password_hash = $2 WHERE user_id = $1", user_id, new_hash)
 
 
 async def find_password_hash(conn: Connection, user_id: UUID) -> str | None:

@@ -111,7 +111,11 @@ class Sending:
             if choice.dropped:
                 await store.drop_mails(conn, choice.dropped)
             await store.append_counted(conn, choice.counted, now=now)
-            return await store.claim_mails(conn, choice.sent, LEASE), len(choice.dropped)
+            claims = await store.claim_mails(conn, choice.sent, LEASE)
+        if choice.dropped:
+            # One line for all: a flood of addresses that nobody has is dropped here too.
+            log.info("mails were not sent", outcome=Outcome.NEEDLESS.value, count=len(choice.dropped))
+        return claims, len(choice.dropped)
 
     async def _send(self, claim: Claim) -> None:
         mail = claim.mail

@@ -6,19 +6,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from services.settings import existing_file, exit_with, secret_lines, url_of, variable
+from services.settings import (
+    existing_file,
+    exit_with,
+    link_base,
+    one_line,
+    secret_lines,
+    sender_address,
+    url_of,
+    variable,
+)
 from services.user.mail.folder import FolderMailer
 from services.user.mail.mailers import Mailer
-from services.user.mail.smtp import SmtpMailer, SmtpPlace
+from services.user.mail.smtp import SmtpMailer, SmtpPlace, Tls
 
-# Of submission (RFC 6409).
-_SUBMISSION_PORT = 587
-_LONGEST_LINE = 200
+# Of submission (RFC 6409), and where TLS comes first (RFC 8314, section 3.3).
+_PORTS = {"smtp": 587, "smtps": 465}
 
 
 def mail_url(text: str) -> Path | SmtpPlace:
-    """Read file:///FOLDER or smtp://USER@HOST:PORT."""
-    parts = urlsplit(url_of("file", "smtp")(text))
+    """Read file:///FOLDER, smtp://USER@HOST:PORT or smtps://USER@HOST:PORT."""
+    parts = urlsplit(url_of("file", "smtp", "smtps")(text))
     if parts.scheme == "file":
         if parts.netloc or not parts.path.startswith("/"):
             raise ValueError("is not file:/// and the whole path of a folder")
@@ -27,31 +35,11 @@ def mail_url(text: str) -> Path | SmtpPlace:
         raise ValueError("names no host")
     if parts.password is not None:
         raise ValueError("holds a password, which belongs into the file of COMMERCE_SMTP_PASSWORD_FILE")
-    needs_tls = not _is_this_machine(parts.hostname)
-    return SmtpPlace(parts.hostname, parts.port or _SUBMISSION_PORT, unquote(parts.username or ""), needs_tls)
-
-
-def one_line(text: str) -> str:
-    """Check that a text can stand in a header."""
-    if not text.isprintable() or len(text) > _LONGEST_LINE:
-        raise ValueError("is not one line of printable characters")
-    return text
-
-
-def sender_address(text: str) -> str:
-    """Check the address that mails come from."""
-    local, _, domain = one_line(text).rpartition("@")
-    if not (local and domain and text.isascii()) or set(text) & set(' <>"(),:;[\\]'):
-        raise ValueError("is not an e-mail address")
-    return text
-
-
-def link_base(text: str) -> str:
-    """Read the URL of web pages, without a slash at its end."""
-    parts = urlsplit(url_of("https", "http")(one_line(text)))
-    if not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("is not a URL without ? and #")
-    return text.rstrip("/")
+    tls = Tls.NONE if _is_this_machine(parts.hostname) else Tls.UPGRADED
+    if parts.scheme == "smtps":
+        tls = Tls.FROM_THE_FIRST_BYTE
+    port = parts.port or _PORTS[parts.scheme]
+    return SmtpPlace(parts.hostname, port, unquote(parts.username or ""), tls)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +51,7 @@ class MailSettings:
     """
 
     place: Path | SmtpPlace = variable(
-        "COMMERCE_MAIL_URL", mail_url, about="where mails go: file:///FOLDER or smtp://USER@HOST:PORT"
+        "COMMERCE_MAIL_URL", mail_url, about="where mails go: file:///FOLDER, smtp[s]://USER@HOST:PORT"
     )
     smtp_password_file: Path | None = variable(
         "COMMERCE_SMTP_PASSWORD_FILE", existing_file, default=None, about="that user's password"

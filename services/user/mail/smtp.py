@@ -1,4 +1,4 @@
-"""Mails over SMTP (RFC 5321), encrypted by STARTTLS (RFC 3207) unless the server is on this machine."""
+"""Mails over SMTP (RFC 5321): by TLS or STARTTLS (RFC 3207), unless the server is on this machine."""
 
 import asyncio
 import ssl
@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import parseaddr
+from enum import Enum, auto
 from pathlib import Path
 
 import aiosmtplib
@@ -21,6 +22,16 @@ _QUIT_SECONDS = 1.0
 _FOR_GOOD = 500
 
 
+class Tls(Enum):
+    """How a connection to a mail server is encrypted."""
+
+    NONE = auto()
+    # STARTTLS.
+    UPGRADED = auto()
+    # smtps (RFC 8314).
+    FROM_THE_FIRST_BYTE = auto()
+
+
 @dataclass(frozen=True)
 class SmtpPlace:
     """A mail server and how it is spoken to."""
@@ -29,7 +40,7 @@ class SmtpPlace:
     port: int
     # "": without a log-in.
     user: str
-    needs_tls: bool
+    tls: Tls
 
 
 class SmtpMailer:
@@ -46,7 +57,7 @@ class SmtpMailer:
         self._password_file = password_file
         self._seconds = seconds
         # Verifies the server's certificate and its name, by the authorities that the system trusts.
-        self._tls = ssl.create_default_context() if place.needs_tls else None
+        self._tls = None if place.tls is Tls.NONE else ssl.create_default_context()
 
     async def send(self, message: EmailMessage, address: str) -> None:
         """Send a mail. When the time is over it is not known whether the server has it."""
@@ -73,7 +84,8 @@ class SmtpMailer:
             password=read_secret(self._password_file) if has_login and self._password_file else None,
             timeout=self._seconds,
             # Not "if the server has it": whoever stands in between would say that it has not.
-            start_tls=place.needs_tls,
+            start_tls=place.tls is Tls.UPGRADED,
+            use_tls=place.tls is Tls.FROM_THE_FIRST_BYTE,
             tls_context=self._tls,
         )
 

@@ -165,6 +165,23 @@ async def append_counted(conn: Connection, counted: Sequence[tuple[bytes, Kind]]
     )
 
 
+async def read_queue(conn: Connection, *, most: int) -> tuple[int, datetime | None]:
+    """Return how many mails wait, up to `most`, and when the oldest of these was written."""
+    row = await conn.fetchrow(
+        """
+        SELECT count(*) AS mails, min(create_time) AS oldest
+          FROM (SELECT create_time
+                  FROM outgoing_mails
+                 WHERE due_time IS NOT NULL
+                 ORDER BY due_time
+                 LIMIT $1) AS waiting
+        """,
+        most,
+    )
+    assert row is not None  # noqa: S101  an aggregate has one row
+    return row["mails"], row["oldest"]
+
+
 async def claim_mails(conn: Connection, mails: Sequence[Mail], lease: timedelta) -> list[Claim]:
     """Take mails that this transaction holds; nobody else gets them before the lease ends."""
     rows = await conn.fetch(

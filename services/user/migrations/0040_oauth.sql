@@ -45,6 +45,8 @@ CREATE TABLE oauth_authorizations (
     state            text        NOT NULL,
     -- SHA-256 of the hash of the password that was given: a code is good for that password.
     password_mark    bytea       NOT NULL,
+    -- Whether the person has shown their second factor too.
+    second_factor    boolean     NOT NULL,
     -- When the person logged in.
     auth_time        timestamptz NOT NULL,
     -- Of what the consent page holds, which is random, as the code is.

@@ -5,9 +5,10 @@ from datetime import datetime
 
 from commerce.user.v1 import oauth_pb2
 
-from services.storage.postgres import Pool, connection, transaction
+from services.rpc.identity import calling_source
+from services.storage.postgres import Connection, Pool, connection, transaction
 from services.user.accounts import store as account_store
-from services.user.accounts.domain import UserNotFound
+from services.user.accounts.domain import User, UserNotFound
 from services.user.accounts.emails import canonical_email
 from services.user.accounts.store import Credentials
 from services.user.oauth import domain, store
@@ -16,16 +17,25 @@ from services.user.oauth.domain import AuthorizationRequest, Client
 from services.user.oauth.granting import allowed_scopes
 from services.user.oauth.messages import request_of
 from services.user.oauth.secrets import hash_secret, mark_password, new_secret
+from services.user.second_factor.check import SecondFactors
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.domain import AccountDisabled, CredentialsInvalid
+from services.user.sessions.throttle import Origin
 
 
 class Asking:
     """What comes before a code."""
 
-    def __init__(self, pool: Pool, authentication: Authentication, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        authentication: Authentication,
+        factors: SecondFactors,
+        clock: Callable[[], datetime],
+    ) -> None:
         self._pool = pool
         self._authentication = authentication
+        self._factors = factors
         self._clock = clock
 
     async def check(
@@ -49,13 +59,42 @@ class Asking:
         Raises:
             ClientNotFound, RedirectUriUnknown, RequestRefused: as `check`.
             CredentialsInvalid: it is nobody's password.
+            SecondFactorRequired: the account has one, and none was sent. The try stays counted.
+            SecondFactorInvalid: it was wrong, or used before.
             LoginThrottled: too many were wrong.
             AccountDisabled: it is right, and the account is barred.
         """
         client, asked, scopes = await self._judged(request.request)
-        found = await self._authentication.check(canonical_email(request.email), request.password)
-        consent_token = new_secret()
-        granted = await self._keep(client, asked, scopes, found, hash_secret(consent_token))
+        email, origin = canonical_email(request.email), Origin.of_address(calling_source())
+        found = await self._authentication.check(email, request.password, origin)
+        consent_token, now = new_secret(), self._clock()
+        async with transaction(self._pool) as conn:
+            user = await _held(conn, found)
+            second_factor = await self._factors.check(
+                conn, user.user_id, totp_code=request.totp_code, recovery_code=request.recovery_code, now=now
+            )
+            if user.disabled:
+                raise AccountDisabled
+            granted = allowed_scopes(user, scopes, client)
+            if not granted:
+                raise domain.RequestRefused("invalid_scope", "the person may do nothing of what is asked")
+            await store.drop_oldest_authorizations(conn, user.user_id)
+            await store.insert_authorization(
+                conn,
+                client_id=client.client_id,
+                user_id=user.user_id,
+                redirect_uri=asked.redirect_uri,
+                scopes=granted,
+                code_challenge=asked.code_challenge,
+                nonce=asked.nonce,
+                state=asked.state,
+                password_mark=mark_password(found.password_hash),
+                second_factor=second_factor,
+                consent_hash=hash_secret(consent_token),
+                now=now,
+                expire_time=now + domain.CONSENT_LIFETIME,
+            )
+        await self._authentication.forget(email, origin)
         return oauth_pb2.BeginAuthorizationResponse(
             client_name=client.name, scopes=granted, consent_token=consent_token
         )
@@ -91,41 +130,17 @@ class Asking:
         domain.check_redirect(client, asked)
         return client, asked, domain.check_request(client, asked)
 
-    async def _keep(
-        self,
-        client: Client,
-        asked: AuthorizationRequest,
-        scopes: tuple[str, ...],
-        found: Credentials,
-        consent_hash: bytes,
-    ) -> list[str]:
-        """Keep what a person has logged in for, and return the scopes that they are asked about."""
-        now = self._clock()
-        async with transaction(self._pool) as conn:
-            try:
-                # Held: of two at the same moment, the second one counts the first.
-                user = await account_store.get_user_for_update(conn, found.user_id)
-            except UserNotFound:
-                # Closed while the password was verified.
-                raise CredentialsInvalid from None
-            if user.disabled:
-                raise AccountDisabled
-            granted = allowed_scopes(user, scopes, client)
-            if not granted:
-                raise domain.RequestRefused("invalid_scope", "the person may do nothing of what is asked")
-            await store.drop_oldest_authorizations(conn, user.user_id)
-            await store.insert_authorization(
-                conn,
-                client_id=client.client_id,
-                user_id=user.user_id,
-                redirect_uri=asked.redirect_uri,
-                scopes=granted,
-                code_challenge=asked.code_challenge,
-                nonce=asked.nonce,
-                state=asked.state,
-                password_mark=mark_password(found.password_hash),
-                consent_hash=consent_hash,
-                now=now,
-                expire_time=now + domain.CONSENT_LIFETIME,
-            )
-        return granted
+
+async def _held(conn: Connection, found: Credentials) -> User:
+    """Return the person whose password it was, and hold them: of two at once, the second counts the first.
+
+    Raises:
+        CredentialsInvalid: the account was closed while the password was verified, or has another one now.
+    """
+    try:
+        user = await account_store.get_user_for_update(conn, found.user_id)
+    except UserNotFound:
+        raise CredentialsInvalid from None
+    if await account_store.find_password_hash(conn, user.user_id) != found.password_hash:
+        raise CredentialsInvalid
+    return user

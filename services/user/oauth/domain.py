@@ -169,6 +169,8 @@ class Authorization:
     nonce: str
     state: str
     password_mark: bytes
+    # Whether they have shown it, too.
+    second_factor: bool
     auth_time: datetime
     decide_time: datetime | None
     expire_time: datetime

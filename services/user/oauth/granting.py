@@ -66,6 +66,8 @@ async def begin_session(
         device=client.name,
         client_id=client.client_id,
         scopes=authorization.scopes,
+        auth_time=authorization.auth_time,
+        second_factor=authorization.second_factor,
     )
     await session_store.insert_refresh_token(
         conn, session.session_id, refresh_hash, predecessor_hash=None, now=now

@@ -1,7 +1,7 @@
 """OAuthService: who is a client, what people let it do, and the tokens that it gets for that."""
 
 from collections.abc import Callable, Collection
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from services.user.oauth.granting import allowed_scopes, begin_session
 from services.user.oauth.registry import ClientRegistry
 from services.user.oauth.telling import Telling
 from services.user.privacy.vault import Vault
+from services.user.second_factor.check import SecondFactors
 from services.user.sessions import domain as session_domain
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.refreshing import exchange
@@ -31,6 +32,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _ACCESS_SECONDS = int(session_domain.ACCESS_LIFETIME.total_seconds())
 # A machine's account has no versions: nothing but its session ends its tokens.
 _NO_VERSION = 0
+# Nor does it log in: a method that asks for a recent log-in is not for it.
+_NEVER = datetime.fromtimestamp(0, UTC)
 
 
 class OAuthServicer(oauth_pb2_grpc.OAuthServiceServicer):
@@ -39,6 +42,7 @@ class OAuthServicer(oauth_pb2_grpc.OAuthServiceServicer):
     Args:
         pool: The service's database.
         authentication: Of people, with the counters of their log-ins.
+        factors: Asks for the second factor of those who have one.
         vault: Opens what is personal.
         signer: Of access and ID tokens.
         verifier: Of access tokens that come back.
@@ -51,6 +55,7 @@ class OAuthServicer(oauth_pb2_grpc.OAuthServiceServicer):
         pool: Pool,
         *,
         authentication: Authentication,
+        factors: SecondFactors,
         vault: Vault,
         signer: TokenSigner,
         verifier: TokenVerifier,
@@ -59,7 +64,7 @@ class OAuthServicer(oauth_pb2_grpc.OAuthServiceServicer):
     ) -> None:
         self._pool = pool
         self._registry = ClientRegistry(pool, clock)
-        self._asking = Asking(pool, authentication, clock)
+        self._asking = Asking(pool, authentication, factors, clock)
         self._telling = Telling(pool, verifier, clock)
         self._vault = vault
         self._signer = signer
@@ -164,6 +169,8 @@ class OAuthServicer(oauth_pb2_grpc.OAuthServiceServicer):
             client.session_id,
             scopes,
             version=_NO_VERSION,
+            auth_time=_NEVER,
+            methods=(),
             now=self._clock(),
             lifetime=session_domain.ACCESS_LIFETIME,
             client_id=client.client_id,
@@ -216,6 +223,8 @@ class OAuthServicer(oauth_pb2_grpc.OAuthServiceServicer):
             session.session_id,
             scopes,
             version=user.version,
+            auth_time=session.authenticated_at,
+            methods=session.methods,
             now=self._clock(),
             lifetime=session_domain.ACCESS_LIFETIME,
             client_id=client.client_id,

@@ -165,6 +165,7 @@ async def insert_authorization(
     nonce: str,
     state: str,
     password_mark: bytes,
+    second_factor: bool,
     consent_hash: bytes,
     now: datetime,
     expire_time: datetime,
@@ -173,8 +174,9 @@ async def insert_authorization(
     await conn.execute(
         """
         INSERT INTO oauth_authorizations (client_id, user_id, redirect_uri, scopes, code_challenge, nonce,
-                                          state, password_mark, consent_hash, auth_time, expire_time)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                                          state, password_mark, second_factor, consent_hash, auth_time,
+                                          expire_time)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
         """,
         client_id,
         user_id,
@@ -184,6 +186,7 @@ async def insert_authorization(
         nonce,
         state,
         password_mark,
+        second_factor,
         consent_hash,
         now,
         expire_time,
@@ -195,7 +198,7 @@ async def find_by_consent(conn: Connection, consent_hash: bytes) -> Authorizatio
     row = await conn.fetchrow(
         """
         SELECT authorization_id, client_id, user_id, redirect_uri, scopes, code_challenge, nonce, state,
-               password_mark, auth_time, decide_time, expire_time, session_id
+               password_mark, second_factor, auth_time, decide_time, expire_time, session_id
           FROM oauth_authorizations
          WHERE consent_hash = $1
            FOR UPDATE
@@ -210,7 +213,7 @@ async def find_by_code(conn: Connection, code_hash: bytes) -> Authorization | No
     row = await conn.fetchrow(
         """
         SELECT authorization_id, client_id, user_id, redirect_uri, scopes, code_challenge, nonce, state,
-               password_mark, auth_time, decide_time, expire_time, session_id
+               password_mark, second_factor, auth_time, decide_time, expire_time, session_id
           FROM oauth_authorizations
          WHERE code_hash = $1
            FOR UPDATE

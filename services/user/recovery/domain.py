@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from services.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
+from services.errors import FailedPrecondition, FieldViolation, InvalidArgument, ResourceExhausted
 from services.user.accounts.domain import OpenedUser, check_registrable
 from services.user.mail.domain import COUNTED_FOR, MOST_AT_ONCE, Kind
 
@@ -14,7 +14,8 @@ class MailTokenInvalid(InvalidArgument):
     reason = "MAIL_TOKEN_INVALID"
 
     def __init__(self) -> None:
-        super().__init__("the token is not valid, or no longer: have a new mail sent")
+        text = "the token is not valid, or no longer: have a new mail sent"
+        super().__init__(text, violations=[FieldViolation("token", text, self.reason)])
 
 
 class EmailAlreadyConfirmed(FailedPrecondition):

@@ -5,14 +5,16 @@ from functools import partial
 from typing import TypeAlias
 from uuid import UUID
 
-from services.errors import Overloaded
+from services.errors import Overloaded, RequestIdReused
+from services.rpc.identity import calling_source
 from services.storage.postgres import Connection, Pool, connection
+from services.user.accounts.domain import OpenedUser
 from services.user.accounts.emails import CanonicalEmail
 from services.user.accounts.passwords import Passwords
 from services.user.accounts.store import Credentials, find_credentials, find_password_hash
 from services.user.privacy.vault import Vault
 from services.user.sessions.domain import CredentialsInvalid
-from services.user.sessions.throttle import LoginThrottle
+from services.user.sessions.throttle import LoginThrottle, Origin
 
 Find: TypeAlias = Callable[[Connection], Awaitable[Credentials | None]]
 
@@ -26,8 +28,8 @@ class Authentication:
         self._passwords = passwords
         self._throttle = throttle
 
-    async def check(self, email: CanonicalEmail, password: str) -> Credentials:
-        """Return whose password it is.
+    async def check(self, email: CanonicalEmail, password: str, origin: Origin) -> Credentials:
+        """Return whose password it is. It stays counted as a failure until `forget`: more may be asked for.
 
         Raises:
             CredentialsInvalid: there is no such account, or it has another password.
@@ -35,8 +37,15 @@ class Authentication:
             Overloaded: too many are being judged. It counts for nobody.
         """
         return await self._judge(
-            email, password, partial(find_credentials, email=email, digests=self._vault.digests(email))
+            email,
+            password,
+            origin,
+            partial(find_credentials, email=email, digests=self._vault.digests(email)),
         )
+
+    async def forget(self, email: CanonicalEmail, origin: Origin) -> None:
+        """Forget the failures of an origin that has shown all that was asked for."""
+        await self._throttle.forget_failures(email, origin)
 
     async def check_registrant(self, user_id: UUID, email: CanonicalEmail, password: str) -> None:
         """Check that it is the password of an account, closed or not, that was opened with this address.
@@ -51,26 +60,45 @@ class Authentication:
             password_hash = await find_password_hash(conn, user_id)
             return None if password_hash is None else Credentials(user_id, password_hash)
 
-        await self._judge(email, password, find)
+        origin = Origin.of_address(calling_source())
+        await self._judge(email, password, origin, find)
+        await self.forget(email, origin)
 
-    async def _judge(self, email: CanonicalEmail, password: str, find: Find) -> Credentials:
-        await self._throttle.count_failure(email)
+    async def check_repeated(self, user: OpenedUser, password: str, origin: Origin) -> None:
+        """Check that a repeated request has the first one's password: nothing else of it is kept.
+
+        Raises:
+            RequestIdReused: the first one had another.
+            LoginThrottled: too many were wrong.
+        """
+        try:
+            await self.check(user.canonical_email, password, origin)
+        except CredentialsInvalid:
+            raise RequestIdReused("request_id was used before, for another password") from None
+        await self.forget(user.canonical_email, origin)
+
+    async def _judge(self, email: CanonicalEmail, password: str, origin: Origin, find: Find) -> Credentials:
+        await self._throttle.count_failure(email, origin)
         async with connection(self._pool) as conn:
             found = await find(conn)
         # Hashed in any case: how long it takes does not tell whether there is such an account.
         try:
             matches = await self._passwords.verify(found and found.password_hash, password)
         except Overloaded:
-            await self._throttle.take_back_failure(email)
+            await self._throttle.take_back_failure(email, origin)
             raise
         if found is None or not matches:
             raise CredentialsInvalid
-        await self._throttle.forget_failures(email)
         return found
 
     async def stronger_hash(self, password_hash: str, password: str) -> str | None:
-        """Return what a weak hash is to be replaced with; None for a good one, or while there is no time."""
-        if not self._passwords.is_weak(password_hash):
+        """Return what a weak hash is to be replaced with; None for a good one, or while there is no time.
+
+        None too where the hash is not of the whole password: what was typed may have a slip at its end.
+        """
+        if not self._passwords.is_weak(password_hash) or not self._passwords.is_whole(
+            password_hash, password
+        ):
             return None
         try:
             return await self._passwords.hash(password)

@@ -6,6 +6,8 @@ from enum import StrEnum
 from uuid import UUID
 
 from services.errors import (
+    FieldViolation,
+    InvalidArgument,
     NotFound,
     PermissionDenied,
     ResourceExhausted,
@@ -31,6 +33,8 @@ class EndReason(StrEnum):
     SUPERSEDED = "SUPERSEDED"
     PASSWORD_CHANGED = "PASSWORD_CHANGED"  # noqa: S105  a word, not a secret
     ACCOUNT_DISABLED = "ACCOUNT_DISABLED"
+    # It began without the second factor that the account has now.
+    SECOND_FACTOR_ADDED = "SECOND_FACTOR_ADDED"
 
 
 class CredentialsInvalid(Unauthenticated):
@@ -40,6 +44,26 @@ class CredentialsInvalid(Unauthenticated):
 
     def __init__(self) -> None:
         super().__init__("the e-mail address or the password is wrong")
+
+
+class OldPasswordWrong(InvalidArgument):
+    """Not CREDENTIALS_INVALID: clients log their person out for that."""
+
+    reason = "OLD_PASSWORD_WRONG"
+
+    def __init__(self) -> None:
+        text = "the old password is wrong"
+        super().__init__(text, violations=[FieldViolation("old_password", text, self.reason)])
+
+
+class PasswordWrong(InvalidArgument):
+    """In a session that goes on. Not CREDENTIALS_INVALID: clients log their person out for that."""
+
+    reason = "PASSWORD_WRONG"
+
+    def __init__(self) -> None:
+        text = "the password is wrong"
+        super().__init__(text, violations=[FieldViolation("password", text, self.reason)])
 
 
 class AccountDisabled(PermissionDenied):
@@ -93,6 +117,20 @@ class Session:
     # The client that the person has let in by it, and for what; None: they have logged in themselves.
     client_id: UUID | None = None
     scopes: tuple[str, ...] = ()
+    # When it last showed the password; None: when it began.
+    auth_time: datetime | None = None
+    # Whether it showed the second factor too.
+    second_factor: bool = False
+
+    @property
+    def authenticated_at(self) -> datetime:
+        """When it last showed who it is."""
+        return self.auth_time or self.create_time
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """By what, in the words of RFC 8176."""
+        return ("pwd", "otp", "mfa") if self.second_factor else ("pwd",)
 
 
 def check_refresh(session: Session, *, token_used: bool, now: datetime) -> None:

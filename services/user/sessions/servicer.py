@@ -11,18 +11,20 @@ from google.protobuf.empty_pb2 import Empty
 
 from services.rpc.identity import caller, told_user_agent
 from services.storage.paging import IdKey, Pages
-from services.storage.postgres import Connection, Pool, connection, transaction
+from services.storage.postgres import Pool, connection, transaction
 from services.user.accounts import store as account_store
-from services.user.accounts.domain import User, UserNotFound, open_operator_account
-from services.user.accounts.emails import canonical_email
+from services.user.accounts.domain import User, open_operator_account
 from services.user.accounts.messages import role_of, scopes_of
-from services.user.accounts.ownership import owned_user_id
+from services.user.accounts.ownership import check_owned, owned_user_id
 from services.user.accounts.passwords import Passwords
 from services.user.privacy.sealing import sealed_if_due
 from services.user.privacy.vault import Vault
+from services.user.second_factor.check import SecondFactors
 from services.user.sessions import domain, store
 from services.user.sessions.authentication import Authentication
-from services.user.sessions.devices import device_of
+from services.user.sessions.devices import DeviceMarks, device_of
+from services.user.sessions.endings import Ended
+from services.user.sessions.log_in import LogIn
 from services.user.sessions.messages import session_message, shown_session
 from services.user.sessions.password_change import PasswordChange
 from services.user.sessions.refreshing import exchange
@@ -31,8 +33,8 @@ from services.user.sessions.tokens import TokenSigner, hash_refresh_token, new_r
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-# A hash is replaced once for each log-in from before it, or by a change of the password: never thrice.
-_LOG_IN_ATTEMPTS = 3
+# A key in software (amr, RFC 8176).
+_BY_CERTIFICATE = ("swk",)
 _ACCESS_SECONDS = int(domain.ACCESS_LIFETIME.total_seconds())
 
 
@@ -48,30 +50,46 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         passwords: Passwords,
         throttle: LoginThrottle,
         signer: TokenSigner,
+        ended: Ended,
+        factors: SecondFactors,
+        marks: DeviceMarks,
         clock: Callable[[], datetime],
     ) -> None:
         self._pool = pool
         self._pages = pages
         self._vault = vault
-        self._authentication = Authentication(pool, passwords, throttle, vault)
-        self._password_change = PasswordChange(pool, passwords, self._authentication, vault, clock)
+        authentication = Authentication(pool, passwords, throttle, vault)
+        self._log_in = LogIn(pool, authentication, vault, factors, marks, clock)
+        self._password_change = PasswordChange(pool, passwords, authentication, vault, clock)
         self._signer = signer
+        self._ended = ended
         self._clock = clock
 
     async def CreateSession(
         self, request: auth_pb2.CreateSessionRequest, context: Context
     ) -> auth_pb2.CreateSessionResponse:
         """Log a person in."""
-        device = device_of(told_user_agent())
-        for _ in range(_LOG_IN_ATTEMPTS):
-            refresh_token = new_refresh_token()
-            started = await self._start_session(request, device, refresh_token)
-            if started is not None:
-                user, session = started
-                return auth_pb2.CreateSessionResponse(
-                    session=session_message(session), tokens=self._token_pair(user, session, refresh_token)
-                )
-        raise domain.CredentialsInvalid
+        started = await self._log_in.start(request, device_of(told_user_agent()))
+        session = started.session
+        return auth_pb2.CreateSessionResponse(
+            session=session_message(session, current=session.session_id),
+            tokens=self._token_pair(started.user, session, started.refresh_token),
+            device_token=started.device_token,
+        )
+
+    async def Reauthenticate(
+        self, request: auth_pb2.ReauthenticateRequest, context: Context
+    ) -> auth_pb2.ReauthenticateResponse:
+        """Let the caller's session show again who it is."""
+        user_id, session_id = caller().require_subject(), caller().session_id
+        if session_id is None:
+            raise domain.SessionNotFound
+        user, session = await self._log_in.again(request, user_id, session_id)
+        return auth_pb2.ReauthenticateResponse(
+            access_token=self._access_token(user, session),
+            token_type="Bearer",  # noqa: S106  a word, not a secret
+            expires_in_seconds=_ACCESS_SECONDS,
+        )
 
     async def RefreshSession(
         self, request: auth_pb2.RefreshSessionRequest, context: Context
@@ -83,7 +101,8 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             raise domain.RefreshTokenReused
         user, session = exchanged
         return auth_pb2.RefreshSessionResponse(
-            session=session_message(session), tokens=self._token_pair(user, session, refresh_token)
+            session=session_message(session, current=session.session_id),
+            tokens=self._token_pair(user, session, refresh_token),
         )
 
     async def ListSessions(
@@ -108,8 +127,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         now = self._clock()
         async with transaction(self._pool) as conn:
             session = await store.get_session(conn, UUID(request.session_id), now=now)
-            if not caller().owns(session.user_id):
-                raise domain.SessionNotFound
+            check_owned(session.user_id, domain.SessionNotFound())
             await store.end_session(conn, session.session_id, domain.EndReason.LOGGED_OUT, now=now)
         return Empty()
 
@@ -118,6 +136,8 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
     ) -> auth_pb2.EndSessionsResponse:
         """Log a person out everywhere, or everywhere else."""
         user_id = owned_user_id(request.user_id)
+        if user_id != caller().subject:
+            caller().require_recent_login()
         keep = caller().session_id if request.keep_current else None
         async with transaction(self._pool) as conn:
             # Held: a log-in at this moment begins before all end, or after.
@@ -141,6 +161,12 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             ]
         )
 
+    async def ListEndings(
+        self, request: auth_pb2.ListEndingsRequest, context: Context
+    ) -> auth_pb2.ListEndingsResponse:
+        """Tell a process that starts which tokens have ended."""
+        return await self._ended.page(request)
+
     async def IssueOperatorToken(
         self, request: auth_pb2.IssueOperatorTokenRequest, context: Context
     ) -> auth_pb2.IssueOperatorTokenResponse:
@@ -157,54 +183,10 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
                 conn, user.user_id, now=now, expire_time=now + domain.ACCESS_LIFETIME
             )
         return auth_pb2.IssueOperatorTokenResponse(
-            access_token=self._access_token(user, session),
+            access_token=self._access_token(user, session, _BY_CERTIFICATE),
             expires_in_seconds=_ACCESS_SECONDS,
             user_id=str(user.user_id),
         )
-
-    async def _start_session(
-        self, request: auth_pb2.CreateSessionRequest, device: str, refresh_token: str
-    ) -> tuple[User, domain.Session] | None:
-        """Start a session of whoever's password it is; None where another hash came meanwhile.
-
-        Raises:
-            CredentialsInvalid: it is nobody's.
-            LoginThrottled: too many were wrong.
-            AccountDisabled: it is right, and the account is barred.
-        """
-        found = await self._authentication.check(canonical_email(request.email), request.password)
-        stronger = await self._authentication.stronger_hash(found.password_hash, request.password)
-        now = self._clock()
-        async with transaction(self._pool) as conn:
-            try:
-                # Held: of log-ins at the same moment, each sees the sessions of the one before.
-                user = await account_store.get_user_for_update(conn, found.user_id)
-            except UserNotFound:
-                # Closed while the password was verified.
-                raise domain.CredentialsInvalid from None
-            # A password that is changed meanwhile ends the sessions there are; none may begin after that.
-            if await account_store.find_password_hash(conn, user.user_id) != found.password_hash:
-                return None
-            if user.disabled:
-                raise domain.AccountDisabled
-            if stronger is not None:
-                await account_store.replace_password_hash(
-                    conn, user.user_id, old_hash=found.password_hash, new_hash=stronger
-                )
-            return user, await self._insert_session(conn, user, device, refresh_token, now)
-
-    async def _insert_session(
-        self, conn: Connection, user: User, device: str, refresh_token: str, now: datetime
-    ) -> domain.Session:
-        keep = domain.MAX_LIVE_SESSIONS - 1
-        await store.end_oldest_sessions(conn, user.user_id, keep=keep, now=now)
-        session = await store.insert_session(
-            conn, user.user_id, now=now, expire_time=now + domain.REFRESH_LIFETIME, device=device
-        )
-        await store.insert_refresh_token(
-            conn, session.session_id, hash_refresh_token(refresh_token), predecessor_hash=None, now=now
-        )
-        return session
 
     async def _exchange(self, old_hash: bytes, new_token: str) -> tuple[User, domain.Session] | None:
         """Exchange a token; None where it was used before: the session has then ended, and that commits.
@@ -224,12 +206,16 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             refresh_token=refresh_token,
         )
 
-    def _access_token(self, user: User, session: domain.Session) -> str:
+    def _access_token(
+        self, user: User, session: domain.Session, methods: tuple[str, ...] | None = None
+    ) -> str:
         return self._signer.sign(
             user.user_id,
             session.session_id,
             scopes_of(user.roles),
             version=user.version,
+            auth_time=session.authenticated_at,
+            methods=methods or session.methods,
             now=self._clock(),
             lifetime=domain.ACCESS_LIFETIME,
         )

@@ -1,7 +1,7 @@
 """SQL of sessions and their refresh tokens: rows to domain and back. Transactions are the caller's."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -21,17 +21,20 @@ async def insert_session(
     device: str = "",
     client_id: UUID | None = None,
     scopes: Sequence[str] | None = None,
+    auth_time: datetime | None = None,
+    second_factor: bool = False,
 ) -> Session:
     """Begin a session of an account that this transaction keeps from being closed.
 
-    One with a client is for these scopes.
+    One with a client is for these scopes. `auth_time` is when the person has shown who they are: now.
     """
     row = await conn.fetchrow(
         """
-        INSERT INTO sessions (user_id, create_time, last_use_time, expire_time, device, client_id, scopes)
-        VALUES ($1, $2, $2, $3, $4, $5, $6)
+        INSERT INTO sessions (user_id, create_time, last_use_time, expire_time, device, client_id, scopes,
+                              auth_time, second_factor)
+        VALUES ($1, $2, $2, $3, $4, $5, $6, $7, $8)
         RETURNING session_id, user_id, create_time, last_use_time, expire_time, device, end_time,
-                  client_id, scopes
+                  client_id, scopes, auth_time, second_factor
         """,
         user_id,
         now,
@@ -39,6 +42,8 @@ async def insert_session(
         device,
         client_id,
         scopes,
+        auth_time or now,
+        second_factor,
     )
     return _session(row)
 
@@ -68,7 +73,7 @@ async def find_session_of_token(conn: Connection, token_hash: bytes) -> Session 
     row = await conn.fetchrow(
         """
         SELECT session_id, user_id, create_time, last_use_time, expire_time, device, end_time,
-               client_id, scopes
+               client_id, scopes, auth_time, second_factor
           FROM sessions
          WHERE session_id = (SELECT session_id FROM refresh_tokens WHERE token_hash = $1)
            FOR NO KEY UPDATE
@@ -104,7 +109,7 @@ async def exchange_refresh_token(
            SET last_use_time = $2, expire_time = $3
          WHERE session_id = $1
         RETURNING session_id, user_id, create_time, last_use_time, expire_time, device, end_time,
-                  client_id, scopes
+                  client_id, scopes, auth_time, second_factor
         """,
         session.session_id,
         now,
@@ -122,7 +127,7 @@ async def get_session(conn: Connection, session_id: UUID, *, now: datetime) -> S
     row = await conn.fetchrow(
         """
         SELECT session_id, user_id, create_time, last_use_time, expire_time, device, end_time,
-               client_id, scopes
+               client_id, scopes, auth_time, second_factor
           FROM sessions
          WHERE session_id = $1 AND end_time IS NULL AND expire_time > $2
         """,
@@ -155,7 +160,7 @@ async def list_sessions(
     rows = await conn.fetch(
         """
         SELECT session_id, user_id, create_time, last_use_time, expire_time, device, end_time,
-               client_id, scopes
+               client_id, scopes, auth_time, second_factor
           FROM sessions
          WHERE user_id = $1 AND session_id < $2 AND end_time IS NULL AND expire_time > $3
          ORDER BY session_id DESC
@@ -265,6 +270,41 @@ async def end_sessions(
     return len(ended)
 
 
+async def reauthenticate(
+    conn: Connection, session_id: UUID, *, second_factor: bool, now: datetime
+) -> Session:
+    """Note that a live session has shown again who it is.
+
+    Raises:
+        SessionNotFound: it has ended meanwhile.
+    """
+    row = await conn.fetchrow(
+        """
+        UPDATE sessions
+           SET auth_time = $2, second_factor = $3
+         WHERE session_id = $1 AND end_time IS NULL AND expire_time > $2
+        RETURNING session_id, user_id, create_time, last_use_time, expire_time, device, end_time,
+                  client_id, scopes, auth_time, second_factor
+        """,
+        session_id,
+        now,
+        second_factor,
+    )
+    return _session(row)
+
+
+async def note_second_factor(conn: Connection, user_id: UUID) -> None:
+    """Note that the live sessions of an account have shown its second factor."""
+    await conn.execute(
+        "UPDATE sessions SET second_factor = TRUE WHERE user_id = $1 AND end_time IS NULL", user_id
+    )
+
+
+async def forget_devices(conn: Connection, user_id: UUID) -> None:
+    """Forget what a person's sessions are called, also those that have ended: it tells of the person."""
+    await conn.execute("UPDATE sessions SET device = '' WHERE user_id = $1 AND device <> ''", user_id)
+
+
 async def _tell_ended(
     conn: Connection,
     ended: Sequence[asyncpg.Record] | Sequence[Mapping[str, UUID]],
@@ -290,6 +330,33 @@ async def _tell_ended(
             )
             for row in ended
         ],
+    )
+
+
+async def list_endings(
+    conn: Connection, *, within: timedelta, after: UUID | None, limit: int
+) -> list[asyncpg.Record]:
+    """List what has ended access tokens lately, each as an event's id, stream and version, the oldest first.
+
+    Args:
+        conn: In no transaction.
+        within: How long ago at most, by the database's clock.
+        after: The last event of the page before.
+        limit: How many at most.
+    """
+    return await conn.fetch(
+        """
+        SELECT event_id, stream, version
+          FROM events
+         WHERE event_id > greatest($1::uuid, (SELECT uuidv7(-$2::interval)))
+           AND (type IN ('SessionEnded', 'UserDeleted')
+                OR (type = 'UserUpdated' AND data -> 'changed_fields' ? 'roles'))
+         ORDER BY event_id
+         LIMIT $3
+        """,
+        after,
+        within,
+        limit,
     )
 
 

@@ -62,6 +62,8 @@ class TokenSigner:
         scopes: Iterable[str],
         *,
         version: int,
+        auth_time: datetime,
+        methods: Iterable[str],
         now: datetime,
         lifetime: timedelta,
         client_id: UUID | None = None,
@@ -73,6 +75,8 @@ class TokenSigner:
             session_id: With which it ends.
             scopes: What it is good for.
             version: Of the account that the scopes are from: other roles end the tokens of earlier versions.
+            auth_time: When the session last showed who it is (RFC 9470, section 6.1).
+            methods: By what (amr, RFC 8176).
             now: When it begins.
             lifetime: When it ends at the latest.
             client_id: The OAuth 2 client that it is issued to.
@@ -84,6 +88,8 @@ class TokenSigner:
             "sid": str(session_id),
             "scope": " ".join(sorted(scopes)),
             "ver": version,
+            "auth_time": int(auth_time.timestamp()),
+            "amr": list(methods),
             "jti": str(uuid4()),
             "iat": now,
             "exp": now + lifetime,

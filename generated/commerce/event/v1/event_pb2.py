@@ -30,7 +30,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63ommerce/event/v1/event.proto\x12\x11\x63ommerce.event.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1f\x63ommerce/policy/v1/policy.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xee\x01\n\x05\x45vent\x12\x16\n\x08position\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x16\n\x08\x65vent_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06source\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06stream\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07version\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x12\n\x04type\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\noccur_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12(\n\x04\x64\x61ta\x18\x08 \x01(\x0b\x32\x14.google.protobuf.AnyB\x04\xe2\x41\x01\x03\"\x9c\x02\n\rFollowRequest\x12\x1f\n\x0e\x61\x66ter_position\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12:\n\x07max_age\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05\x32\x00\x12\x17\n\x0funtil_caught_up\x18\x02 \x01(\x08:\x94\x01\xbaH\x90\x01\x1a\x8d\x01\n\x14\x66ollow.one_beginning\x12\x45\x61\x66ter_position and max_age say two different things: send one of them\x1a.!has(this.max_age) || this.after_position == 0\"_\n\x0e\x46ollowResponse\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.commerce.event.v1.Event\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\x11\n\tcaught_up\x18\x03 \x01(\x08\x32\xae\x01\n\tEventFeed\x12\xa0\x01\n\x06\x46ollow\x12 .commerce.event.v1.FollowRequest\x1a!.commerce.event.v1.FollowResponse\"O\x90\x02\x01\xaa\xd4\x18H\x1a\x33\n\x04user\n\x07product\n\x05order\n\x07gateway\n\x08operator\n\x08notifier8\x80 @\x02R\t\x08\x32\x10\xc8\x01\x1a\x02\x08<b\x01Q0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63ommerce/event/v1/event.proto\x12\x11\x63ommerce.event.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1f\x63ommerce/policy/v1/policy.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xee\x01\n\x05\x45vent\x12\x16\n\x08position\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x16\n\x08\x65vent_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06source\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06stream\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07version\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x12\n\x04type\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\noccur_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12(\n\x04\x64\x61ta\x18\x08 \x01(\x0b\x32\x14.google.protobuf.AnyB\x04\xe2\x41\x01\x03\"\xd2\x02\n\rFollowRequest\x12\x1f\n\x0e\x61\x66ter_position\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12:\n\x07max_age\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05\x32\x00\x12\x17\n\x0funtil_caught_up\x18\x02 \x01(\x08\x12\x34\n\x05types\x18\x04 \x03(\tB%\xbaH\"\x92\x01\x1f\x10 \x18\x01\"\x19r\x17\x32\x15^[A-Z][A-Za-z]{1,63}$:\x94\x01\xbaH\x90\x01\x1a\x8d\x01\n\x14\x66ollow.one_beginning\x12\x45\x61\x66ter_position and max_age say two different things: send one of them\x1a.!has(this.max_age) || this.after_position == 0\"_\n\x0e\x46ollowResponse\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.commerce.event.v1.Event\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\x11\n\tcaught_up\x18\x03 \x01(\x08\x32\xae\x01\n\tEventFeed\x12\xa0\x01\n\x06\x46ollow\x12 .commerce.event.v1.FollowRequest\x1a!.commerce.event.v1.FollowResponse\"O\x90\x02\x01\xaa\xd4\x18H\x1a\x33\n\x04user\n\x07product\n\x05order\n\x07gateway\n\x08operator\n\x08notifier8\x80 @\x02R\t\x08\x32\x10\xc8\x01\x1a\x02\x08<b\x01Q0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,6 +57,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FOLLOWREQUEST'].fields_by_name['after_position']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_FOLLOWREQUEST'].fields_by_name['max_age']._loaded_options = None
   _globals['_FOLLOWREQUEST'].fields_by_name['max_age']._serialized_options = b'\272H\013\252\001\010\"\004\010\200\243\0052\000'
+  _globals['_FOLLOWREQUEST'].fields_by_name['types']._loaded_options = None
+  _globals['_FOLLOWREQUEST'].fields_by_name['types']._serialized_options = b'\272H\"\222\001\037\020 \030\001\"\031r\0272\025^[A-Z][A-Za-z]{1,63}$'
   _globals['_FOLLOWREQUEST']._loaded_options = None
   _globals['_FOLLOWREQUEST']._serialized_options = b'\272H\220\001\032\215\001\n\024follow.one_beginning\022Eafter_position and max_age say two different things: send one of them\032.!has(this.max_age) || this.after_position == 0'
   _globals['_EVENTFEED'].methods_by_name['Follow']._loaded_options = None
@@ -64,9 +66,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVENT']._serialized_start=240
   _globals['_EVENT']._serialized_end=478
   _globals['_FOLLOWREQUEST']._serialized_start=481
-  _globals['_FOLLOWREQUEST']._serialized_end=765
-  _globals['_FOLLOWRESPONSE']._serialized_start=767
-  _globals['_FOLLOWRESPONSE']._serialized_end=862
-  _globals['_EVENTFEED']._serialized_start=865
-  _globals['_EVENTFEED']._serialized_end=1039
+  _globals['_FOLLOWREQUEST']._serialized_end=819
+  _globals['_FOLLOWRESPONSE']._serialized_start=821
+  _globals['_FOLLOWRESPONSE']._serialized_end=916
+  _globals['_EVENTFEED']._serialized_start=919
+  _globals['_EVENTFEED']._serialized_end=1093
 # @@protoc_insertion_point(module_scope)

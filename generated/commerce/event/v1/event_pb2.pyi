@@ -35,14 +35,16 @@ class Event(_message.Message):
     def __init__(self, position: _Optional[int] = ..., event_id: _Optional[str] = ..., source: _Optional[str] = ..., stream: _Optional[str] = ..., version: _Optional[int] = ..., type: _Optional[str] = ..., occur_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., data: _Optional[_Union[_any_pb2.Any, _Mapping]] = ...) -> None: ...
 
 class FollowRequest(_message.Message):
-    __slots__ = ("after_position", "max_age", "until_caught_up")
+    __slots__ = ("after_position", "max_age", "until_caught_up", "types")
     AFTER_POSITION_FIELD_NUMBER: _ClassVar[int]
     MAX_AGE_FIELD_NUMBER: _ClassVar[int]
     UNTIL_CAUGHT_UP_FIELD_NUMBER: _ClassVar[int]
+    TYPES_FIELD_NUMBER: _ClassVar[int]
     after_position: int
     max_age: _duration_pb2.Duration
     until_caught_up: bool
-    def __init__(self, after_position: _Optional[int] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., until_caught_up: _Optional[bool] = ...) -> None: ...
+    types: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, after_position: _Optional[int] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., until_caught_up: _Optional[bool] = ..., types: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class FollowResponse(_message.Message):
     __slots__ = ("events", "position", "caught_up")

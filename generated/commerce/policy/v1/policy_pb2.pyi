@@ -28,7 +28,7 @@ GRANT_FIELD_NUMBER: _ClassVar[int]
 grant: _descriptor.FieldDescriptor
 
 class Policy(_message.Message):
-    __slots__ = ("public", "scoped", "internal", "deadline", "rate_limit", "cache", "max_request_bytes", "edge", "max_attempts", "holds", "streams", "reasons")
+    __slots__ = ("public", "scoped", "internal", "deadline", "rate_limit", "cache", "max_request_bytes", "edge", "max_attempts", "holds", "streams", "step_up", "reasons")
     PUBLIC_FIELD_NUMBER: _ClassVar[int]
     SCOPED_FIELD_NUMBER: _ClassVar[int]
     INTERNAL_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +40,7 @@ class Policy(_message.Message):
     MAX_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     HOLDS_FIELD_NUMBER: _ClassVar[int]
     STREAMS_FIELD_NUMBER: _ClassVar[int]
+    STEP_UP_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
     public: PublicAccess
     scoped: ScopedAccess
@@ -52,8 +53,9 @@ class Policy(_message.Message):
     max_attempts: int
     holds: HoldLimit
     streams: StreamLimit
+    step_up: StepUp
     reasons: _containers.RepeatedScalarFieldContainer[_reason_pb2.Reason]
-    def __init__(self, public: _Optional[_Union[PublicAccess, _Mapping]] = ..., scoped: _Optional[_Union[ScopedAccess, _Mapping]] = ..., internal: _Optional[_Union[InternalAccess, _Mapping]] = ..., deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rate_limit: _Optional[_Union[RateLimit, _Mapping]] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ..., max_request_bytes: _Optional[int] = ..., edge: _Optional[_Union[EdgeExposure, str]] = ..., max_attempts: _Optional[int] = ..., holds: _Optional[_Union[HoldLimit, _Mapping]] = ..., streams: _Optional[_Union[StreamLimit, _Mapping]] = ..., reasons: _Optional[_Iterable[_Union[_reason_pb2.Reason, str]]] = ...) -> None: ...
+    def __init__(self, public: _Optional[_Union[PublicAccess, _Mapping]] = ..., scoped: _Optional[_Union[ScopedAccess, _Mapping]] = ..., internal: _Optional[_Union[InternalAccess, _Mapping]] = ..., deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rate_limit: _Optional[_Union[RateLimit, _Mapping]] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ..., max_request_bytes: _Optional[int] = ..., edge: _Optional[_Union[EdgeExposure, str]] = ..., max_attempts: _Optional[int] = ..., holds: _Optional[_Union[HoldLimit, _Mapping]] = ..., streams: _Optional[_Union[StreamLimit, _Mapping]] = ..., step_up: _Optional[_Union[StepUp, _Mapping]] = ..., reasons: _Optional[_Iterable[_Union[_reason_pb2.Reason, str]]] = ...) -> None: ...
 
 class PublicAccess(_message.Message):
     __slots__ = ("ignores_token",)
@@ -70,6 +72,14 @@ class ScopedAccess(_message.Message):
     any_owner: str
     personal: str
     def __init__(self, any_of: _Optional[_Iterable[str]] = ..., any_owner: _Optional[str] = ..., personal: _Optional[str] = ...) -> None: ...
+
+class StepUp(_message.Message):
+    __slots__ = ("max_age", "on_demand")
+    MAX_AGE_FIELD_NUMBER: _ClassVar[int]
+    ON_DEMAND_FIELD_NUMBER: _ClassVar[int]
+    max_age: _duration_pb2.Duration
+    on_demand: bool
+    def __init__(self, max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., on_demand: _Optional[bool] = ...) -> None: ...
 
 class InternalAccess(_message.Message):
     __slots__ = ("services",)

@@ -43,6 +43,11 @@ class AuthServiceStub:
                 request_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.CreateSessionRequest.SerializeToString,
                 response_deserializer=commerce_dot_user_dot_v1_dot_auth__pb2.CreateSessionResponse.FromString,
                 _registered_method=True)
+        self.Reauthenticate = channel.unary_unary(
+                '/commerce.user.v1.AuthService/Reauthenticate',
+                request_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.ReauthenticateRequest.SerializeToString,
+                response_deserializer=commerce_dot_user_dot_v1_dot_auth__pb2.ReauthenticateResponse.FromString,
+                _registered_method=True)
         self.RefreshSession = channel.unary_unary(
                 '/commerce.user.v1.AuthService/RefreshSession',
                 request_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.RefreshSessionRequest.SerializeToString,
@@ -73,6 +78,11 @@ class AuthServiceStub:
                 request_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.GetJwksRequest.SerializeToString,
                 response_deserializer=commerce_dot_user_dot_v1_dot_auth__pb2.Jwks.FromString,
                 _registered_method=True)
+        self.ListEndings = channel.unary_unary(
+                '/commerce.user.v1.AuthService/ListEndings',
+                request_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.ListEndingsRequest.SerializeToString,
+                response_deserializer=commerce_dot_user_dot_v1_dot_auth__pb2.ListEndingsResponse.FromString,
+                _registered_method=True)
         self.IssueOperatorToken = channel.unary_unary(
                 '/commerce.user.v1.AuthService/IssueOperatorToken',
                 request_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.IssueOperatorTokenRequest.SerializeToString,
@@ -88,6 +98,15 @@ class AuthServiceServicer:
 
     def CreateSession(self, request, context):
         """Logs a person in.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Reauthenticate(self, request, context):
+        """Asks the caller for the password again, and the second factor where the
+        account has one, in the session that goes on. Its new access token is good
+        for methods that want a recent log-in (STEP_UP_REQUIRED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,7 +137,8 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EndSessions(self, request, context):
-        """Ends all sessions of a person at once, or all but the caller's own.
+        """Ends all sessions of a person at once, or all but the caller's own. Those of
+        somebody else by who has logged in recently.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -134,6 +154,16 @@ class AuthServiceServicer:
 
     def GetJwks(self, request, context):
         """The public keys that verify access tokens (RFC 7517).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEndings(self, request, context):
+        """Which sessions have ended, and which accounts were closed or got other
+        roles, within the time that an access token lives: what a process that
+        starts has to know before it accepts tokens. After the last page it
+        follows the feed from the first page's position on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,6 +185,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.CreateSession,
                     request_deserializer=commerce_dot_user_dot_v1_dot_auth__pb2.CreateSessionRequest.FromString,
                     response_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.CreateSessionResponse.SerializeToString,
+            ),
+            'Reauthenticate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reauthenticate,
+                    request_deserializer=commerce_dot_user_dot_v1_dot_auth__pb2.ReauthenticateRequest.FromString,
+                    response_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.ReauthenticateResponse.SerializeToString,
             ),
             'RefreshSession': grpc.unary_unary_rpc_method_handler(
                     servicer.RefreshSession,
@@ -185,6 +220,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.GetJwks,
                     request_deserializer=commerce_dot_user_dot_v1_dot_auth__pb2.GetJwksRequest.FromString,
                     response_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.Jwks.SerializeToString,
+            ),
+            'ListEndings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEndings,
+                    request_deserializer=commerce_dot_user_dot_v1_dot_auth__pb2.ListEndingsRequest.FromString,
+                    response_serializer=commerce_dot_user_dot_v1_dot_auth__pb2.ListEndingsResponse.SerializeToString,
             ),
             'IssueOperatorToken': grpc.unary_unary_rpc_method_handler(
                     servicer.IssueOperatorToken,
@@ -222,6 +262,33 @@ class AuthService:
             '/commerce.user.v1.AuthService/CreateSession',
             commerce_dot_user_dot_v1_dot_auth__pb2.CreateSessionRequest.SerializeToString,
             commerce_dot_user_dot_v1_dot_auth__pb2.CreateSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reauthenticate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/commerce.user.v1.AuthService/Reauthenticate',
+            commerce_dot_user_dot_v1_dot_auth__pb2.ReauthenticateRequest.SerializeToString,
+            commerce_dot_user_dot_v1_dot_auth__pb2.ReauthenticateResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -384,6 +451,33 @@ class AuthService:
             '/commerce.user.v1.AuthService/GetJwks',
             commerce_dot_user_dot_v1_dot_auth__pb2.GetJwksRequest.SerializeToString,
             commerce_dot_user_dot_v1_dot_auth__pb2.Jwks.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEndings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/commerce.user.v1.AuthService/ListEndings',
+            commerce_dot_user_dot_v1_dot_auth__pb2.ListEndingsRequest.SerializeToString,
+            commerce_dot_user_dot_v1_dot_auth__pb2.ListEndingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

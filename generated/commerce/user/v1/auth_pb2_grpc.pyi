@@ -39,6 +39,11 @@ class AuthServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AuthServiceAsyncStub: ...
     CreateSession: _grpc.UnaryUnaryMultiCallable[_auth_pb2.CreateSessionRequest, _auth_pb2.CreateSessionResponse]
     """Logs a person in."""
+    Reauthenticate: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ReauthenticateRequest, _auth_pb2.ReauthenticateResponse]
+    """Asks the caller for the password again, and the second factor where the
+    account has one, in the session that goes on. Its new access token is good
+    for methods that want a recent log-in (STEP_UP_REQUIRED).
+    """
     RefreshSession: _grpc.UnaryUnaryMultiCallable[_auth_pb2.RefreshSessionRequest, _auth_pb2.RefreshSessionResponse]
     """Exchanges a refresh token for a new pair. A refresh token works once; its
     second use ends the session.
@@ -52,13 +57,21 @@ class AuthServiceStub:
     with them end.
     """
     EndSessions: _grpc.UnaryUnaryMultiCallable[_auth_pb2.EndSessionsRequest, _auth_pb2.EndSessionsResponse]
-    """Ends all sessions of a person at once, or all but the caller's own."""
+    """Ends all sessions of a person at once, or all but the caller's own. Those of
+    somebody else by who has logged in recently.
+    """
     ChangePassword: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ChangePasswordRequest, _empty_pb2.Empty]
     """Changes the caller's own password, ends all of their other sessions, and
     tells them by a mail. The old password is asked for and counted as at a log-in.
     """
     GetJwks: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetJwksRequest, _auth_pb2.Jwks]
     """The public keys that verify access tokens (RFC 7517)."""
+    ListEndings: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ListEndingsRequest, _auth_pb2.ListEndingsResponse]
+    """Which sessions have ended, and which accounts were closed or got other
+    roles, within the time that an access token lives: what a process that
+    starts has to know before it accepts tokens. After the last page it
+    follows the feed from the first page's position on.
+    """
     IssueOperatorToken: _grpc.UnaryUnaryMultiCallable[_auth_pb2.IssueOperatorTokenRequest, _auth_pb2.IssueOperatorTokenResponse]
     """Issues a short-lived access token of a role to an operator who holds an
     operator's certificate: the way to the first administrator, and what
@@ -75,6 +88,11 @@ class AuthServiceAsyncStub(AuthServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateSession: _aio.UnaryUnaryMultiCallable[_auth_pb2.CreateSessionRequest, _auth_pb2.CreateSessionResponse]  # type: ignore[assignment]
     """Logs a person in."""
+    Reauthenticate: _aio.UnaryUnaryMultiCallable[_auth_pb2.ReauthenticateRequest, _auth_pb2.ReauthenticateResponse]  # type: ignore[assignment]
+    """Asks the caller for the password again, and the second factor where the
+    account has one, in the session that goes on. Its new access token is good
+    for methods that want a recent log-in (STEP_UP_REQUIRED).
+    """
     RefreshSession: _aio.UnaryUnaryMultiCallable[_auth_pb2.RefreshSessionRequest, _auth_pb2.RefreshSessionResponse]  # type: ignore[assignment]
     """Exchanges a refresh token for a new pair. A refresh token works once; its
     second use ends the session.
@@ -88,13 +106,21 @@ class AuthServiceAsyncStub(AuthServiceStub):
     with them end.
     """
     EndSessions: _aio.UnaryUnaryMultiCallable[_auth_pb2.EndSessionsRequest, _auth_pb2.EndSessionsResponse]  # type: ignore[assignment]
-    """Ends all sessions of a person at once, or all but the caller's own."""
+    """Ends all sessions of a person at once, or all but the caller's own. Those of
+    somebody else by who has logged in recently.
+    """
     ChangePassword: _aio.UnaryUnaryMultiCallable[_auth_pb2.ChangePasswordRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Changes the caller's own password, ends all of their other sessions, and
     tells them by a mail. The old password is asked for and counted as at a log-in.
     """
     GetJwks: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetJwksRequest, _auth_pb2.Jwks]  # type: ignore[assignment]
     """The public keys that verify access tokens (RFC 7517)."""
+    ListEndings: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListEndingsRequest, _auth_pb2.ListEndingsResponse]  # type: ignore[assignment]
+    """Which sessions have ended, and which accounts were closed or got other
+    roles, within the time that an access token lives: what a process that
+    starts has to know before it accepts tokens. After the last page it
+    follows the feed from the first page's position on.
+    """
     IssueOperatorToken: _aio.UnaryUnaryMultiCallable[_auth_pb2.IssueOperatorTokenRequest, _auth_pb2.IssueOperatorTokenResponse]  # type: ignore[assignment]
     """Issues a short-lived access token of a role to an operator who holds an
     operator's certificate: the way to the first administrator, and what
@@ -114,6 +140,17 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.CreateSessionResponse, _abc.Awaitable[_auth_pb2.CreateSessionResponse]]:
         """Logs a person in."""
+
+    @_abc_1.abstractmethod
+    def Reauthenticate(
+        self,
+        request: _auth_pb2.ReauthenticateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.ReauthenticateResponse, _abc.Awaitable[_auth_pb2.ReauthenticateResponse]]:
+        """Asks the caller for the password again, and the second factor where the
+        account has one, in the session that goes on. Its new access token is good
+        for methods that want a recent log-in (STEP_UP_REQUIRED).
+        """
 
     @_abc_1.abstractmethod
     def RefreshSession(
@@ -151,7 +188,9 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.EndSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.EndSessionsResponse, _abc.Awaitable[_auth_pb2.EndSessionsResponse]]:
-        """Ends all sessions of a person at once, or all but the caller's own."""
+        """Ends all sessions of a person at once, or all but the caller's own. Those of
+        somebody else by who has logged in recently.
+        """
 
     @_abc_1.abstractmethod
     def ChangePassword(
@@ -170,6 +209,18 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.Jwks, _abc.Awaitable[_auth_pb2.Jwks]]:
         """The public keys that verify access tokens (RFC 7517)."""
+
+    @_abc_1.abstractmethod
+    def ListEndings(
+        self,
+        request: _auth_pb2.ListEndingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.ListEndingsResponse, _abc.Awaitable[_auth_pb2.ListEndingsResponse]]:
+        """Which sessions have ended, and which accounts were closed or got other
+        roles, within the time that an access token lives: what a process that
+        starts has to know before it accepts tokens. After the last page it
+        follows the feed from the first page's position on.
+        """
 
     @_abc_1.abstractmethod
     def IssueOperatorToken(

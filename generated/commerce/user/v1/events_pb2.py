@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from commerce.user.v1 import role_pb2 as commerce_dot_user_dot_v1_dot_role__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63ommerce/user/v1/events.proto\x12\x10\x63ommerce.user.v1\x1a\x1b\x63ommerce/user/v1/role.proto\"E\n\x0bUserCreated\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12%\n\x05roles\x18\x02 \x03(\x0e\x32\x16.commerce.user.v1.Role\"o\n\x0bUserUpdated\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63hanged_fields\x18\x02 \x03(\t\x12%\n\x05roles\x18\x03 \x03(\x0e\x32\x16.commerce.user.v1.Role\x12\x10\n\x08\x64isabled\x18\x04 \x01(\x08\"\x1e\n\x0bUserDeleted\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"\x1d\n\nUserErased\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"!\n\x0e\x45mailConfirmed\x12\x0f\n\x07user_id\x18\x01 \x01(\t\" \n\rPasswordReset\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"\"\n\x0fPasswordChanged\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"g\n\x0cSessionEnded\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x32\n\x06reason\x18\x03 \x01(\x0e\x32\".commerce.user.v1.SessionEndReason*\xf3\x01\n\x10SessionEndReason\x12\"\n\x1eSESSION_END_REASON_UNSPECIFIED\x10\x00\x12!\n\x1dSESSION_END_REASON_LOGGED_OUT\x10\x01\x12#\n\x1fSESSION_END_REASON_TOKEN_REUSED\x10\x02\x12!\n\x1dSESSION_END_REASON_SUPERSEDED\x10\x03\x12\'\n#SESSION_END_REASON_PASSWORD_CHANGED\x10\x04\x12\'\n#SESSION_END_REASON_ACCOUNT_DISABLED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63ommerce/user/v1/events.proto\x12\x10\x63ommerce.user.v1\x1a\x1b\x63ommerce/user/v1/role.proto\"E\n\x0bUserCreated\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12%\n\x05roles\x18\x02 \x03(\x0e\x32\x16.commerce.user.v1.Role\"o\n\x0bUserUpdated\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63hanged_fields\x18\x02 \x03(\t\x12%\n\x05roles\x18\x03 \x03(\x0e\x32\x16.commerce.user.v1.Role\x12\x10\n\x08\x64isabled\x18\x04 \x01(\x08\"\x1e\n\x0bUserDeleted\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"\x1d\n\nUserErased\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"!\n\x0e\x45mailConfirmed\x12\x0f\n\x07user_id\x18\x01 \x01(\t\" \n\rPasswordReset\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"3\n\x0fPasswordChanged\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07\x62y_mail\x18\x02 \x01(\x08\"$\n\x11SecondFactorAdded\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"&\n\x13SecondFactorRemoved\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"g\n\x0cSessionEnded\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x32\n\x06reason\x18\x03 \x01(\x0e\x32\".commerce.user.v1.SessionEndReason*\xc6\x02\n\x10SessionEndReason\x12\"\n\x1eSESSION_END_REASON_UNSPECIFIED\x10\x00\x12!\n\x1dSESSION_END_REASON_LOGGED_OUT\x10\x01\x12#\n\x1fSESSION_END_REASON_TOKEN_REUSED\x10\x02\x12!\n\x1dSESSION_END_REASON_SUPERSEDED\x10\x03\x12\'\n#SESSION_END_REASON_PASSWORD_CHANGED\x10\x04\x12\'\n#SESSION_END_REASON_ACCOUNT_DISABLED\x10\x05\x12%\n!SESSION_END_REASON_ACCOUNT_CLOSED\x10\x06\x12*\n&SESSION_END_REASON_SECOND_FACTOR_ADDED\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'commerce.user.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SESSIONENDREASON']._serialized_start=538
-  _globals['_SESSIONENDREASON']._serialized_end=781
+  _globals['_SESSIONENDREASON']._serialized_start=633
+  _globals['_SESSIONENDREASON']._serialized_end=959
   _globals['_USERCREATED']._serialized_start=80
   _globals['_USERCREATED']._serialized_end=149
   _globals['_USERUPDATED']._serialized_start=151
@@ -47,7 +47,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PASSWORDRESET']._serialized_start=362
   _globals['_PASSWORDRESET']._serialized_end=394
   _globals['_PASSWORDCHANGED']._serialized_start=396
-  _globals['_PASSWORDCHANGED']._serialized_end=430
-  _globals['_SESSIONENDED']._serialized_start=432
-  _globals['_SESSIONENDED']._serialized_end=535
+  _globals['_PASSWORDCHANGED']._serialized_end=447
+  _globals['_SECONDFACTORADDED']._serialized_start=449
+  _globals['_SECONDFACTORADDED']._serialized_end=485
+  _globals['_SECONDFACTORREMOVED']._serialized_start=487
+  _globals['_SECONDFACTORREMOVED']._serialized_end=525
+  _globals['_SESSIONENDED']._serialized_start=527
+  _globals['_SESSIONENDED']._serialized_end=630
 # @@protoc_insertion_point(module_scope)

@@ -16,12 +16,16 @@ class SessionEndReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SESSION_END_REASON_SUPERSEDED: _ClassVar[SessionEndReason]
     SESSION_END_REASON_PASSWORD_CHANGED: _ClassVar[SessionEndReason]
     SESSION_END_REASON_ACCOUNT_DISABLED: _ClassVar[SessionEndReason]
+    SESSION_END_REASON_ACCOUNT_CLOSED: _ClassVar[SessionEndReason]
+    SESSION_END_REASON_SECOND_FACTOR_ADDED: _ClassVar[SessionEndReason]
 SESSION_END_REASON_UNSPECIFIED: SessionEndReason
 SESSION_END_REASON_LOGGED_OUT: SessionEndReason
 SESSION_END_REASON_TOKEN_REUSED: SessionEndReason
 SESSION_END_REASON_SUPERSEDED: SessionEndReason
 SESSION_END_REASON_PASSWORD_CHANGED: SessionEndReason
 SESSION_END_REASON_ACCOUNT_DISABLED: SessionEndReason
+SESSION_END_REASON_ACCOUNT_CLOSED: SessionEndReason
+SESSION_END_REASON_SECOND_FACTOR_ADDED: SessionEndReason
 
 class UserCreated(_message.Message):
     __slots__ = ("user_id", "roles")
@@ -68,6 +72,20 @@ class PasswordReset(_message.Message):
     def __init__(self, user_id: _Optional[str] = ...) -> None: ...
 
 class PasswordChanged(_message.Message):
+    __slots__ = ("user_id", "by_mail")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    BY_MAIL_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    by_mail: bool
+    def __init__(self, user_id: _Optional[str] = ..., by_mail: _Optional[bool] = ...) -> None: ...
+
+class SecondFactorAdded(_message.Message):
+    __slots__ = ("user_id",)
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    def __init__(self, user_id: _Optional[str] = ...) -> None: ...
+
+class SecondFactorRemoved(_message.Message):
     __slots__ = ("user_id",)
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     user_id: str

@@ -134,14 +134,18 @@ class CheckAuthorizationResponse(_message.Message):
     def __init__(self, client_name: _Optional[str] = ...) -> None: ...
 
 class BeginAuthorizationRequest(_message.Message):
-    __slots__ = ("request", "email", "password")
+    __slots__ = ("request", "email", "password", "totp_code", "recovery_code")
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     EMAIL_FIELD_NUMBER: _ClassVar[int]
     PASSWORD_FIELD_NUMBER: _ClassVar[int]
+    TOTP_CODE_FIELD_NUMBER: _ClassVar[int]
+    RECOVERY_CODE_FIELD_NUMBER: _ClassVar[int]
     request: AuthorizationRequest
     email: str
     password: str
-    def __init__(self, request: _Optional[_Union[AuthorizationRequest, _Mapping]] = ..., email: _Optional[str] = ..., password: _Optional[str] = ...) -> None: ...
+    totp_code: str
+    recovery_code: str
+    def __init__(self, request: _Optional[_Union[AuthorizationRequest, _Mapping]] = ..., email: _Optional[str] = ..., password: _Optional[str] = ..., totp_code: _Optional[str] = ..., recovery_code: _Optional[str] = ...) -> None: ...
 
 class BeginAuthorizationResponse(_message.Message):
     __slots__ = ("client_name", "scopes", "consent_token")

@@ -27,9 +27,10 @@ from commerce.policy.v1 import policy_pb2 as commerce_dot_policy_dot_v1_dot_poli
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63ommerce/user/v1/recovery.proto\x12\x10\x63ommerce.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1f\x63ommerce/policy/v1/policy.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\"\xa8\x01\n\x1fRequestEmailVerificationRequest\x12n\n\x07user_id\x18\x01 \x01(\tB]\xe2\x41\x01\x02\xbaHVrT2R^(me|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})$\x12\x15\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"8\n\x13\x43onfirmEmailRequest\x12!\n\x05token\x18\x01 \x01(\tB\x12\x80\x01\x01\xe2\x41\x02\x02\x04\xbaH\x07r\x05\x10\x01\x18\x80\x02\"H\n\x1bRequestPasswordResetRequest\x12)\n\x05\x65mail\x18\x01 \x01(\tB\x1a\x80\x01\x01\xe2\x41\x01\x02\xbaH\x0cr\n\x18\xfe\x01`\x01\xba\x01\x02=?\xc0\xd4\x18\x01\"c\n\x14ResetPasswordRequest\x12!\n\x05token\x18\x01 \x01(\tB\x12\x80\x01\x01\xe2\x41\x02\x02\x04\xbaH\x07r\x05\x10\x01\x18\x80\x02\x12(\n\x0cnew_password\x18\x02 \x01(\tB\x12\x80\x01\x01\xe2\x41\x02\x02\x04\xbaH\x07r\x05\x10\n\x18\x80\x01\x32\xb3\x05\n\x0fRecoveryService\x12\xd9\x01\n\x18RequestEmailVerification\x12\x31.commerce.user.v1.RequestEmailVerificationRequest\x1a\x16.google.protobuf.Empty\"r\xaa\xd4\x18\x37\x12\x1e\n\x0busers.write\x12\x0fusers.write_any\"\x02\x08\x02*\x06\x08\n\x12\x02\x08<8\x80\x08@\x01\x62\x04\x65gvw\x82\xd3\xe4\x93\x02\x31\",/v1/users/{user_id}:requestEmailVerification:\x01*\x12\x8c\x01\n\x0c\x43onfirmEmail\x12%.commerce.user.v1.ConfirmEmailRequest\x1a\x16.google.protobuf.Empty\"=\xaa\xd4\x18\x18\n\x02\x08\x01\"\x02\x08\x02*\x06\x08\x14\x12\x02\x08<8\x80\x08@\x01\x62\x01u\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/users:confirmEmail:\x01*\x12\xa1\x01\n\x14RequestPasswordReset\x12-.commerce.user.v1.RequestPasswordResetRequest\x1a\x16.google.protobuf.Empty\"B\xaa\xd4\x18\x15\n\x02\x08\x01\"\x02\x08\x02*\x06\x08\n\x12\x02\x08<8\x80\x08@\x01\x82\xd3\xe4\x93\x02#\"\x1e/v1/users:requestPasswordReset:\x01*\x12\x90\x01\n\rResetPassword\x12&.commerce.user.v1.ResetPasswordRequest\x1a\x16.google.protobuf.Empty\"?\xaa\xd4\x18\x19\n\x02\x08\x01\"\x02\x08\x05*\x06\x08\x14\x12\x02\x08<8\x80 @\x01\x62\x02nu\x82\xd3\xe4\x93\x02\x1c\"\x17/v1/users:resetPassword:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63ommerce/user/v1/recovery.proto\x12\x10\x63ommerce.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1f\x63ommerce/policy/v1/policy.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x15\n\x13GetMailQueueRequest\"Z\n\tMailQueue\x12\x15\n\rwaiting_count\x18\x01 \x01(\x05\x12\x36\n\x12oldest_create_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa8\x01\n\x1fRequestEmailVerificationRequest\x12n\n\x07user_id\x18\x01 \x01(\tB]\xe2\x41\x01\x02\xbaHVrT2R^(me|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})$\x12\x15\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"8\n\x13\x43onfirmEmailRequest\x12!\n\x05token\x18\x01 \x01(\tB\x12\x80\x01\x01\xe2\x41\x02\x02\x04\xbaH\x07r\x05\x10\x01\x18\x80\x02\"H\n\x1bRequestPasswordResetRequest\x12)\n\x05\x65mail\x18\x01 \x01(\tB\x1a\x80\x01\x01\xe2\x41\x01\x02\xbaH\x0cr\n\x18\xfe\x01`\x01\xba\x01\x02=?\xc0\xd4\x18\x01\"\x84\x01\n\x14ResetPasswordRequest\x12!\n\x05token\x18\x01 \x01(\tB\x12\x80\x01\x01\xe2\x41\x02\x02\x04\xbaH\x07r\x05\x10\x01\x18\x80\x02\x12(\n\x0cnew_password\x18\x02 \x01(\tB\x12\x80\x01\x01\xe2\x41\x02\x02\x04\xbaH\x07r\x05\x10\n\x18\x80\x01\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x32\xa8\x06\n\x0fRecoveryService\x12\xd9\x01\n\x18RequestEmailVerification\x12\x31.commerce.user.v1.RequestEmailVerificationRequest\x1a\x16.google.protobuf.Empty\"r\xaa\xd4\x18\x37\x12\x1e\n\x0busers.write\x12\x0fusers.write_any\"\x02\x08\x02*\x06\x08\n\x12\x02\x08<8\x80\x08@\x01\x62\x04\x65gvw\x82\xd3\xe4\x93\x02\x31\",/v1/users/{user_id}:requestEmailVerification:\x01*\x12\x8c\x01\n\x0c\x43onfirmEmail\x12%.commerce.user.v1.ConfirmEmailRequest\x1a\x16.google.protobuf.Empty\"=\xaa\xd4\x18\x18\n\x02\x08\x01\"\x02\x08\x02*\x06\x08\x14\x12\x02\x08<8\x80\x08@\x01\x62\x01u\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/users:confirmEmail:\x01*\x12\xa1\x01\n\x14RequestPasswordReset\x12-.commerce.user.v1.RequestPasswordResetRequest\x1a\x16.google.protobuf.Empty\"B\xaa\xd4\x18\x15\n\x02\x08\x01\"\x02\x08\x02*\x06\x08\n\x12\x02\x08<8\x80\x08@\x01\x82\xd3\xe4\x93\x02#\"\x1e/v1/users:requestPasswordReset:\x01*\x12\x91\x01\n\rResetPassword\x12&.commerce.user.v1.ResetPasswordRequest\x1a\x16.google.protobuf.Empty\"@\xaa\xd4\x18\x1a\n\x02\x08\x01\"\x02\x08\x05*\x06\x08\x14\x12\x02\x08<8\x80 @\x01\x62\x03nuj\x82\xd3\xe4\x93\x02\x1c\"\x17/v1/users:resetPassword:\x01*\x12r\n\x0cGetMailQueue\x12%.commerce.user.v1.GetMailQueueRequest\x1a\x1b.commerce.user.v1.MailQueue\"\x1e\x90\x02\x01\xaa\xd4\x18\x17\x1a\n\n\x08operator\"\x02\x08\x02\x38\x80\x08@\x02H\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,6 +49,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESETPASSWORDREQUEST'].fields_by_name['token']._serialized_options = b'\200\001\001\342A\002\002\004\272H\007r\005\020\001\030\200\002'
   _globals['_RESETPASSWORDREQUEST'].fields_by_name['new_password']._loaded_options = None
   _globals['_RESETPASSWORDREQUEST'].fields_by_name['new_password']._serialized_options = b'\200\001\001\342A\002\002\004\272H\007r\005\020\n\030\200\001'
+  _globals['_RESETPASSWORDREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_RESETPASSWORDREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_RECOVERYSERVICE'].methods_by_name['RequestEmailVerification']._loaded_options = None
   _globals['_RECOVERYSERVICE'].methods_by_name['RequestEmailVerification']._serialized_options = b'\252\324\0307\022\036\n\013users.write\022\017users.write_any\"\002\010\002*\006\010\n\022\002\010<8\200\010@\001b\004egvw\202\323\344\223\0021\",/v1/users/{user_id}:requestEmailVerification:\001*'
   _globals['_RECOVERYSERVICE'].methods_by_name['ConfirmEmail']._loaded_options = None
@@ -55,15 +58,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECOVERYSERVICE'].methods_by_name['RequestPasswordReset']._loaded_options = None
   _globals['_RECOVERYSERVICE'].methods_by_name['RequestPasswordReset']._serialized_options = b'\252\324\030\025\n\002\010\001\"\002\010\002*\006\010\n\022\002\010<8\200\010@\001\202\323\344\223\002#\"\036/v1/users:requestPasswordReset:\001*'
   _globals['_RECOVERYSERVICE'].methods_by_name['ResetPassword']._loaded_options = None
-  _globals['_RECOVERYSERVICE'].methods_by_name['ResetPassword']._serialized_options = b'\252\324\030\031\n\002\010\001\"\002\010\005*\006\010\024\022\002\010<8\200 @\001b\002nu\202\323\344\223\002\034\"\027/v1/users:resetPassword:\001*'
-  _globals['_REQUESTEMAILVERIFICATIONREQUEST']._serialized_start=208
-  _globals['_REQUESTEMAILVERIFICATIONREQUEST']._serialized_end=376
-  _globals['_CONFIRMEMAILREQUEST']._serialized_start=378
-  _globals['_CONFIRMEMAILREQUEST']._serialized_end=434
-  _globals['_REQUESTPASSWORDRESETREQUEST']._serialized_start=436
-  _globals['_REQUESTPASSWORDRESETREQUEST']._serialized_end=508
-  _globals['_RESETPASSWORDREQUEST']._serialized_start=510
-  _globals['_RESETPASSWORDREQUEST']._serialized_end=609
-  _globals['_RECOVERYSERVICE']._serialized_start=612
-  _globals['_RECOVERYSERVICE']._serialized_end=1303
+  _globals['_RECOVERYSERVICE'].methods_by_name['ResetPassword']._serialized_options = b'\252\324\030\032\n\002\010\001\"\002\010\005*\006\010\024\022\002\010<8\200 @\001b\003nuj\202\323\344\223\002\034\"\027/v1/users:resetPassword:\001*'
+  _globals['_RECOVERYSERVICE'].methods_by_name['GetMailQueue']._loaded_options = None
+  _globals['_RECOVERYSERVICE'].methods_by_name['GetMailQueue']._serialized_options = b'\220\002\001\252\324\030\027\032\n\n\010operator\"\002\010\0028\200\010@\002H\003'
+  _globals['_GETMAILQUEUEREQUEST']._serialized_start=240
+  _globals['_GETMAILQUEUEREQUEST']._serialized_end=261
+  _globals['_MAILQUEUE']._serialized_start=263
+  _globals['_MAILQUEUE']._serialized_end=353
+  _globals['_REQUESTEMAILVERIFICATIONREQUEST']._serialized_start=356
+  _globals['_REQUESTEMAILVERIFICATIONREQUEST']._serialized_end=524
+  _globals['_CONFIRMEMAILREQUEST']._serialized_start=526
+  _globals['_CONFIRMEMAILREQUEST']._serialized_end=582
+  _globals['_REQUESTPASSWORDRESETREQUEST']._serialized_start=584
+  _globals['_REQUESTPASSWORDRESETREQUEST']._serialized_end=656
+  _globals['_RESETPASSWORDREQUEST']._serialized_start=659
+  _globals['_RESETPASSWORDREQUEST']._serialized_end=791
+  _globals['_RECOVERYSERVICE']._serialized_start=794
+  _globals['_RECOVERYSERVICE']._serialized_end=1602
 # @@protoc_insertion_point(module_scope)

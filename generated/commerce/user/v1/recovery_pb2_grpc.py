@@ -58,6 +58,11 @@ class RecoveryServiceStub:
                 request_serializer=commerce_dot_user_dot_v1_dot_recovery__pb2.ResetPasswordRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
+        self.GetMailQueue = channel.unary_unary(
+                '/commerce.user.v1.RecoveryService/GetMailQueue',
+                request_serializer=commerce_dot_user_dot_v1_dot_recovery__pb2.GetMailQueueRequest.SerializeToString,
+                response_deserializer=commerce_dot_user_dot_v1_dot_recovery__pb2.MailQueue.FromString,
+                _registered_method=True)
 
 
 class RecoveryServiceServicer:
@@ -100,6 +105,13 @@ class RecoveryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetMailQueue(self, request, context):
+        """How many mails wait, and since when: what `mesh status` shows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RecoveryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -122,6 +134,11 @@ def add_RecoveryServiceServicer_to_server(servicer, server):
                     servicer.ResetPassword,
                     request_deserializer=commerce_dot_user_dot_v1_dot_recovery__pb2.ResetPasswordRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'GetMailQueue': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMailQueue,
+                    request_deserializer=commerce_dot_user_dot_v1_dot_recovery__pb2.GetMailQueueRequest.FromString,
+                    response_serializer=commerce_dot_user_dot_v1_dot_recovery__pb2.MailQueue.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -235,6 +252,33 @@ class RecoveryService:
             '/commerce.user.v1.RecoveryService/ResetPassword',
             commerce_dot_user_dot_v1_dot_recovery__pb2.ResetPasswordRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMailQueue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/commerce.user.v1.RecoveryService/GetMailQueue',
+            commerce_dot_user_dot_v1_dot_recovery__pb2.GetMailQueueRequest.SerializeToString,
+            commerce_dot_user_dot_v1_dot_recovery__pb2.MailQueue.FromString,
             options,
             channel_credentials,
             insecure,

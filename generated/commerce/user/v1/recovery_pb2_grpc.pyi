@@ -55,6 +55,8 @@ class RecoveryServiceStub:
     """Sets a new password, by the token of a mail. It ends all sessions of the
     person, and every other token; the address is confirmed with it.
     """
+    GetMailQueue: _grpc.UnaryUnaryMultiCallable[_recovery_pb2.GetMailQueueRequest, _recovery_pb2.MailQueue]
+    """How many mails wait, and since when: what `mesh status` shows."""
 
 @_typing.type_check_only
 class RecoveryServiceAsyncStub(RecoveryServiceStub):
@@ -82,6 +84,8 @@ class RecoveryServiceAsyncStub(RecoveryServiceStub):
     """Sets a new password, by the token of a mail. It ends all sessions of the
     person, and every other token; the address is confirmed with it.
     """
+    GetMailQueue: _aio.UnaryUnaryMultiCallable[_recovery_pb2.GetMailQueueRequest, _recovery_pb2.MailQueue]  # type: ignore[assignment]
+    """How many mails wait, and since when: what `mesh status` shows."""
 
 class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
     """What a person does with the tokens that are sent to them by mail: confirm
@@ -130,5 +134,13 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sets a new password, by the token of a mail. It ends all sessions of the
         person, and every other token; the address is confirmed with it.
         """
+
+    @_abc_1.abstractmethod
+    def GetMailQueue(
+        self,
+        request: _recovery_pb2.GetMailQueueRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recovery_pb2.MailQueue, _abc.Awaitable[_recovery_pb2.MailQueue]]:
+        """How many mails wait, and since when: what `mesh status` shows."""
 
 def add_RecoveryServiceServicer_to_server(servicer: RecoveryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

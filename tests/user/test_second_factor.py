@@ -1,0 +1,197 @@
+"""TOTP and recovery codes, through a real server and PostgreSQL, with codes made as a device makes them."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from commerce.user.v1 import auth_pb2, role_pb2, second_factor_pb2
+
+from services.user.second_factor.codes import accepted_step, hash_recovery_code
+from services.user.second_factor.sealing import CannotOpen, KeyFileSealer
+from tests.support.people import Person
+from tests.support.refusals import ends, refusal
+from tests.user.conftest import LOGIN_KEYS, PASSWORD, UserService
+from tests.user.test_endings import me
+
+# One event loop for all: the service runs in it.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+REQUIRED = ("UNAUTHENTICATED", "SECOND_FACTOR_REQUIRED")
+INVALID = ("UNAUTHENTICATED", "SECOND_FACTOR_INVALID")
+STEP = timedelta(seconds=30)
+
+
+def code_of(secret: str, seconds: float) -> str:
+    """Compute a code by RFC 6238, apart from the product's own."""
+    digest = hmac.digest(base64.b32decode(secret), (int(seconds) // 30).to_bytes(8, "big"), hashlib.sha1)
+    at = digest[-1] & 15
+    return f"{(int.from_bytes(digest[at : at + 4], 'big') & 0x7FFFFFFF) % 1_000_000:06}"
+
+
+def code_now(service: UserService, secret: str) -> str:
+    return code_of(secret, service.clock().timestamp())
+
+
+async def enrol(service: UserService, person: Person) -> str:
+    answer = await service.second_factor.EnrolTotp(
+        second_factor_pb2.EnrolTotpRequest(), metadata=person.metadata
+    )
+    assert answer.uri.startswith("otpauth://totp/")
+    return str(answer.secret)
+
+
+async def turn_on(service: UserService, person: Person) -> tuple[str, list[str]]:
+    """Turn the second factor on; the clock has passed on to the next code afterwards."""
+    secret = await enrol(service, person)
+    request = second_factor_pb2.ConfirmTotpRequest(totp_code=code_now(service, secret))
+    answer = await service.second_factor.ConfirmTotp(request, metadata=person.metadata)
+    service.clock.ahead += STEP
+    return secret, list(answer.recovery_codes)
+
+
+async def log_in(service: UserService, person: Person, password: str = PASSWORD, **codes: str) -> Any:
+    request = auth_pb2.CreateSessionRequest(email=person.email, password=password, **codes)
+    return await service.auth.CreateSession(request)
+
+
+async def test_the_codes_are_those_of_the_rfc() -> None:
+    secret = b"12345678901234567890"
+    # Appendix B, whose eight digits end with our six.
+    for seconds, code in ((59, "287082"), (1111111109, "081804"), (20000000000, "353130")):
+        now = datetime.fromtimestamp(seconds, UTC)
+        assert accepted_step(secret, code, now=now) == seconds // 30
+        assert accepted_step(secret, code, now=now + 3 * STEP) is None
+        assert code_of(base64.b32encode(secret).decode(), seconds) == code
+
+
+async def test_a_log_in_asks_for_the_second_factor_once_it_is_on(service: UserService) -> None:
+    person = await service.register()
+    secret = await enrol(service, person)
+    # Not before a code was confirmed.
+    await log_in(service, person)
+    request = second_factor_pb2.ConfirmTotpRequest(totp_code=code_now(service, secret))
+    await service.second_factor.ConfirmTotp(request, metadata=person.metadata)
+    assert await refusal(log_in(service, person)) == REQUIRED
+    # Nobody who does not know the password learns of it.
+    wrong = log_in(service, person, "not the password")
+    assert await refusal(wrong) == ("UNAUTHENTICATED", "CREDENTIALS_INVALID")
+    service.clock.ahead += STEP
+    answer = await log_in(service, person, totp_code=code_now(service, secret))
+    claims = service.claims(answer.tokens.access_token)
+    assert claims["amr"] == ["pwd", "otp", "mfa"]
+
+
+async def test_a_code_is_accepted_once_also_of_many_at_once(service: UserService) -> None:
+    person = await service.register()
+    secret, _ = await turn_on(service, person)
+    code = code_now(service, secret)
+    outcomes: list[Any] = await asyncio.gather(
+        *(log_in(service, person, totp_code=code) for _ in range(4)), return_exceptions=True
+    )
+    lost = [each for each in outcomes if isinstance(each, BaseException)]
+    assert len(lost) == 3
+    assert {await refusal(each) for each in lost} == {INVALID}
+    # Nor the one before it, which its window would let in.
+    before = code_of(secret, service.clock().timestamp() - 30)
+    assert await refusal(log_in(service, person, totp_code=before)) == INVALID
+
+
+async def test_each_recovery_code_is_good_once_however_it_is_typed(service: UserService) -> None:
+    person, other = await service.register(), await service.register()
+    _, codes = await turn_on(service, person)
+    await turn_on(service, other)
+    assert len(set(codes)) == 10
+    await log_in(service, person, recovery_code=codes[0].upper().replace("-", " "))
+    assert await refusal(log_in(service, person, recovery_code=codes[0])) == INVALID
+    await log_in(service, person, recovery_code=codes[1])
+    assert await refusal(log_in(service, other, recovery_code=codes[2])) == INVALID
+
+
+async def test_neither_secret_nor_codes_stand_in_the_database(service: UserService) -> None:
+    person = await service.register()
+    secret, codes = await turn_on(service, person)
+    user_id = UUID(person.user_id)
+    sealed = await service.fetchval("SELECT sealed_secret FROM totp_secrets WHERE user_id = $1", user_id)
+    plain = base64.b32decode(secret)
+    assert plain not in sealed
+    assert KeyFileSealer(LOGIN_KEYS).open(sealed, user_id.bytes) == plain
+    for keys, owner in ((LOGIN_KEYS, UUID(int=1)), ([b"another secret, of another file"], user_id)):
+        with pytest.raises(CannotOpen):
+            KeyFileSealer(keys).open(sealed, owner.bytes)
+    # A key is rotated by a new first line.
+    assert (
+        KeyFileSealer([b"another secret, of another file", *LOGIN_KEYS]).open(sealed, user_id.bytes) == plain
+    )
+    hashes = await service.fetchval(
+        "SELECT array_agg(code_hash) FROM recovery_codes WHERE user_id = $1", user_id
+    )
+    assert set(hashes) == {hash_recovery_code(user_id, code) for code in codes}
+
+
+async def test_guesses_of_codes_are_counted_with_those_of_passwords(service: UserService) -> None:
+    person = await service.register()
+    secret, _ = await turn_on(service, person)
+    outcomes = [await refusal(log_in(service, person, totp_code=f"{n:06}")) for n in range(10)]
+    assert outcomes == [INVALID] * 10
+    right = log_in(service, person, totp_code=code_now(service, secret))
+    assert await refusal(right) == ("RESOURCE_EXHAUSTED", "LOGIN_THROTTLED")
+
+
+async def test_a_right_password_alone_stays_counted(service: UserService) -> None:
+    person = await service.register()
+    await turn_on(service, person)
+    for _ in range(10):
+        assert await refusal(log_in(service, person)) == REQUIRED
+    assert (await refusal(log_in(service, person)))[1] == "LOGIN_THROTTLED"
+
+
+async def test_turning_it_on_ends_the_sessions_that_began_without_it(service: UserService) -> None:
+    first = await service.register()
+    second = await service.log_in(first.email)
+    await turn_on(service, first)
+    await ends(lambda: me(service, second))
+    await me(service, first)
+    refreshed = await service.refresh(first.refresh_token)
+    assert service.claims(refreshed.tokens.access_token)["amr"] == ["pwd", "otp", "mfa"]
+
+
+async def test_it_is_confirmed_by_a_right_code_and_made_once(service: UserService) -> None:
+    person = await service.register()
+    confirm = service.second_factor.ConfirmTotp
+    wrong = second_factor_pb2.ConfirmTotpRequest(totp_code="000000")
+    refused = await refusal(confirm(wrong, metadata=person.metadata))
+    assert refused == ("FAILED_PRECONDITION", "TOTP_NOT_ENROLLED")
+    secret = await enrol(service, person)
+    far = code_of(secret, service.clock().timestamp() + 600)
+    refused = await refusal(
+        confirm(second_factor_pb2.ConfirmTotpRequest(totp_code=far), metadata=person.metadata)
+    )
+    assert refused == ("INVALID_ARGUMENT", "TOTP_CODE_WRONG")
+    # Another one takes its place.
+    assert await enrol(service, person) != secret
+    await turn_on(service, person)
+    assert await refusal(enrol(service, person)) == ("FAILED_PRECONDITION", "TOTP_ALREADY_ON")
+
+
+async def test_it_is_removed_by_its_person_or_an_administrator(service: UserService) -> None:
+    ada, bea, stranger = [await service.register() for _ in range(3)]
+    await turn_on(service, ada)
+    await turn_on(service, bea)
+    service.clock.ahead = timedelta()
+    remove = service.second_factor.RemoveTotp
+    anothers = remove(second_factor_pb2.RemoveTotpRequest(user_id=ada.user_id), metadata=stranger.metadata)
+    assert await refusal(anothers) == ("NOT_FOUND", "USER_NOT_FOUND")
+    await remove(second_factor_pb2.RemoveTotpRequest(user_id="me"), metadata=ada.metadata)
+    admin = await service.operator_metadata(role_pb2.ROLE_ADMIN)
+    await remove(second_factor_pb2.RemoveTotpRequest(user_id=bea.user_id), metadata=admin)
+    for person in (ada, bea):
+        await log_in(service, person)
+        kept = await service.fetchval(
+            "SELECT count(*) FROM recovery_codes WHERE user_id = $1", UUID(person.user_id)
+        )
+        assert kept == 0
