@@ -2,10 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import grpc
 from commerce.event.v1 import event_pb2, event_pb2_grpc
-from commerce.user.v1 import auth_pb2, auth_pb2_grpc, recovery_pb2, recovery_pb2_grpc, user_pb2, user_pb2_grpc
+from commerce.user.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
+    auth_pb2,
+    auth_pb2_grpc,
+    recovery_pb2,
+    recovery_pb2_grpc,
+    user_pb2,
+    user_pb2_grpc,
+)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.process import utc_now
@@ -30,6 +40,10 @@ from services.storage.postgres import Pool, open_pool
 from services.telemetry import logs
 from services.user.accounts.passwords import Passwords
 from services.user.accounts.servicer import UserServicer
+from services.user.audit.chaining import Chaining
+from services.user.audit.failed_log_ins import FailedLogIns
+from services.user.audit.servicer import AuditServicer
+from services.user.audit.store import forget_audit_events
 from services.user.mail.letters import Letters
 from services.user.mail.sending import Sending
 from services.user.mail.settings import MailSettings, mailer_of
@@ -64,6 +78,11 @@ def _sending(pool: Pool, settings: MailSettings, tokens: MailTokens) -> Sending:
     return Sending(pool, mailer_of(settings), letters=letters, tokens=tokens, clock=utc_now)
 
 
+def _forgetting(pool: Pool) -> Forgetting:
+    of_sessions = [forget_used_tokens, forget_sessions]
+    return Forgetting(pool, [forget_answers, *of_sessions, forget_mails, forget_counted, forget_audit_events])
+
+
 def _hearing(verifier: TokenVerifier, feed: EventFeedServicer) -> EndingsFeed:
     """Let the service hear what ends tokens: of itself at once, of its other processes by the log."""
     hear_commits(hear_own(verifier.endings))
@@ -81,15 +100,15 @@ async def _serve() -> None:
     pages = Pages(settings.pages.token_keys)
     event_log = EventLog(pool, _NAME, settings.database)
     feed = EventFeedServicer(event_log)
-    forgets = [forget_answers, forget_used_tokens, forget_sessions, forget_mails, forget_counted]
-    forgetting = Forgetting(pool, forgets)
     mail_tokens = MailTokens(settings.mail.token_keys)
     sending = _sending(pool, settings.mail, mail_tokens)
     verifier = TokenVerifier(issuer, audience, signer.verification_keys)
     hearing = _hearing(verifier, feed)
 
+    failed = FailedLogIns(utc_now)
+    throttle = LoginThrottle(redis, failed)
+
     def register(server: grpc.aio.Server) -> Sequence[str]:
-        throttle = LoginThrottle(redis)
         users = UserServicer(pool, pages, passwords=passwords, throttle=throttle, clock=utc_now)
         auth = AuthServicer(pool, pages, passwords=passwords, throttle=throttle, signer=signer, clock=utc_now)
         recovery = RecoveryServicer(
@@ -98,16 +117,18 @@ async def _serve() -> None:
         user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
         auth_pb2_grpc.add_AuthServiceServicer_to_server(auth, server)
         recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
+        audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(pool, pages, utc_now), server)
         event_pb2_grpc.add_EventFeedServicer_to_server(feed, server)
-        return service_names(user_pb2, auth_pb2, recovery_pb2, event_pb2)
+        return service_names(user_pb2, auth_pb2, recovery_pb2, audit_pb2, event_pb2)
 
+    loops = [hearing.run, event_log.run_sequencer, _forgetting(pool).run, sending.run]
     await serve(
         _NAME,
         settings.server,
         register=register,
         verifier=verifier,
-        background=[hearing.run, event_log.run_sequencer, forgetting.run, sending.run],
-        on_close=[passwords.close, redis.aclose, pool.close],
+        background=[*loops, Chaining(pool).run, partial(failed.run, pool)],
+        on_close=[passwords.close, redis.aclose, partial(failed.tell, pool), pool.close],
     )
 
 

@@ -22,6 +22,7 @@ from services.storage.cache import open_redis
 from services.storage.postgres import Pool, connection
 from services.user.accounts.passwords import Passwords
 from services.user.accounts.servicer import UserServicer
+from services.user.audit.failed_log_ins import FailedLogIns
 from services.user.recovery.servicer import RecoveryServicer
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.throttle import LoginThrottle
@@ -150,7 +151,7 @@ async def open_parts(
     pool, redis, passwords = await users.pool(), open_redis(valkey), Passwords()
     for close in (pool.close, redis.aclose, passwords.close):
         at_end.push_async_callback(close)
-    throttle, finishing = LoginThrottle(redis), Finishing(limit_seconds=10.0)
+    throttle, finishing = LoginThrottle(redis, FailedLogIns(now)), Finishing(limit_seconds=10.0)
     servicers = {
         ORDERS: OrderServicer(
             pool=mesh.pool,

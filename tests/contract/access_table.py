@@ -10,11 +10,12 @@ from uuid import uuid4
 from commerce.event.v1 import event_pb2
 from commerce.order.v1 import order_pb2
 from commerce.product.v1 import category_pb2, inventory_pb2, product_pb2
-from commerce.user.v1 import auth_pb2, recovery_pb2, role_pb2, user_pb2
+from commerce.user.v1 import audit_pb2, auth_pb2, recovery_pb2, role_pb2, user_pb2
 from google.protobuf.message import Message
 
 from services.roster import FROM_OUTSIDE, NAMES, OTHER_CALLERS
 from tests.support.world import (
+    AUDIT,
     AUTH,
     CATEGORIES,
     FEED,
@@ -85,6 +86,8 @@ RULES: Mapping[str, Rule] = {
     RECOVERY + "ConfirmEmail": Public(ignores_token=True),
     RECOVERY + "RequestPasswordReset": Public(ignores_token=True),
     RECOVERY + "ResetPassword": Public(ignores_token=True),
+    AUDIT + "ListAuditEvents": ByRole(EVERYONE, for_others=frozenset({"admin"})),
+    AUDIT + "GetAuditHead": ByRole(frozenset({"admin"})),
     PRODUCTS + "GetProduct": Public(),
     PRODUCTS + "BatchGetProducts": Public(),
     PRODUCTS + "ListProducts": Public(),
@@ -157,6 +160,8 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
     RECOVERY + "ResetPassword": lambda w: recovery_pb2.ResetPasswordRequest(
         token="never made", new_password=PASSWORD
     ),
+    AUDIT + "ListAuditEvents": lambda w: audit_pb2.ListAuditEventsRequest(user_id="me", page_size=1),
+    AUDIT + "GetAuditHead": lambda w: audit_pb2.GetAuditHeadRequest(),
     PRODUCTS + "GetProduct": lambda w: product_pb2.GetProductRequest(product_id=w.product_id),
     PRODUCTS + "BatchGetProducts": lambda w: product_pb2.BatchGetProductsRequest(product_ids=[w.product_id]),
     PRODUCTS + "ListProducts": lambda w: product_pb2.ListProductsRequest(page_size=1),
@@ -223,6 +228,7 @@ NAMING: Mapping[str, Callable[[str], Message]] = {
     RECOVERY + "RequestEmailVerification": lambda named: recovery_pb2.RequestEmailVerificationRequest(
         user_id=named, etag="past"
     ),
+    AUDIT + "ListAuditEvents": lambda named: audit_pb2.ListAuditEventsRequest(user_id=named),
     AUTH + "EndSessions": lambda named: auth_pb2.EndSessionsRequest(user_id=named),
     ORDERS + "GetOrder": lambda named: order_pb2.GetOrderRequest(order_id=named),
     ORDERS + "ListOrders": lambda named: order_pb2.ListOrdersRequest(user_id=named),

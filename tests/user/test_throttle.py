@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
+from services.process import utc_now
 from services.settings import RedisSettings
 from services.storage.cache import open_redis
 from services.user.accounts.emails import CanonicalEmail, canonical_email
+from services.user.audit.failed_log_ins import FailedLogIns
 from services.user.sessions.domain import LoginThrottled
 from services.user.sessions.throttle import LoginThrottle
 from tests.support.waiting import PATIENCE_SECONDS
@@ -29,7 +31,7 @@ async def redis(valkey: RedisSettings) -> AsyncIterator[Redis]:
 
 
 async def test_every_one_of_a_flood_is_counted(redis: Redis) -> None:
-    throttle, email = LoginThrottle(redis), some_canonical_email()
+    throttle, email = LoginThrottle(redis, FailedLogIns(utc_now)), some_canonical_email()
     outcomes = await asyncio.gather(
         *(throttle.count_failure(email) for _ in range(500)), return_exceptions=True
     )
@@ -38,7 +40,7 @@ async def test_every_one_of_a_flood_is_counted(redis: Redis) -> None:
 
 
 async def test_what_was_not_judged_is_taken_back(redis: Redis) -> None:
-    throttle, email = LoginThrottle(redis), some_canonical_email()
+    throttle, email = LoginThrottle(redis, FailedLogIns(utc_now)), some_canonical_email()
     for _ in range(30):
         await throttle.count_failure(email)
         await throttle.take_back_failure(email)
@@ -46,7 +48,7 @@ async def test_what_was_not_judged_is_taken_back(redis: Redis) -> None:
 
 
 async def test_the_window_opens_with_the_first_failure_and_later_ones_do_not_prolong_it(redis: Redis) -> None:
-    throttle, email = LoginThrottle(redis), some_canonical_email()
+    throttle, email = LoginThrottle(redis, FailedLogIns(utc_now)), some_canonical_email()
     before = set(await redis.keys())
     await throttle.count_failure(email)
     (key,) = set(await redis.keys()) - before
@@ -58,5 +60,5 @@ async def test_the_window_opens_with_the_first_failure_and_later_ones_do_not_pro
 
 async def test_valkey_learns_no_email(redis: Redis) -> None:
     email = some_canonical_email()
-    await LoginThrottle(redis).count_failure(email)
+    await LoginThrottle(redis, FailedLogIns(utc_now)).count_failure(email)
     assert not [key for key in await redis.keys("*") if email.encode() in key]

@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deploy.local.cli.options import MailSender, Origins, PaymentUrl, PostgresUrl, Proxies, RedisUrl, SmtpUrl
+from deploy.local.cli.audit_commands import audit_app
+from deploy.local.cli.options import (
+    DATA,
+    MOST_LINES,
+    Data,
+    MailSender,
+    Origins,
+    PaymentUrl,
+    PostgresUrl,
+    Proxies,
+    RedisUrl,
+    SmtpUrl,
+)
 from deploy.local.cli.terminal import harmless
 from deploy.local.errors import MeshError
 from deploy.local.layout import MAX_PORT_OFFSET, Options
@@ -23,6 +35,7 @@ certs_app = typer.Typer(
     help="Show the local certificates, rotate them, or issue one.", invoke_without_command=True
 )
 app.add_typer(certs_app, name="certs")
+app.add_typer(audit_app, name="audit")
 
 # Lines are as long as they are: other programs read them too.
 console = Console(highlight=False, soft_wrap=True)
@@ -38,10 +51,6 @@ def _methods(incomplete: str) -> list[str]:
 MethodName = Annotated[
     str, typer.Argument(help="Such as OrderService/PlaceOrder or PlaceOrder.", autocompletion=_methods)
 ]
-Data = Annotated[Path, typer.Option("--data", envvar="MESH_DATA", help="The data folder of the mesh.")]
-_DATA = Path(".mesh")
-# Of logs and events, in one answer.
-MOST_LINES = 1_000_000
 # Of a command whose arguments are another program's.
 _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 # Where an option comes from that somebody wrote, and did not leave to its default.
@@ -69,7 +78,7 @@ def mesh(
 @app.command()
 def up(
     context: typer.Context,
-    data: Data = _DATA,
+    data: Data = DATA,
     *,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when it is ready.")] = False,
     port_offset: Annotated[int, typer.Option(min=0, max=MAX_PORT_OFFSET, help="Added to every port.")] = 0,
@@ -116,7 +125,7 @@ def _given(context: typer.Context) -> set[str]:
 
 
 @app.command()
-def down(data: Data = _DATA) -> None:
+def down(data: Data = DATA) -> None:
     """Stop everything that `up` started, and nothing else."""
     from deploy.local.cli import up as commands_up
 
@@ -125,7 +134,7 @@ def down(data: Data = _DATA) -> None:
 
 @app.command()
 def reset(
-    data: Data = _DATA, *, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
+    data: Data = DATA, *, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
 ) -> None:
     """Stop this mesh and delete its data: databases, keys, certificates, logs."""
     from deploy.local.cli import up as commands_up
@@ -137,7 +146,7 @@ def reset(
 
 @app.command()
 def status(
-    data: Data = _DATA, *, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
+    data: Data = DATA, *, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
 ) -> None:
     """Show every part and whether it answers now; exit with 1 if one does not."""
     from deploy.local.cli import status as commands_status
@@ -148,7 +157,7 @@ def status(
 @app.command()
 def logs(
     part: Annotated[str | None, typer.Argument(help="A part, or `mesh` for the supervisor.")] = None,
-    data: Data = _DATA,
+    data: Data = DATA,
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written.")] = False,
     lines: Annotated[
@@ -170,7 +179,7 @@ def logs(
 @app.command()
 def restart(
     part: Annotated[str | None, typer.Argument(help="A part; without one, all of our services.")] = None,
-    data: Data = _DATA,
+    data: Data = DATA,
 ) -> None:
     """Replace processes: services without losing a call, stores with a gap; the edge is reloaded."""
     from deploy.local.cli import up as commands_up
@@ -179,7 +188,7 @@ def restart(
 
 
 @certs_app.callback()
-def certs(context: typer.Context, data: Data = _DATA) -> None:
+def certs(context: typer.Context, data: Data = DATA) -> None:
     """Show the local certificates."""
     from deploy.local.cli import certificates
 
@@ -191,7 +200,7 @@ def certs(context: typer.Context, data: Data = _DATA) -> None:
 def issue(
     name: Annotated[str, typer.Argument(help="What the contract calls it among a method's callers.")],
     out: Annotated[Path | None, typer.Option(help="A folder for its files, not the mesh's own.")] = None,
-    data: Data = _DATA,
+    data: Data = DATA,
 ) -> None:
     """Issue a client certificate to a service of yours, to call the mesh's services with."""
     from deploy.local.cli import certificates
@@ -200,7 +209,7 @@ def issue(
 
 
 @certs_app.command("rotate")
-def rotate(data: Data = _DATA) -> None:
+def rotate(data: Data = DATA) -> None:
     """Issue every certificate anew while everything runs."""
     from deploy.local.cli import certificates
 
@@ -209,7 +218,7 @@ def rotate(data: Data = _DATA) -> None:
 
 @app.command()
 def token(
-    role: Annotated[str, typer.Option(help="customer, support, merchant or admin.")], data: Data = _DATA
+    role: Annotated[str, typer.Option(help="customer, support, merchant or admin.")], data: Data = DATA
 ) -> None:
     """Print an access token of a role, issued to this operator's certificate."""
     from deploy.local.cli import shop as commands_shop
@@ -220,7 +229,7 @@ def token(
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(help="JSON, JSON lines or CSV, also with .gz.")],
-    data: Data = _DATA,
+    data: Data = DATA,
     *,
     currency: Annotated[str, typer.Option(help="Of prices that say none.")] = "USD",
     stock: Annotated[int, typer.Option(min=0, help="Units of new products whose row says nothing.")] = 0,
@@ -255,7 +264,7 @@ def import_(
 
 @app.command()
 def seed(
-    data: Data = _DATA,
+    data: Data = DATA,
     *,
     again: Annotated[bool, typer.Option("--again", help="Also what was changed or deleted since.")] = False,
 ) -> None:
@@ -266,7 +275,7 @@ def seed(
 
 
 @app.command()
-def smoke(data: Data = _DATA) -> None:
+def smoke(data: Data = DATA) -> None:
     """Register a customer, log in, search, order over REST, read it CONFIRMED over gRPC."""
     from deploy.local.cli import shop as commands_shop
 
@@ -279,7 +288,7 @@ def call(
     message: Annotated[
         str, typer.Argument(help="JSON; `-` reads it from stdin, `@FILE` from a file.")
     ] = "{}",
-    data: Data = _DATA,
+    data: Data = DATA,
     *,
     role: Annotated[str | None, typer.Option("--as", help="Send a token of this role.")] = None,
     direct: Annotated[bool, typer.Option("--direct", help="Not through the edge, as the operator.")] = False,
@@ -293,7 +302,7 @@ def call(
 @app.command()
 def events(
     service: Annotated[str | None, typer.Argument(help="Whose; without one, of all.")] = None,
-    data: Data = _DATA,
+    data: Data = DATA,
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as events happen.")] = False,
     after: Annotated[int | None, typer.Option(min=0, help="Begin behind this position of a service.")] = None,
@@ -309,7 +318,7 @@ def events(
 
 @app.command()
 def mail(
-    data: Data = _DATA,
+    data: Data = DATA,
     *,
     to: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Only those to this address.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as mails are sent.")] = False,
@@ -325,7 +334,7 @@ def mail(
 def psql(
     context: typer.Context,
     service: Annotated[str, typer.Argument(help="Whose database.")],
-    data: Data = _DATA,
+    data: Data = DATA,
     *,
     write: Annotated[bool, typer.Option("--write", help="Not read only.")] = False,
 ) -> None:
@@ -336,7 +345,7 @@ def psql(
 
 
 @app.command(context_settings=_PASSED_ON)
-def redis(context: typer.Context, data: Data = _DATA) -> None:
+def redis(context: typer.Context, data: Data = DATA) -> None:
     """Give Valkey a command, such as `mesh redis KEYS '*'`; without one, those on stdin, a line each."""
     from deploy.local.cli import tools
 
@@ -346,7 +355,7 @@ def redis(context: typer.Context, data: Data = _DATA) -> None:
 @app.command("open")
 def open_(
     page: Annotated[str, typer.Argument(help="docs, or openapi for the document itself.")] = "docs",
-    data: Data = _DATA,
+    data: Data = DATA,
 ) -> None:
     """Print the address of a page of the edge, and open it in a browser where there is a screen."""
     from deploy.local.cli import pages
@@ -355,7 +364,7 @@ def open_(
 
 
 @app.command()
-def env(data: Data = _DATA) -> None:
+def env(data: Data = DATA) -> None:
     """Print URLs, addresses and files for other tools: eval "$(mesh env)"."""
     from deploy.local.cli import tools
 

@@ -1,5 +1,6 @@
-"""Options of `mesh up` that need a few words: addresses, and parts of others in place of ours."""
+"""Options of several commands, and those of `mesh up` that need a few words: addresses, parts of others."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,3 +20,7 @@ SmtpUrl = Annotated[
     typer.Option(envvar="MESH_SMTP_URL", help="Send mails by this server, such as smtp://me:password@host."),
 ]
 MailSender = Annotated[str | None, typer.Option(help="The address that mails come from.")]
+Data = Annotated[Path, typer.Option("--data", envvar="MESH_DATA", help="The data folder of the mesh.")]
+DATA = Path(".mesh")
+# Of logs and events, in one answer.
+MOST_LINES = 1_000_000

@@ -21,6 +21,8 @@ from services.user.accounts.messages import change_of, user_message
 from services.user.accounts.ownership import owned_user_id
 from services.user.accounts.password_rules import check_password
 from services.user.accounts.passwords import Passwords
+from services.user.audit.domain import AuditKind, Happening
+from services.user.audit.recording import record
 from services.user.mail import store as mail_store
 from services.user.mail.domain import Kind
 from services.user.sessions import store as session_store
@@ -71,7 +73,11 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         """Read an account."""
         user_id = owned_user_id(request.user_id)
         async with connection(self._pool) as conn:
-            return user_message(await store.get_user(conn, user_id))
+            user = await store.get_user(conn, user_id)
+            if user_id != caller().subject:
+                kind = AuditKind.ACCOUNT_READ
+                await record(conn, Happening(kind=kind, user_id=user_id, occur_time=self._clock()))
+        return user_message(user)
 
     async def UpdateUser(self, request: user_pb2.UpdateUserRequest, context: Context) -> user_pb2.User:
         """Change an account; changing nothing is no event and no new version."""
@@ -109,6 +115,9 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         async with connection(self._pool) as conn:
             found = await store.list_users(conn, before=before, limit=page.limit)
         users, token = await page.cut(found, user_message, lambda user: IdKey(user.user_id))
+        kind, now = AuditKind.ACCOUNTS_LISTED, self._clock()
+        async with connection(self._pool) as conn:
+            await record(conn, Happening(kind=kind, user_id=None, occur_time=now, count=len(users)))
         return user_pb2.ListUsersResponse(users=users, next_page_token=token)
 
     async def _registration(self, request: user_pb2.CreateUserRequest, user_id: UUID) -> Work:

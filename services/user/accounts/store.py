@@ -23,8 +23,18 @@ from services.user.accounts.domain import (
     UserUpdated,
 )
 from services.user.accounts.emails import CanonicalEmail
+from services.user.audit.domain import AuditKind, Happening
+from services.user.audit.recording import record
 from services.user.sessions.domain import EndReason
 
+_AUDITED = {
+    UserCreated: AuditKind.ACCOUNT_CREATED,
+    UserUpdated: AuditKind.ACCOUNT_UPDATED,
+    UserDeleted: AuditKind.ACCOUNT_CLOSED,
+    EmailConfirmed: AuditKind.EMAIL_CONFIRMED,
+    PasswordReset: AuditKind.PASSWORD_RESET,
+    PasswordChanged: AuditKind.PASSWORD_CHANGED,
+}
 # Sorts after every id: where a list that goes down begins.
 AFTER_ALL = UUID(int=2**128 - 1)
 
@@ -305,6 +315,30 @@ async def _append(conn: Connection, user: User, event: UserEvent) -> None:
         occur_time=user.update_time,
     )
     await append_events(conn, [new])
+    await record(conn, *_happenings(user, event))
+
+
+def _happenings(user: User, event: UserEvent) -> list[Happening]:
+    """Return what the audit log tells of a change; roles and barring by kinds of their own."""
+    kinds = [_AUDITED[type(event)]]
+    reason = ""
+    if isinstance(event, UserUpdated):
+        changed = set(event.changed_fields)
+        kinds = [AuditKind.ROLES_CHANGED] if "roles" in changed else []
+        if "disabled" in changed:
+            kinds.append(AuditKind.ACCOUNT_DISABLED if user.disabled else AuditKind.ACCOUNT_ENABLED)
+        reason = ",".join(sorted(changed - {"roles", "disabled"}))
+        kinds += [AuditKind.ACCOUNT_UPDATED] if reason else []
+    return [
+        Happening(
+            kind=kind,
+            user_id=user.user_id,
+            occur_time=user.update_time,
+            reason=reason if kind is AuditKind.ACCOUNT_UPDATED else "",
+            roles=user.roles if kind is AuditKind.ROLES_CHANGED else (),
+        )
+        for kind in kinds
+    ]
 
 
 def _json(value: Any) -> Any:

@@ -60,6 +60,8 @@ class Authentication:
             await self._throttle.take_back_failure(email)
             raise
         if found is None or not matches:
+            if found is not None:
+                self._throttle.failed.note(found.user_id)
             raise CredentialsInvalid
         await self._throttle.forget_failures(email)
         return found

@@ -18,6 +18,8 @@ from services.user.accounts.emails import canonical_email
 from services.user.accounts.messages import role_of, scopes_of
 from services.user.accounts.ownership import owned_user_id
 from services.user.accounts.passwords import Passwords
+from services.user.audit.domain import AuditKind, Happening
+from services.user.audit.recording import record
 from services.user.sessions import domain, store
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.devices import device_of
@@ -95,6 +97,9 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             found = await store.list_sessions(
                 conn, user_id, before=before, limit=page.limit, now=self._clock()
             )
+            if user_id != caller().subject:
+                kind = AuditKind.SESSIONS_LISTED
+                await record(conn, Happening(kind=kind, user_id=user_id, occur_time=self._clock()))
         sessions, token = await page.cut(found, session_message, lambda session: IdKey(session.session_id))
         return auth_pb2.ListSessionsResponse(sessions=sessions, next_page_token=token)
 
@@ -146,6 +151,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             session = await store.insert_session(
                 conn, user.user_id, now=now, expire_time=now + domain.ACCESS_LIFETIME
             )
+            await record(conn, _begun(AuditKind.OPERATOR_TOKEN_ISSUED, session, roles=user.roles))
         return auth_pb2.IssueOperatorTokenResponse(
             access_token=self._access_token(user, session),
             expires_in_seconds=_ACCESS_SECONDS,
@@ -194,6 +200,8 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         await store.insert_refresh_token(
             conn, session.session_id, hash_refresh_token(refresh_token), predecessor_hash=None, now=now
         )
+        # Whoever knows the password is the person.
+        await record(conn, _begun(AuditKind.LOGGED_IN, session, by=user.user_id))
         return session
 
     async def _exchange(self, old_hash: bytes, new_token: str) -> tuple[User, domain.Session] | None:
@@ -245,3 +253,16 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             now=self._clock(),
             lifetime=domain.ACCESS_LIFETIME,
         )
+
+
+def _begun(
+    kind: AuditKind, session: domain.Session, *, roles: tuple[str, ...] = (), by: UUID | None = None
+) -> Happening:
+    return Happening(
+        kind=kind,
+        user_id=session.user_id,
+        session_id=session.session_id,
+        occur_time=session.create_time,
+        roles=roles,
+        by=by,
+    )

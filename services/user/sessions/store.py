@@ -9,6 +9,8 @@ import asyncpg
 from services.storage.events import NewEvent, append_events
 from services.storage.forgetting import OVER_SESSIONS_KEPT, USED_TOKENS_KEPT
 from services.storage.postgres import Connection
+from services.user.audit.domain import AuditKind, Happening
+from services.user.audit.recording import record
 from services.user.sessions.domain import EndReason, Session, SessionNotFound
 
 
@@ -224,6 +226,17 @@ async def _tell_ended(
             )
             for row in ended
         ],
+    )
+    await record(conn, *(_ending(row, reason, now) for row in ended))
+
+
+def _ending(row: asyncpg.Record, reason: EndReason, now: datetime) -> Happening:
+    return Happening(
+        kind=AuditKind.SESSION_ENDED,
+        user_id=row["user_id"],
+        session_id=row["session_id"],
+        reason=reason,
+        occur_time=now,
     )
 
 

@@ -8,6 +8,7 @@ import redis.exceptions
 import structlog
 
 from services.user.accounts.emails import CanonicalEmail
+from services.user.audit.failed_log_ins import FailedLogIns
 from services.user.sessions.domain import LoginThrottled
 
 # Why ten in 15 minutes: a person who has forgotten tries fewer, and who guesses gets 960 tries a day, 350,640
@@ -31,7 +32,9 @@ class LoginThrottle:
     A call that its caller gives up stays counted: else guesses would be free for who does not wait.
     """
 
-    def __init__(self, redis_client: redis.asyncio.Redis) -> None:
+    def __init__(self, redis_client: redis.asyncio.Redis, failed: FailedLogIns) -> None:
+        # Those of accounts that exist, for the audit log.
+        self.failed = failed
         self._redis = redis_client
         self._places = asyncio.Semaphore(_PLACES)
 
