@@ -12,6 +12,7 @@ from deploy.local.cli.audit_commands import audit_app
 from deploy.local.cli.options import (
     DATA,
     MOST_LINES,
+    AnonymousLimit,
     Data,
     MailSender,
     Origins,
@@ -85,6 +86,7 @@ def up(
     workers: Annotated[int, typer.Option(min=1, max=16, help="Processes of each service.")] = 1,
     replica: Annotated[bool, typer.Option("--replica", help="Run a streaming replica too.")] = False,
     rate_limit_scale: Annotated[float, typer.Option(min=0.01, help="Multiplies every rate limit.")] = 1.0,
+    anonymous_limit: AnonymousLimit = None,
     keep_answers: Annotated[
         bool, typer.Option(help="Let the edge keep what the contract says it may.")
     ] = True,
@@ -106,6 +108,7 @@ def up(
         workers=workers,
         replica=replica,
         rate_limit_scale=rate_limit_scale,
+        anonymous_limit=anonymous_limit,
         keep_answers=keep_answers,
         cors_origin=tuple(cors_origin or ()),
         trusted_proxies=trusted_proxies,

@@ -9,6 +9,14 @@ Origins = Annotated[
     list[str] | None,
     typer.Option(metavar="ORIGIN", help="Whose pages may read answers, such as http://localhost:3000."),
 ]
+AnonymousLimit = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Calls of an address without a token in 15 minutes; 0: no limit. Without it 100 behind "
+        "--trusted-proxies, where others come from, and no limit on this machine alone.",
+    ),
+]
 Proxies = Annotated[int, typer.Option(min=0, max=10, help="Hops of X-Forwarded-For that are believed.")]
 PostgresUrl = Annotated[
     str | None, typer.Option(envvar="MESH_POSTGRES_URL", help="Use this server; a role that makes roles.")
