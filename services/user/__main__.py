@@ -128,7 +128,7 @@ async def _serve() -> None:
         register=register,
         verifier=verifier,
         background=[*loops, Chaining(pool).run, partial(failed.run, pool)],
-        on_close=[passwords.close, redis.aclose, partial(failed.tell, pool), pool.close],
+        on_close=[passwords.close, redis.aclose, partial(failed.close, pool), pool.close],
     )
 
 

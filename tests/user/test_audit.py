@@ -237,6 +237,17 @@ async def test_parallel_writers_and_chainers_make_one_whole_chain(handle: Databa
     await pool.close()
 
 
+async def test_one_process_chains_at_a_time(handle: DatabaseHandle) -> None:
+    pool = await handle.pool()
+    async with transaction(pool) as conn:
+        await store.append(conn, [happening(None)], NOBODY)
+    async with transaction(pool) as conn:
+        assert await store.take_chain(conn)
+        assert await Chaining(pool).chain() == 0
+    assert await Chaining(pool).chain() == 1
+    await pool.close()
+
+
 TAMPERED = {
     "changed": ("UPDATE audit_events SET actor_user_id = uuidv7() WHERE position = 3", "at 3"),
     "changed first": ("UPDATE audit_events SET reason = 'x' WHERE position = 1", "at 1"),

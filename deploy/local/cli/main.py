@@ -14,6 +14,7 @@ from deploy.local.cli.options import (
     MOST_LINES,
     AnonymousLimit,
     Data,
+    KeepAnswers,
     MailSender,
     Origins,
     PaymentUrl,
@@ -87,9 +88,7 @@ def up(
     replica: Annotated[bool, typer.Option("--replica", help="Run a streaming replica too.")] = False,
     rate_limit_scale: Annotated[float, typer.Option(min=0.01, help="Multiplies every rate limit.")] = 1.0,
     anonymous_limit: AnonymousLimit = None,
-    keep_answers: Annotated[
-        bool, typer.Option(help="Let the edge keep what the contract says it may.")
-    ] = True,
+    keep_answers: KeepAnswers = True,
     cors_origin: Origins = None,
     trusted_proxies: Proxies = 0,
     postgres_url: PostgresUrl = None,

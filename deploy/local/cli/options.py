@@ -17,6 +17,7 @@ AnonymousLimit = Annotated[
         "--trusted-proxies, where others come from, and no limit on this machine alone.",
     ),
 ]
+KeepAnswers = Annotated[bool, typer.Option(help="Let the edge keep what the contract says it may.")]
 Proxies = Annotated[int, typer.Option(min=0, max=10, help="Hops of X-Forwarded-For that are believed.")]
 PostgresUrl = Annotated[
     str | None, typer.Option(envvar="MESH_POSTGRES_URL", help="Use this server; a role that makes roles.")

@@ -43,6 +43,11 @@ class FailedLogIns:
             with outliving("failed log-ins were not recorded"):
                 await self.tell(pool)
 
+    async def close(self, pool: Pool) -> None:
+        """Tell the log the last time."""
+        with outliving("failed log-ins were not recorded"):
+            await self.tell(pool)
+
     async def tell(self, pool: Pool) -> None:
         """Tell the log what was counted; what cannot be written stays counted."""
         counted, self._counts = self._counts, Counter()
