@@ -57,7 +57,7 @@ clients: install ## Build what callers take, into dist/: the clients for Python 
 	@if ! command -v npm >/dev/null; then echo "npm is not here: the client for JavaScript is left out"; else \
 		cd clients/javascript && npm ci $(NPM_FLAGS) && npm pack --loglevel error --pack-destination ../../dist; fi
 
-lint: install ## Ruff, types, duplicates, rooms, SQL, contract, and generated/ is current
+lint: install ## Ruff, types, duplicates, rooms, dangers, SQL, contract, and generated/ is current
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -68,6 +68,7 @@ lint: install ## Ruff, types, duplicates, rooms, SQL, contract, and generated/ i
 	$(BIN)/pylint commerce_mesh_client
 	$(BIN)/pylint --min-similarity-lines=7 tests
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive services gateway deploy clients examples
 	$(BIN)/squawk --config .squawk.toml services/storage/migrations/*.sql services/*/migrations/*.sql
 	$(BIN)/python -m gateway.contract.buf
 	$(BIN)/python -m gateway.generate --check

@@ -34,6 +34,8 @@ class Options:
     workers: int = 1
     replica: bool = False
     rate_limit_scale: float = 1.0
+    # Calls of an address without a token in 15 minutes. 0: no limit; None: what suits who can reach the edge.
+    anonymous_limit: int | None = None
     keep_answers: bool = True
     cors_origin: tuple[str, ...] = ()
     trusted_proxies: int = 0

@@ -20,7 +20,7 @@ from gateway.edge.errors import EdgeSettingsError
 from gateway.edge.extension import extension
 from gateway.edge.files import move_into_place
 from gateway.edge.http_filters import cors_policy, keys_filters, public_filters
-from gateway.edge.limits import scale
+from gateway.edge.limits import ANONYMOUS_CALLS, policies, scale, with_anonymous, with_policy
 from gateway.edge.listeners import (
     CONNECTIONS_OF_THE_EDGE,
     SERVER_SECRET,
@@ -32,6 +32,7 @@ from gateway.edge.listeners import (
 from gateway.edge.origins import check_origin
 from gateway.edge.pages import Pages
 from gateway.edge.route_tree import by_prefix
+from gateway.edge.routes import ADDRESS_LIMIT, METHOD_LIMIT
 from gateway.proto_json import Json, typed
 
 Address = tuple[str, int]
@@ -83,7 +84,8 @@ class EdgeSettings:
         client_ca: Who must have signed the services' certificates.
         issuer, audience: What access tokens must say.
         access_log: The file that gets one JSON line a call.
-        rate_limit_scale: Multiplies every limit of the contract.
+        rate_limit_scale: Multiplies every limit.
+        anonymous_calls: How often an address may call without a token in 15 minutes; None: as with one.
         cors_origins: Origins whose pages may read answers, as browsers write them (gateway/edge/origins.py).
         trusted_proxies: How many hops of x-forwarded-for are believed; 0 where callers connect to the edge.
         swagger_ui: The folder of Swagger UI's files, for the page that shows the OpenAPI document to people.
@@ -105,6 +107,7 @@ class EdgeSettings:
     access_log: Path
     rate_limit_scale: float = 1.0
     app: Sequence[Address] = ()
+    anonymous_calls: int | None = ANONYMOUS_CALLS
     cors_origins: Sequence[str] = ()
     trusted_proxies: int = 0
     swagger_ui: Path | None = None
@@ -172,8 +175,12 @@ def _clusters(place: EdgeSettings, edge: CompiledEdge, out: Path) -> list[Json]:
 
 
 def _routes(place: EdgeSettings, edge: CompiledEdge, pages: Pages) -> Json:
-    limits = {name: scale(limit, place.rate_limit_scale) for name, limit in edge.limits.items()}
+    told = dict(edge.limits)
+    if place.anonymous_calls is not None:
+        told[ADDRESS_LIMIT] = with_anonymous(told[ADDRESS_LIMIT], place.anonymous_calls)
+    limits = {name: scale(limit, place.rate_limit_scale) for name, limit in told.items()}
     policy = {"envoy.filters.http.cors": cors_policy(place.cors_origins), **limits}
+    limited = limits[METHOD_LIMIT]
     of_pages = list(pages.routes(place.rate_limit_scale))
     of_pages += app_routes(place.rate_limit_scale) if place.app else []
     hosts = [
@@ -181,7 +188,7 @@ def _routes(place: EdgeSettings, edge: CompiledEdge, pages: Pages) -> Json:
         {
             **{name: part for name, part in host.items() if name != "routes"},
             "typed_per_filter_config": policy,
-            "matcher": by_prefix([*host["routes"][:-1], *of_pages, host["routes"][-1]]),
+            "matcher": by_prefix([*_told(host["routes"][:-1], limited), *of_pages, host["routes"][-1]]),
         }
         for host in edge.routes["virtual_hosts"]
     ]
@@ -190,6 +197,11 @@ def _routes(place: EdgeSettings, edge: CompiledEdge, pages: Pages) -> Json:
         **edge.routes,
         "virtual_hosts": hosts,
     }
+
+
+def _told(routes: Sequence[Json], limits: Json) -> list[Json]:
+    told = policies(limits)
+    return [with_policy(route, told) for route in routes]
 
 
 def _listeners(place: EdgeSettings, edge: CompiledEdge, out: Path) -> list[Json]:

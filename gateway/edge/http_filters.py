@@ -14,6 +14,8 @@ from gateway.edge.compiled import JWKS_PATH, CompiledEdge
 from gateway.edge.extension import extension, filter_config, http_filter
 from gateway.edge.health import check_filter, path_filters, ready_filter
 from gateway.edge.kept import KEPT
+from gateway.edge.limits import told_policy, told_rest
+from gateway.edge.mutations import header, is_grpc, unless, written
 from gateway.edge.pages import page_files, page_headers
 from gateway.edge.refusals import noted_code
 from gateway.edge.request_headers import FIRST_LOOK, without_trailers
@@ -76,6 +78,7 @@ def public_filters(
         page_headers(),
         *([_stay_secure()] if secure else []),
         _finish_rest_answers(),
+        told_rest(),
         http_filter("header_to_metadata", noted_code()),
         _limit(ADDRESS_LIMIT),
         *path_filters(edge.services),
@@ -119,8 +122,9 @@ def cors_policy(origins: Sequence[str]) -> Json:
             "traceparent, tracestate, x-grpc-web, x-user-agent"
         ),
         expose_headers=(
-            "age, allow, etag, grpc-status, grpc-message, grpc-status-details-bin, location, retry-after, "
-            "www-authenticate, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, x-request-id"
+            "age, allow, etag, grpc-status, grpc-message, grpc-status-details-bin, location, ratelimit, "
+            "ratelimit-policy, retry-after, www-authenticate, x-ratelimit-limit, x-ratelimit-remaining, "
+            "x-ratelimit-reset, x-request-id"
         ),
         max_age="600",
         forward_not_matching_preflights=False,
@@ -138,50 +142,23 @@ def _first_look(edge: CompiledEdge, *, keeps_answers: bool) -> Json:
 def _finish_rest_answers() -> Json:
     """Wrap up what REST callers get, refusals included; gRPC's own headers stay as they are."""
     mutations: list[Json] = [{"remove": name} for name in _LEAKED_HEADERS]
-    mutations += [_written(key, value) for key, value in _SECURITY_HEADERS.items()]
+    mutations += [written(key, value) for key, value in _SECURITY_HEADERS.items()]
     # A page of the app says more exactly what it needs.
-    mutations += [_written(key, value, "ADD_IF_ABSENT") for key, value in _UNLESS_A_PAGE_SAYS.items()]
-    mutations.append(_written("vary", "origin", "APPEND_IF_EXISTS_OR_ADD"))
+    mutations += [written(key, value, "ADD_IF_ABSENT") for key, value in _UNLESS_A_PAGE_SAYS.items()]
+    mutations.append(written("vary", "origin", "APPEND_IF_EXISTS_OR_ADD"))
+    mutations.append(told_policy())
     # What may be kept says so (gateway/edge/arrival.lua).
-    mutations.append(_written("cache-control", "no-store", "ADD_IF_ABSENT"))
-    return _unless([_is_grpc()], mutations)
+    mutations.append(written("cache-control", "no-store", "ADD_IF_ABSENT"))
+    return unless([is_grpc()], mutations)
 
 
 def _stay_secure() -> Json:
     """Tell browsers that they need not try without TLS."""
-    return _unless([_is_grpc(), _is_this_machine()], [_written(key, value) for key, value in _HSTS.items()])
-
-
-def _written(key: str, value: str, action: str = "OVERWRITE_IF_EXISTS_OR_ADD") -> Json:
-    return {"append": {"header": {"key": key, "value": value}, "append_action": action}}
-
-
-def _unless(conditions: Sequence[Json], mutations: Sequence[Json]) -> Json:
-    """Return a filter that changes the headers of answers, unless the request is one of these."""
-    change = {"mutations": {"response_mutations": list(mutations)}}
-    skip = extension("skip", "envoy.extensions.filters.common.matcher.action.v3.SkipFilter")
-    matchers = [{"predicate": each, "on_match": {"action": skip}} for each in conditions]
-    return extension(
-        "envoy.filters.http.match_delegate",
-        "envoy.extensions.common.matching.v3.ExtensionWithMatcher",
-        extension_config=http_filter(
-            "header_mutation", filter_config("header_mutation.v3.HeaderMutation", **change)
-        ),
-        xds_matcher={"matcher_list": {"matchers": matchers}},
-    )
-
-
-def _is_grpc() -> Json:
-    return _header("content-type", prefix="application/grpc")
+    return unless([is_grpc(), _is_this_machine()], [written(key, value) for key, value in _HSTS.items()])
 
 
 def _is_this_machine() -> Json:
-    return _header(":authority", safe_regex={"google_re2": {}, "regex": _THIS_MACHINE})
-
-
-def _header(name: str, **value: object) -> Json:
-    read = extension(name.strip(":"), "envoy.type.matcher.v3.HttpRequestHeaderMatchInput", header_name=name)
-    return {"single_predicate": {"input": read, "value_match": value}}
+    return header(":authority", safe_regex={"google_re2": {}, "regex": _THIS_MACHINE})
 
 
 def _compressors() -> list[Json]:

@@ -5,9 +5,11 @@ and a caller would have a bucket on each.
 """
 
 import math
+from collections.abc import Mapping
 
 from gateway.contract.model import ADDRESS, PERSON, Contract, Method, seconds
 from gateway.edge.extension import filter_config
+from gateway.edge.mutations import header_of_answer, unless, written
 from gateway.edge.refusals import METADATA
 from gateway.edge.routes import JWT_METADATA, KEPT_READS, seconds_text
 from gateway.proto_json import Json
@@ -22,6 +24,8 @@ _MOST_CALLERS_OF_ALL = 20_000
 _MOST_CALLERS_OF_A_PAGE = 1_000
 # The filter needs a bucket for what no descriptor matches; the routes leave nothing to it.
 _UNLIMITED = 4_294_967_295
+# Of a method's limit, in the headers RateLimit and RateLimit-Policy; and where the routes keep the latter.
+_POLICY_NAME, _POLICY = "method", "rate_limit_policy"
 _ALWAYS = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
 # All calls of an address together, refused and unknown ones too: about twice what the contract lets one
 # person read, and far below what keeps the edge busy.
@@ -30,6 +34,11 @@ CALLS_PERIOD_SECONDS = 1.0
 # Of these, reads without a token that the edge may answer from what it keeps (edge/kept.py). What goes
 # on to a service has the method's own limit too; who asks for nothing else has a fifth of the calls left.
 KEPT_READS_OF_AN_ADDRESS = 800
+# Of those without a token, in so many seconds, where the place says so (EdgeSettings.anonymous_calls). Such a
+# caller reads a few pages and logs in; who harvests the catalogue gets ten pages a minute. Whoever shows a
+# token is counted by it, and one that is no good is refused before it costs anything.
+ANONYMOUS_CALLS = 100
+ANONYMOUS_PERIOD_SECONDS = 900.0
 # Asked for the edge's health: many times what load balancers need. A bucket of its own, so that no edge is
 # taken for dead because a proxy's many callers have used up the other one.
 _HEALTH_CALLS_OF_AN_ADDRESS = 50
@@ -48,6 +57,48 @@ def rate_limits(contract: Contract) -> Json:
     }
 
 
+def policies(limits: Json) -> dict[str, str]:
+    """Return what RateLimit-Policy says, by method, of what `rate_limits` returned, scaled for the place."""
+    # The first entry of each descriptor names the method.
+    return {
+        descriptor["entries"][0]["value"]: _policy(descriptor["token_bucket"])
+        for descriptor in limits["descriptors"]
+    }
+
+
+def with_policy(route: Json, policies_of_methods: Mapping[str, str]) -> Json:
+    """Return a route that knows what RateLimit-Policy says of its method, where it has one."""
+    known = route.get("metadata", {}).get("filter_metadata", {}).get(METADATA, {})
+    policy = policies_of_methods.get(known.get("method"))
+    if policy is None:
+        return route
+    told = {**route["metadata"]["filter_metadata"], METADATA: {**known, _POLICY: policy}}
+    return {**route, "metadata": {"filter_metadata": told}}
+
+
+def _policy(bucket: Json) -> str:
+    seconds_of_window = math.ceil(float(bucket["fill_interval"].removesuffix("s")))
+    return f'"{_POLICY_NAME}";q={bucket["max_tokens"]};w={seconds_of_window}'
+
+
+def told_policy() -> Json:
+    """Return what writes RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers) into an answer over REST."""
+    return written("ratelimit-policy", f"%METADATA(ROUTE:{METADATA}:{_POLICY})%")
+
+
+def told_rest() -> Json:
+    """Return the filter that tells in RateLimit how much of a method's limit is left, and until when.
+
+    It stands before the limits, whose own headers it reads; where they were not asked it says nothing.
+    """
+    left = f'"{_POLICY_NAME}";r=%RESP(X-RATELIMIT-REMAINING)%;t=%RESP(X-RATELIMIT-RESET)%'
+    anything = {"safe_regex": {"google_re2": {}, "regex": ".+"}}
+    unasked = {"not_matcher": header_of_answer("x-ratelimit-remaining", anything)}
+    # By the answer: conditions on it and on the request do not come together in one filter of Envoy's.
+    over_grpc = header_of_answer("content-type", {"prefix": "application/grpc"})
+    return unless([unasked, over_grpc], [written("ratelimit", left)])
+
+
 def address_limits() -> Json:
     """Return the limit of an address over everything that it calls, and over what the edge may have kept."""
     limits = _by_address(CALLS_OF_AN_ADDRESS, most=_MOST_CALLERS_OF_ALL)
@@ -59,6 +110,20 @@ def address_limits() -> Json:
         **limits,
         "rate_limits": [*limits["rate_limits"], {"actions": [_kept(), _without_token(), _address()]}],
         "descriptors": [*limits["descriptors"], kept],
+    }
+
+
+def with_anonymous(limits: Json, calls: int) -> Json:
+    """Return the limits of an address with one more, over its calls without a token in 15 minutes.
+
+    Preflights of browsers never carry one, and do not count.
+    """
+    entries = [_ANONYMOUS, {"key": _KEYS[ADDRESS]}]
+    bucket = _bucket(calls, ANONYMOUS_PERIOD_SECONDS)
+    return {
+        **limits,
+        "rate_limits": [*limits["rate_limits"], {"actions": [_anonymous(), _address()]}],
+        "descriptors": [*limits["descriptors"], {"entries": entries, "token_bucket": bucket}],
     }
 
 
@@ -125,6 +190,7 @@ def _descriptor(method: Method) -> Json:
 
 _KEPT = {"key": "kept", "value": KEPT_READS}
 _NO_TOKEN = "no_token"  # noqa: S105 a name
+_ANONYMOUS = {"key": "anonymous", "value": "anonymous"}
 # By the descriptor that each kind of caller makes below.
 _KEYS = {ADDRESS: "masked_remote_address", PERSON: "subject"}
 
@@ -158,6 +224,20 @@ def _without_token() -> Json:
             "descriptor_value": _NO_TOKEN,
             "expect_match": False,
             "headers": [header],
+        }
+    }
+
+
+def _anonymous() -> Json:
+    headers: list[Json] = [
+        {"name": "authorization", "present_match": True, "invert_match": True},
+        {"name": ":method", "string_match": {"exact": "OPTIONS"}, "invert_match": True},
+    ]
+    return {
+        "header_value_match": {
+            "descriptor_key": _ANONYMOUS["key"],
+            "descriptor_value": _ANONYMOUS["value"],
+            "headers": headers,
         }
     }
 

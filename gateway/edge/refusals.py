@@ -25,7 +25,9 @@ _CODE_HEADER = "x-code"
 # A field that no message has and every reader skips (number 15, a varint): two bytes to fill up what must be
 # divisible by three, so that more base64 can be written behind it.
 _FILLING = b"\x78\x00"
-# The longest that a limit lets anybody wait is its period: a minute, by test.
+# The longest that a limit of the contract lets anybody wait is its period: a minute, by test. Who has used up
+# an address' calls without a token may have to wait for longer, and is told this much over gRPC; the header
+# retry-after has it all.
 _RETRY_SECONDS = range(1, 61)
 
 
@@ -51,7 +53,8 @@ def _retry_info() -> str:
     head, _, tail = detail.partition(duration)
     first, *others = (base64.b64encode(duration % seconds).decode() for seconds in _RETRY_SECONDS)
     told = "response.headers['retry-after']"
-    chosen = f"%CEL({told} == '1' ? '{first}' : {others}[int({told}) - 2])%"
+    others_or_last = f"int({told}) > {_RETRY_SECONDS[-1]} ? '{others[-1]}' : {others}[int({told}) - 2]"
+    chosen = f"%CEL({told} == '1' ? '{first}' : {others_or_last})%"
     return f"{base64.b64encode(head).decode()}{chosen}{base64.b64encode(tail + _FILLING).decode()}"
 
 

@@ -118,6 +118,11 @@ def caller() -> Caller:
     return _caller.get()
 
 
+def current_caller() -> Caller | None:
+    """Return who makes the current call; None outside of calls, as in a loop of the service's own."""
+    return _caller.get(None)
+
+
 def calling_service() -> str:
     """Return the service on the other end of the current call, "" where it has not been identified."""
     current = _caller.get(None)

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeAlias, TypedDict
 
 import grpc
 from commerce.event.v1 import event_pb2, event_pb2_grpc
 from commerce.user.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
     auth_pb2,
     auth_pb2_grpc,
     oauth_pb2,
@@ -46,6 +49,10 @@ from services.storage.postgres import Pool, open_pool
 from services.telemetry import logs
 from services.user.accounts.passwords import Passwords
 from services.user.accounts.servicer import UserServicer
+from services.user.audit.chaining import Chaining
+from services.user.audit.failed_log_ins import FailedLogIns
+from services.user.audit.servicer import AuditServicer
+from services.user.audit.store import forget_audit_events
 from services.user.mail.letters import Letters
 from services.user.mail.sending import Sending
 from services.user.mail.settings import MailSettings, mailer_of
@@ -75,7 +82,7 @@ from services.user.sessions.tokens import TokenSigner
 _NAME = "user"
 _FORGETS = (
     *(forget_answers, forget_used_tokens, forget_sessions, forget_authorizations),
-    *(forget_mails, forget_counted),
+    *(forget_mails, forget_counted, forget_audit_events),
 )
 
 
@@ -158,6 +165,7 @@ def _add_people(
     recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
     privacy_pb2_grpc.add_PrivacyServiceServicer_to_server(privacy, server)
     second_factor_pb2_grpc.add_SecondFactorServiceServicer_to_server(second, server)
+    audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(pool, pages, utc_now), server)
 
 
 def _add_oauth(
@@ -202,30 +210,33 @@ async def _serve() -> None:
     forgetting = Forgetting(pool, _FORGETS)
     vault = Vault(settings.personal_keys)
     sending = _sending(pool, settings.mail, vault, MailTokens(settings.mail.token_keys))
-    erasing, loops = _people(pool, settings, vault)
+    erasing, of_people = _people(pool, settings, vault)
     verifier = TokenVerifier(issuer, audience, signer.verification_keys)
     ended = Ended(pool, event_log)
     hearing = EndingsFeed(verifier.endings, ended.source(feed))
 
+    failed = FailedLogIns(utc_now)
+    throttle = LoginThrottle(redis, failed)
+
     def register(server: grpc.aio.Server) -> Sequence[str]:
-        shared = _Shared(vault=vault, passwords=passwords, throttle=LoginThrottle(redis), clock=utc_now)
+        shared = _Shared(vault=vault, passwords=passwords, throttle=throttle, clock=utc_now)
         factors = SecondFactors(KeyFileSealer(settings.login_keys))
         _add_people(
             server, settings, pool, shared, erasing=erasing, signer=signer, ended=ended, factors=factors
         )
         _add_oauth(server, settings, pool, shared, signer=signer, verifier=verifier, factors=factors)
         event_pb2_grpc.add_EventFeedServicer_to_server(feed, server)
-        return service_names(
-            *(user_pb2, auth_pb2, recovery_pb2, second_factor_pb2, privacy_pb2, oauth_pb2, event_pb2)
-        )
+        people = (user_pb2, auth_pb2, recovery_pb2, second_factor_pb2, privacy_pb2, oauth_pb2, audit_pb2)
+        return service_names(*people, event_pb2)
 
+    loops = [hearing.run, event_log.run_sequencer, forgetting.run, sending.run]
     await serve(
         _NAME,
         settings.server,
         register=register,
         verifier=verifier,
-        background=[hearing.run, event_log.run_sequencer, forgetting.run, sending.run, *loops],
-        on_close=[passwords.close, redis.aclose, pool.close],
+        background=[*loops, *of_people, Chaining(pool).run, partial(failed.run, pool)],
+        on_close=[passwords.close, redis.aclose, partial(failed.close, pool), pool.close],
     )
 
 

@@ -24,6 +24,7 @@ from services.storage.events import EventLog
 from services.storage.postgres import Pool, connection
 from services.user.accounts.passwords import Passwords
 from services.user.accounts.servicer import UserServicer
+from services.user.audit.failed_log_ins import FailedLogIns
 from services.user.oauth.servicer import OAuthServicer
 from services.user.privacy.erasing import Erasing
 from services.user.privacy.servicer import PrivacyServicer
@@ -174,7 +175,7 @@ async def open_parts(
     pool, redis, passwords = await users.pool(), open_redis(valkey), Passwords("Commerce Mesh")
     for close in (pool.close, redis.aclose, passwords.close):
         at_end.push_async_callback(close)
-    throttle, finishing = LoginThrottle(redis), Finishing(limit_seconds=10.0)
+    throttle, finishing = LoginThrottle(redis, FailedLogIns(now)), Finishing(limit_seconds=10.0)
     erasing = Erasing(pool, VAULT, timedelta(days=30), now)
     factors = SecondFactors(KeyFileSealer(LOGIN_KEYS))
     shared: Any = {"vault": VAULT, "passwords": passwords, "throttle": throttle, "clock": now}

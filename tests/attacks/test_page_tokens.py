@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from commerce.order.v1 import order_pb2
 from commerce.product.v1 import category_pb2, inventory_pb2, product_pb2
-from commerce.user.v1 import auth_pb2, user_pb2
+from commerce.user.v1 import audit_pb2, auth_pb2, user_pb2
 from google.protobuf.message import Message
 
 from services.rpc.policy import policies
@@ -21,6 +21,7 @@ from tests.support.calls import Caller, Outcome, Target, call_at_pace, descripto
 from tests.support.people import Person
 from tests.support.stack import Stack
 from tests.support.world import (
+    AUDIT,
     AUTH,
     CATEGORIES,
     INVENTORY,
@@ -93,6 +94,9 @@ def listings(lists: Lists) -> Mapping[str, Listing]:
         AUTH + "ListSessions": Listing(
             auth_pb2.ListSessionsRequest(page_size=1), customer, f"ListSessions/{lists.customer.user_id}"
         ),
+        AUDIT + "ListAuditEvents": Listing(
+            audit_pb2.ListAuditEventsRequest(user_id=lists.customer.user_id, page_size=1), customer, ""
+        ),
     }
 
 
@@ -122,6 +126,7 @@ METHODS = (
     *(ORDERS + name for name in ("ListOrders", "ListOrderEvents")),
     USERS + "ListUsers",
     AUTH + "ListSessions",
+    AUDIT + "ListAuditEvents",
 )
 
 

@@ -119,6 +119,8 @@ def _write_edge(place: Layout, product_port: int, port: int, folder: Path, keeps
         issuer=TOKEN_ISSUER,
         audience=TOKEN_AUDIENCE,
         rate_limit_scale=1e6,
+        # All tests call from one address.
+        anonymous_calls=None,
         max_heap_bytes=_HEAP_BYTES,
         keeps_answers=keeps_answers,
         access_log=folder / "edge-access.log",

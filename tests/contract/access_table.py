@@ -11,6 +11,7 @@ from commerce.event.v1 import event_pb2
 from commerce.order.v1 import order_pb2
 from commerce.product.v1 import category_pb2, inventory_pb2, product_pb2
 from commerce.user.v1 import (
+    audit_pb2,
     auth_pb2,
     oauth_pb2,
     privacy_pb2,
@@ -23,6 +24,7 @@ from google.protobuf.message import Message
 
 from services.roster import FROM_OUTSIDE, NAMES, OTHER_CALLERS
 from tests.support.world import (
+    AUDIT,
     AUTH,
     CATEGORIES,
     FEED,
@@ -119,6 +121,8 @@ RULES: Mapping[str, Rule] = {
     PRIVACY + "ListErasures": Internal(frozenset({"operator"})),
     PRIVACY + "ReplayErasures": Internal(frozenset({"operator"})),
     PRIVACY + "ListKeyVersions": Internal(frozenset({"operator"})),
+    AUDIT + "ListAuditEvents": ByRole(EVERYONE, for_others=frozenset({"admin"})),
+    AUDIT + "GetAuditHead": ByRole(frozenset({"admin"})),
     PRODUCTS + "GetProduct": Public(),
     PRODUCTS + "BatchGetProducts": Public(),
     PRODUCTS + "ListProducts": Public(),
@@ -237,6 +241,8 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
         erasures=[privacy_pb2.Erasure(user_id=_unknown())]
     ),
     PRIVACY + "ListKeyVersions": lambda w: privacy_pb2.ListKeyVersionsRequest(),
+    AUDIT + "ListAuditEvents": lambda w: audit_pb2.ListAuditEventsRequest(user_id="me", page_size=1),
+    AUDIT + "GetAuditHead": lambda w: audit_pb2.GetAuditHeadRequest(),
     PRODUCTS + "GetProduct": lambda w: product_pb2.GetProductRequest(product_id=w.product_id),
     PRODUCTS + "BatchGetProducts": lambda w: product_pb2.BatchGetProductsRequest(product_ids=[w.product_id]),
     PRODUCTS + "ListProducts": lambda w: product_pb2.ListProductsRequest(page_size=1),
@@ -305,6 +311,7 @@ NAMING: Mapping[str, Callable[[str], Message]] = {
         user_id=named, etag="past"
     ),
     PRIVACY + "ExportUserData": lambda named: privacy_pb2.ExportUserDataRequest(user_id=named),
+    AUDIT + "ListAuditEvents": lambda named: audit_pb2.ListAuditEventsRequest(user_id=named),
     AUTH + "EndSessions": lambda named: auth_pb2.EndSessionsRequest(user_id=named),
     ORDERS + "GetOrder": lambda named: order_pb2.GetOrderRequest(order_id=named),
     ORDERS + "ListOrders": lambda named: order_pb2.ListOrdersRequest(user_id=named),

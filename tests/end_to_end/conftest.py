@@ -140,6 +140,8 @@ def _edge(
         audience=TOKEN_AUDIENCE,
         access_log=folder / f"{name}-access.log",
         keeps_answers=keeps_answers,
+        # All tests call from one address.
+        anonymous_calls=None,
         max_heap_bytes=MAX_HEAP_BYTES,
     )
     bootstrap = write_edge(

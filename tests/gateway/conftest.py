@@ -154,6 +154,8 @@ def make_place(certificates: Authority, backends: Backends, folder: Path) -> Edg
         docs=ROOT / "docs",
         # What most tests are about is how a call gets to its service.
         keeps_answers=False,
+        # All tests call from one address.
+        anonymous_calls=None,
         max_heap_bytes=512 * 1024 * 1024,
     )
 

@@ -3,7 +3,8 @@
 import asyncio
 import base64
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,10 +15,11 @@ from google.rpc import error_details_pb2, status_pb2
 from deploy.local.parts.certificates import Authority
 from gateway.contract.model import seconds
 from gateway.contract.protoc import PROTOS
+from gateway.edge.limits import ANONYMOUS_CALLS
 from gateway.generate import read_contract
 from tests.gateway.backends import PRODUCT_ID, SLOW_ID, Backends, Signer
 from tests.gateway.callers import Answer, native, rest, web
-from tests.gateway.conftest import RunningEdge, running_edge
+from tests.gateway.conftest import ORIGIN, RunningEdge, running_edge
 
 GET_PRODUCT = "commerce.product.v1.ProductService/GetProduct"
 GET_USER = "commerce.user.v1.UserService/GetUser"
@@ -55,6 +57,66 @@ async def test_a_subject_is_limited_over_all_protocols_together(narrow: RunningE
         answer = await call(narrow, GET_USER, request, token=token)
         assert answer.outcome == second.outcome
         assert retry_seconds(answer) == int(answer.headers["retry-after"]) >= 1
+
+
+async def test_what_is_left_is_told_over_rest_in_the_headers_of_the_standard(
+    narrow: RunningEdge, signer: Signer
+) -> None:
+    """draft-ietf-httpapi-ratelimit-headers: structured fields, with the name of a policy."""
+    token = signer.token(subject="told")
+    first = await rest(narrow, "GET", "/v1/users/me", token=token)
+    assert first.headers["ratelimit-policy"] == '"method";q=1;w=1'
+    assert re.fullmatch(r'"method";r=0;t=\d+', first.headers["ratelimit"])
+    second = await rest(narrow, "GET", "/v1/users/me", token=token)
+    assert (second.http, second.headers["ratelimit-policy"]) == (429, '"method";q=1;w=1')
+    assert re.fullmatch(r'"method";r=0;t=[1-9]\d*', second.headers["ratelimit"])
+    # Refused before it was counted: nothing is known of what is left.
+    without = await rest(narrow, "GET", "/v1/users/me")
+    assert (without.http, without.headers["ratelimit-policy"]) == (401, '"method";q=1;w=1')
+    assert "ratelimit" not in without.headers
+    unknown = await rest(narrow, "GET", "/v1/nothing")
+    assert not {"ratelimit", "ratelimit-policy"} & set(unknown.headers)
+    over_grpc = await native(narrow, GET_USER, user_pb2.GetUserRequest(user_id="me"), token=token)
+    assert not {"ratelimit", "ratelimit-policy"} & set(over_grpc.headers)
+
+
+async def test_who_shows_no_token_has_few_calls_and_who_shows_one_has_their_own(
+    start_edge: Callable[..., RunningEdge], backends: Backends, signer: Signer
+) -> None:
+    edge, path = start_edge(backends, anonymous_calls=100), f"/v1/products/{PRODUCT_ID}"
+    assert ANONYMOUS_CALLS == 100
+    answers = [await rest(edge, "GET", path, address="127.0.4.1") for _ in range(101)]
+    assert [answer.http for answer in answers] == [200] * 100 + [429]
+    assert answers[-1].reason == "RATE_LIMITED"
+    assert int(answers[-1].headers["retry-after"]) >= 1
+    assert (await rest(edge, "GET", path, address="127.0.4.2")).http == 200
+    token = signer.token(subject="somebody")
+    assert (await rest(edge, "GET", path, token=token, address="127.0.4.1")).http == 200
+    request = product_pb2.GetProductRequest(product_id=PRODUCT_ID)
+    assert (await native(edge, GET_PRODUCT, request, token=token)).outcome == ("", "")
+
+
+async def test_a_browsers_preflights_are_no_calls_without_a_token(
+    start_edge: Callable[..., RunningEdge], backends: Backends
+) -> None:
+    edge, address = start_edge(backends, anonymous_calls=2), "127.0.4.3"
+    asked = {"origin": ORIGIN, "access-control-request-method": "GET"}
+    for _ in range(4):
+        assert (await rest(edge, "OPTIONS", "/v1/users/me", headers=asked, address=address)).http == 200
+    answers = [await rest(edge, "GET", f"/v1/products/{PRODUCT_ID}", address=address) for _ in range(3)]
+    assert [answer.http for answer in answers] == [200, 200, 429]
+
+
+@pytest.mark.parametrize("call", [native, web])
+async def test_who_is_to_wait_for_minutes_is_told_of_one_over_grpc(
+    start_edge: Callable[..., RunningEdge], backends: Backends, call: Any
+) -> None:
+    edge = start_edge(backends, anonymous_calls=1)
+    request = product_pb2.GetProductRequest(product_id=PRODUCT_ID)
+    _, refused = [await call(edge, GET_PRODUCT, request) for _ in range(2)]
+    assert refused.reason == "RATE_LIMITED"
+    assert int(refused.headers["retry-after"]) > 60
+    assert retry_seconds(refused) == 60
 
 
 @pytest.mark.parametrize("call", [native, web])

@@ -35,6 +35,8 @@ _SEALING = "tests/user/test_sealing.py::"
 _PASSWORD_CHANGE = "tests/user/test_password_change.py::"
 _SECOND_FACTOR = "tests/user/test_second_factor.py::"
 _RECOVERY = "tests/user/test_recovery.py::"
+_LIMITS = "tests/gateway/test_edge_limits.py::"
+_AUDIT = "tests/user/test_audit.py::"
 
 PLANTS = (
     Plant(
@@ -551,5 +553,40 @@ PLANTS = (
             _PASSWORD_CHANGE
             + "test_a_retry_that_looked_before_its_first_attempt_was_done_is_answered_as_that",
         ),
+    ),
+    Plant(
+        "the hash of an event of the audit log covers the one before it",
+        "services/audit_chain.py",
+        "digest = hashlib.sha256(previous)",
+        "digest = hashlib.sha256()",
+        (_AUDIT + "test_two_events_that_differ_have_two_hashes",),
+    ),
+    Plant(
+        "one process chains the audit log at a time",
+        "services/user/audit/chaining.py",
+        "            if not await store.take_chain(conn):",
+        "            if not await conn.fetchval('SELECT TRUE'):",
+        (_AUDIT + "test_one_process_chains_at_a_time",),
+    ),
+    Plant(
+        "nobody but administrators learns who of the staff it was",
+        "services/user/audit/messages.py",
+        "if chained.event.actor_user_id != reader:",
+        "if False:",
+        (_AUDIT + "test_what_staff_does_to_an_account_names_them_to_administrators_alone",),
+    ),
+    Plant(
+        "what an administrator reads of somebody is told",
+        "services/user/accounts/servicer.py",
+        "if user_id != caller().subject:",
+        "if False:",
+        (_AUDIT + "test_what_staff_does_to_an_account_names_them_to_administrators_alone",),
+    ),
+    Plant(
+        "callers without a token have few calls",
+        "gateway/edge/envoy.py",
+        "if place.anonymous_calls is not None:",
+        "if False:",
+        (_LIMITS + "test_who_shows_no_token_has_few_calls_and_who_shows_one_has_their_own",),
     ),
 )

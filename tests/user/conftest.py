@@ -22,6 +22,8 @@ import jwt
 import pytest
 import pytest_asyncio
 from commerce.user.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
     auth_pb2,
     auth_pb2_grpc,
     oauth_pb2_grpc,
@@ -54,6 +56,9 @@ from services.user.accounts.domain import OpenedUser, UserCreated
 from services.user.accounts.emails import canonical_email
 from services.user.accounts.passwords import Passwords
 from services.user.accounts.servicer import UserServicer
+from services.user.audit.chaining import Chaining
+from services.user.audit.failed_log_ins import FailedLogIns
+from services.user.audit.servicer import AuditServicer
 from services.user.mail.folder import FolderMailer
 from services.user.mail.letters import Letters
 from services.user.mail.mailers import Mailer
@@ -116,9 +121,11 @@ class UserService:
         gateway: grpc.aio.Channel,
         mail_folder: Path,
         port: int,
+        failed: FailedLogIns,
     ) -> None:
         self.port = port
         self._pool = pool
+        self._failed = failed
         self._signer = signer
         self.clock = clock
         # As people come: through the edge.
@@ -126,6 +133,7 @@ class UserService:
         self.auth: Any = auth_pb2_grpc.AuthServiceStub(edge)
         self.recovery: Any = recovery_pb2_grpc.RecoveryServiceStub(edge)
         self.second_factor: Any = second_factor_pb2_grpc.SecondFactorServiceStub(edge)
+        self.audit: Any = audit_pb2_grpc.AuditServiceStub(edge)
         # With an operator's certificate.
         self.privacy: Any = privacy_pb2_grpc.PrivacyServiceStub(edge)
         self.operator_privacy: Any = privacy_pb2_grpc.PrivacyServiceStub(operator)
@@ -180,6 +188,17 @@ class UserService:
         return jwt.decode(
             access_token, key, algorithms=["EdDSA"], issuer=ISSUER, audience=AUDIENCE, options=options
         )
+
+    async def audit_events(
+        self, metadata: Metadata, request: audit_pb2.ListAuditEventsRequest | None = None
+    ) -> list[audit_pb2.AuditEvent]:
+        """Chain what waits, and return what somebody is shown of the audit log, newest first."""
+        await self._failed.tell(self._pool)
+        while await Chaining(self._pool).chain():
+            pass
+        request = request or audit_pb2.ListAuditEventsRequest(page_size=100)
+        answer = await self.audit.ListAuditEvents(request, metadata=metadata)
+        return list(answer.audit_events)
 
     async def fetchval(self, query: str, *arguments: object) -> Any:
         return await self._pool.fetchval(query, *arguments)
@@ -338,7 +357,7 @@ async def running(
     clock, passwords, redis = Clock(), Passwords("Commerce Mesh"), open_redis(valkey)
     event_log = EventLog(pool, "user", database)
     ended, factors = Ended(pool, event_log), SecondFactors(KeyFileSealer(LOGIN_KEYS))
-    pages, throttle = Pages([b"page tokens of these tests"]), LoginThrottle(redis)
+    pages, throttle = Pages([b"page tokens of these tests"]), LoginThrottle(redis, FailedLogIns(clock))
 
     def register(server: grpc.aio.Server) -> list[str]:
         shared: Any = {"vault": VAULT, "passwords": passwords, "throttle": throttle, "clock": clock}
@@ -373,6 +392,7 @@ async def running(
         user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
         oauth_pb2_grpc.add_OAuthServiceServicer_to_server(oauth, server)
         recovery_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
+        audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(pool, pages, clock), server)
         auth_pb2_grpc.add_AuthServiceServicer_to_server(auth, server)
         return []
 
@@ -397,6 +417,7 @@ async def running(
                 gateway=gateway,
                 mail_folder=Path(folder) / "mail",
                 port=server.port,
+                failed=throttle.failed,
             )
     await passwords.close()
     await redis.aclose()

@@ -9,9 +9,11 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
+from services.process import utc_now
 from services.settings import RedisSettings
 from services.storage.cache import open_redis
 from services.user.accounts.emails import CanonicalEmail, canonical_email
+from services.user.audit.failed_log_ins import FailedLogIns
 from services.user.sessions.domain import LoginThrottled
 from services.user.sessions.throttle import LoginThrottle, Origin
 from tests.support.waiting import PATIENCE_SECONDS
@@ -52,7 +54,7 @@ async def reopen(redis: Redis) -> None:
 
 
 async def test_of_a_flood_no_more_is_judged_than_is_free(redis: Redis) -> None:
-    throttle, email = LoginThrottle(redis), some_canonical_email()
+    throttle, email = LoginThrottle(redis, FailedLogIns(utc_now)), some_canonical_email()
     waits = await asyncio.gather(*(wait_of(throttle, email, HERE) for _ in range(500)))
     # Nine are free, and the tenth begins the first wait.
     assert waits.count(0.0) == 10
@@ -60,7 +62,7 @@ async def test_of_a_flood_no_more_is_judged_than_is_free(redis: Redis) -> None:
 
 
 async def test_each_failure_doubles_the_wait_up_to_a_quarter_of_an_hour(redis: Redis) -> None:
-    throttle, email, waits = LoginThrottle(redis), some_canonical_email(), []
+    throttle, email, waits = LoginThrottle(redis, FailedLogIns(utc_now)), some_canonical_email(), []
     for count in range(1, 21):
         await reopen(redis)
         assert await wait_of(throttle, email, HERE) == 0.0
@@ -71,13 +73,13 @@ async def test_each_failure_doubles_the_wait_up_to_a_quarter_of_an_hour(redis: R
 
 
 async def test_who_knocks_while_they_wait_does_not_wait_longer(redis: Redis) -> None:
-    throttle, email = LoginThrottle(redis), some_canonical_email()
+    throttle, email = LoginThrottle(redis, FailedLogIns(utc_now)), some_canonical_email()
     waits = [await wait_of(throttle, email, HERE) for _ in range(60)]
     assert max(waits) <= 5.0
 
 
 async def test_ten_thousand_strangers_shut_no_owner_out(redis: Redis) -> None:
-    throttle, email = LoginThrottle(redis), some_canonical_email()
+    throttle, email = LoginThrottle(redis, FailedLogIns(utc_now)), some_canonical_email()
     strangers = [Origin.of_address(f"10.0.{n // 250}.{n % 250}") for n in range(10_000)]
     judged, begun = 0, time.monotonic()
     for at in range(0, len(strangers), 500):
@@ -99,7 +101,7 @@ async def test_ten_thousand_strangers_shut_no_owner_out(redis: Redis) -> None:
 
 
 async def test_what_was_not_judged_is_taken_back(redis: Redis) -> None:
-    throttle, email = LoginThrottle(redis), some_canonical_email()
+    throttle, email = LoginThrottle(redis, FailedLogIns(utc_now)), some_canonical_email()
     for _ in range(80):
         await throttle.count_failure(email, HERE)
         await throttle.take_back_failure(email, HERE)
@@ -107,7 +109,7 @@ async def test_what_was_not_judged_is_taken_back(redis: Redis) -> None:
 
 
 async def test_a_log_in_forgets_what_was_counted_of_its_origin(redis: Redis) -> None:
-    throttle, email = LoginThrottle(redis), some_canonical_email()
+    throttle, email = LoginThrottle(redis, FailedLogIns(utc_now)), some_canonical_email()
     while await wait_of(throttle, email, HERE) == 0.0:
         pass
     await throttle.forget_failures(email, HERE)
@@ -116,7 +118,7 @@ async def test_a_log_in_forgets_what_was_counted_of_its_origin(redis: Redis) -> 
 
 async def test_counts_end_by_themselves(redis: Redis) -> None:
     before = set(await redis.keys())
-    await LoginThrottle(redis).count_failure(some_canonical_email(), HERE)
+    await LoginThrottle(redis, FailedLogIns(utc_now)).count_failure(some_canonical_email(), HERE)
     keys = set(await redis.keys()) - before
     assert len(keys) == 2
     for key in keys:
@@ -125,5 +127,5 @@ async def test_counts_end_by_themselves(redis: Redis) -> None:
 
 async def test_valkey_learns_no_email_and_no_address(redis: Redis) -> None:
     email = some_canonical_email()
-    await LoginThrottle(redis).count_failure(email, HERE)
+    await LoginThrottle(redis, FailedLogIns(utc_now)).count_failure(email, HERE)
     assert not [key for key in await redis.keys("*") if email.encode() in key or b"192.0.2" in key]

@@ -2,17 +2,20 @@
 # ruff: noqa: PLC0415  each command loads what it needs and no more: `mesh --help` stays quick
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from deploy.local.cli.audit_commands import audit_app
 from deploy.local.cli.oauth_commands import oauth_app
 from deploy.local.cli.options import (
     DATA,
+    MOST_LINES,
+    AnonymousLimit,
     Data,
+    KeepAnswers,
     MailLinkBase,
     MailProduct,
     MailSender,
@@ -22,11 +25,12 @@ from deploy.local.cli.options import (
     Proxies,
     RedisUrl,
     SmtpUrl,
+    options_of,
 )
 from deploy.local.cli.people import erasures_app, keys_app
 from deploy.local.cli.terminal import harmless
 from deploy.local.errors import MeshError
-from deploy.local.layout import MAX_PORT_OFFSET, Options
+from deploy.local.layout import MAX_PORT_OFFSET
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,6 +45,7 @@ app.add_typer(certs_app, name="certs")
 app.add_typer(keys_app, name="keys")
 app.add_typer(erasures_app, name="erasures")
 app.add_typer(oauth_app, name="oauth")
+app.add_typer(audit_app, name="audit")
 
 # Lines are as long as they are: other programs read them too.
 console = Console(highlight=False, soft_wrap=True)
@@ -56,8 +61,6 @@ def _methods(incomplete: str) -> list[str]:
 MethodName = Annotated[
     str, typer.Argument(help="Such as OrderService/PlaceOrder or PlaceOrder.", autocompletion=_methods)
 ]
-# Of logs and events, in one answer.
-MOST_LINES = 1_000_000
 # Of a command whose arguments are another program's.
 _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 # Where an option comes from that somebody wrote, and did not leave to its default.
@@ -92,9 +95,8 @@ def up(
     workers: Annotated[int, typer.Option(min=1, max=16, help="Processes of each service.")] = 1,
     replica: Annotated[bool, typer.Option("--replica", help="Run a streaming replica too.")] = False,
     rate_limit_scale: Annotated[float, typer.Option(min=0.01, help="Multiplies every rate limit.")] = 1.0,
-    keep_answers: Annotated[
-        bool, typer.Option(help="Let the edge keep what the contract says it may.")
-    ] = True,
+    anonymous_limit: AnonymousLimit = None,
+    keep_answers: KeepAnswers = True,
     cors_origin: Origins = None,
     trusted_proxies: Proxies = 0,
     postgres_url: PostgresUrl = None,
@@ -109,17 +111,8 @@ def up(
     """Start everything. In the foreground Ctrl-C stops it; a second `up` says that it runs."""
     from deploy.local.cli import up as commands_up
 
-    options = _options(context.params)
+    options = options_of(context.params)
     commands_up.up(options, console, detach=detach, asked=_given(context))
-
-
-def _options(asked: Mapping[str, Any]) -> Options:
-    """Return what was asked for: the options of `up`, but for how it is run itself."""
-    paths = {
-        name: path and path.absolute() for name in ("data", "payment_api_key_file") for path in [asked[name]]
-    }
-    given = {name: value for name, value in asked.items() if name != "detach"}
-    return Options(**{**given, **paths, "cors_origin": tuple(asked["cors_origin"] or ())})
 
 
 def _given(context: typer.Context) -> set[str]:

@@ -18,6 +18,7 @@ from deploy.local.parts.privileges import command, this_user
 from gateway.edge.access_log import FLUSH_MILLISECONDS
 from gateway.edge.envoy import EdgeSettings, admin_socket, write_edge
 from gateway.edge.errors import EdgeSettingsError
+from gateway.edge.limits import ANONYMOUS_CALLS
 from gateway.edge.origins import check_origin
 from services.roster import NAMES
 
@@ -109,6 +110,17 @@ def _check_origins(options: Options) -> None:
         raise MeshError(f"--cors-origin: {error}.", "Such as --cors-origin https://shop.example.") from error
 
 
+def _anonymous_calls(options: Options) -> int | None:
+    """Return how often an address may call without a token.
+
+    On this machine all who call are one address: its owner, the demo, every script and test. Others come by a
+    proxy, which is told of.
+    """
+    if options.anonymous_limit is not None:
+        return options.anonymous_limit or None
+    return ANONYMOUS_CALLS if options.trusted_proxies else None
+
+
 def _folder(runtime_folder: Path) -> Path:
     """Name the folder that Envoy reads from. Sockets live in it, and a socket's path must be short."""
     return runtime_folder / "edge"
@@ -147,6 +159,7 @@ def _fill_in(layout: Layout, authority: Authority, folder: Path, options: Option
         issuer=TOKEN_ISSUER,
         audience=TOKEN_AUDIENCE,
         rate_limit_scale=options.rate_limit_scale,
+        anonymous_calls=_anonymous_calls(options),
         keeps_answers=options.keep_answers,
         cors_origins=options.cors_origin,
         trusted_proxies=options.trusted_proxies,

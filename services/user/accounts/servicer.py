@@ -20,6 +20,8 @@ from services.user.accounts.emails import canonical_email
 from services.user.accounts.messages import change_of, shown_user, user_message
 from services.user.accounts.ownership import owned_user_id
 from services.user.accounts.passwords import Passwords
+from services.user.audit.domain import AuditKind, Happening
+from services.user.audit.recording import record
 from services.user.mail import store as mail_store
 from services.user.mail.domain import Kind
 from services.user.privacy.domain import Sealed
@@ -81,6 +83,9 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         user_id = owned_user_id(request.user_id)
         async with connection(self._pool) as conn:
             user = await store.get_user(conn, user_id)
+            if user_id != caller().subject:
+                kind = AuditKind.ACCOUNT_READ
+                await record(conn, Happening(kind=kind, user_id=user_id, occur_time=self._clock()))
         return shown_user(self._vault.opened(user))
 
     async def UpdateUser(self, request: user_pb2.UpdateUserRequest, context: Context) -> user_pb2.User:
@@ -131,6 +136,9 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         users, token = await page.cut(
             found, lambda user: shown_user(self._vault.opened(user)), lambda user: IdKey(user.user_id)
         )
+        kind, now = AuditKind.ACCOUNTS_LISTED, self._clock()
+        async with connection(self._pool) as conn:
+            await record(conn, Happening(kind=kind, user_id=None, occur_time=now, count=len(users)))
         return user_pb2.ListUsersResponse(users=users, next_page_token=token)
 
     async def _find(self, address: str) -> user_pb2.ListUsersResponse:
@@ -139,6 +147,9 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         email = canonical_email(address)
         async with connection(self._pool) as conn:
             user = await store.find_user(conn, email, self._vault.digests(email))
+            if user is not None:
+                kind = AuditKind.ACCOUNT_READ
+                await record(conn, Happening(kind=kind, user_id=user.user_id, occur_time=self._clock()))
         found = [] if user is None else [shown_user(self._vault.opened(user))]
         return user_pb2.ListUsersResponse(users=found)
 

@@ -24,6 +24,8 @@ from services.user.accounts.domain import (
     UserUpdated,
 )
 from services.user.accounts.emails import CanonicalEmail
+from services.user.audit.accounts import happenings
+from services.user.audit.recording import record
 from services.user.privacy.domain import Digest, Sealed
 from services.user.privacy.store import (
     delete_digests,
@@ -347,6 +349,7 @@ async def _append(conn: Connection, user: User, event: UserEvent) -> None:
         occur_time=user.update_time,
     )
     await append_events(conn, [new])
+    await record(conn, *happenings(user, event))
 
 
 def _json(value: Any) -> Any:

@@ -9,6 +9,8 @@ from services.storage.postgres import Connection
 from services.user.accounts import store as account_store
 from services.user.accounts.domain import User, UserNotFound
 from services.user.accounts.messages import scopes_of
+from services.user.audit.domain import AuditKind
+from services.user.audit.recording import record
 from services.user.oauth import store
 from services.user.oauth.domain import (
     OIDC_SCOPES,
@@ -20,6 +22,7 @@ from services.user.oauth.domain import (
 from services.user.oauth.secrets import hash_secret, mark_password
 from services.user.sessions import domain as session_domain
 from services.user.sessions import store as session_store
+from services.user.sessions.audited import begun
 from services.user.sessions.domain import EndReason, Session
 
 
@@ -73,6 +76,7 @@ async def begin_session(
         conn, session.session_id, refresh_hash, predecessor_hash=None, now=now
     )
     await store.note_exchange(conn, authorization, session.session_id)
+    await record(conn, begun(AuditKind.CLIENT_LET_IN, session, by=user.user_id))
     return user, session, authorization
 
 

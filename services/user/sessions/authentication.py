@@ -88,6 +88,8 @@ class Authentication:
             await self._throttle.take_back_failure(email, origin)
             raise
         if found is None or not matches:
+            if found is not None:
+                self._throttle.failed.note(found.user_id)
             raise CredentialsInvalid
         return found
 

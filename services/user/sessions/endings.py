@@ -10,7 +10,7 @@ from services.rpc.endings_feed import Source
 from services.rpc.feed import EventFeedServicer
 from services.storage.events import EventLog
 from services.storage.postgres import Pool, connection
-from services.user.sessions.store import list_endings
+from services.user.sessions.endings_store import list_endings
 
 # A minute more than a token lives, because transactions commit in another order than they begin, and clocks
 # differ.

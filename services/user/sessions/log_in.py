@@ -13,9 +13,12 @@ from services.user.accounts import store as account_store
 from services.user.accounts.domain import User, UserNotFound
 from services.user.accounts.emails import CanonicalEmail, canonical_email
 from services.user.accounts.store import Credentials
+from services.user.audit.domain import AuditKind
+from services.user.audit.recording import record
 from services.user.privacy.vault import Vault
 from services.user.second_factor.check import SecondFactors
 from services.user.sessions import domain, store
+from services.user.sessions.audited import begun
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.devices import DeviceMarks
 from services.user.sessions.throttle import Origin
@@ -41,6 +44,7 @@ class LogIn:
         self,
         pool: Pool,
         authentication: Authentication,
+        *,
         vault: Vault,
         factors: SecondFactors,
         marks: DeviceMarks,
@@ -160,4 +164,6 @@ async def _insert(
     await store.insert_refresh_token(
         conn, session.session_id, hash_refresh_token(refresh_token), predecessor_hash=None, now=now
     )
+    # Whoever shows all that is asked for is the person.
+    await record(conn, begun(AuditKind.LOGGED_IN, session, by=user.user_id))
     return session

@@ -17,10 +17,13 @@ from services.user.accounts.domain import User, open_operator_account
 from services.user.accounts.messages import role_of, scopes_of
 from services.user.accounts.ownership import check_owned, owned_user_id
 from services.user.accounts.passwords import Passwords
+from services.user.audit.domain import AuditKind, Happening
+from services.user.audit.recording import record
 from services.user.privacy.sealing import sealed_if_due
 from services.user.privacy.vault import Vault
 from services.user.second_factor.check import SecondFactors
 from services.user.sessions import domain, store
+from services.user.sessions.audited import begun
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.devices import DeviceMarks, device_of
 from services.user.sessions.endings import Ended
@@ -59,7 +62,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         self._pages = pages
         self._vault = vault
         authentication = Authentication(pool, passwords, throttle, vault)
-        self._log_in = LogIn(pool, authentication, vault, factors, marks, clock)
+        self._log_in = LogIn(pool, authentication, vault=vault, factors=factors, marks=marks, clock=clock)
         self._password_change = PasswordChange(pool, passwords, authentication, vault, clock)
         self._signer = signer
         self._ended = ended
@@ -119,6 +122,9 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             found = await store.list_sessions(
                 conn, user_id, before=before, limit=page.limit, now=self._clock()
             )
+            if user_id != caller().subject:
+                kind = AuditKind.SESSIONS_LISTED
+                await record(conn, Happening(kind=kind, user_id=user_id, occur_time=self._clock()))
         sessions, token = await page.cut(found, shown_session, lambda session: IdKey(session.session_id))
         return auth_pb2.ListSessionsResponse(sessions=sessions, next_page_token=token)
 
@@ -182,6 +188,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             session = await store.insert_session(
                 conn, user.user_id, now=now, expire_time=now + domain.ACCESS_LIFETIME
             )
+            await record(conn, begun(AuditKind.OPERATOR_TOKEN_ISSUED, session, roles=user.roles))
         return auth_pb2.IssueOperatorTokenResponse(
             access_token=self._access_token(user, session, _BY_CERTIFICATE),
             expires_in_seconds=_ACCESS_SECONDS,

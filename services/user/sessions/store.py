@@ -1,7 +1,7 @@
 """SQL of sessions and their refresh tokens: rows to domain and back. Transactions are the caller's."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -9,6 +9,8 @@ import asyncpg
 from services.storage.events import NewEvent, append_events
 from services.storage.forgetting import OVER_SESSIONS_KEPT, USED_TOKENS_KEPT
 from services.storage.postgres import Connection
+from services.user.audit.recording import record
+from services.user.sessions.audited import ended as ended_session
 from services.user.sessions.domain import EndReason, Session, SessionNotFound
 
 
@@ -331,33 +333,7 @@ async def _tell_ended(
             for row in ended
         ],
     )
-
-
-async def list_endings(
-    conn: Connection, *, within: timedelta, after: UUID | None, limit: int
-) -> list[asyncpg.Record]:
-    """List what has ended access tokens lately, each as an event's id, stream and version, the oldest first.
-
-    Args:
-        conn: In no transaction.
-        within: How long ago at most, by the database's clock.
-        after: The last event of the page before.
-        limit: How many at most.
-    """
-    return await conn.fetch(
-        """
-        SELECT event_id, stream, version
-          FROM events
-         WHERE event_id > greatest($1::uuid, (SELECT uuidv7(-$2::interval)))
-           AND (type IN ('SessionEnded', 'UserDeleted')
-                OR (type = 'UserUpdated' AND data -> 'changed_fields' ? 'roles'))
-         ORDER BY event_id
-         LIMIT $3
-        """,
-        after,
-        within,
-        limit,
-    )
+    await record(conn, *(ended_session(row["session_id"], row["user_id"], reason, now) for row in ended))
 
 
 async def forget_used_tokens(conn: Connection, limit: int) -> int:

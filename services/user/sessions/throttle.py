@@ -32,6 +32,7 @@ import redis.exceptions
 import structlog
 
 from services.user.accounts.emails import CanonicalEmail
+from services.user.audit.failed_log_ins import FailedLogIns
 from services.user.sessions.domain import LoginThrottled
 
 
@@ -121,7 +122,9 @@ class LoginThrottle:
     that its caller gives up stays counted: else guesses would be free for who does not wait.
     """
 
-    def __init__(self, redis_client: redis.asyncio.Redis) -> None:
+    def __init__(self, redis_client: redis.asyncio.Redis, failed: FailedLogIns) -> None:
+        # Those of accounts that exist, for the audit log.
+        self.failed = failed
         self._redis = redis_client
         self._count = redis_client.register_script(_COUNT)
         self._take_back = redis_client.register_script(_TAKE_BACK)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from commerce.policy.v1 import policy_pb2 as commerce_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63ommerce/user/v1/role.proto\x12\x10\x63ommerce.user.v1\x1a\x1f\x63ommerce/policy/v1/policy.proto*\xc2\x04\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12K\n\rROLE_CUSTOMER\x10\x01\x1a\x38\xb2\xd4\x18\x34\n\nusers.read\n\x0busers.write\n\x0borders.read\n\x0corders.write\x12\x7f\n\x0cROLE_SUPPORT\x10\x02\x1am\xb2\xd4\x18i\n\nusers.read\n\x0busers.write\n\x0eusers.read_any\n\x0borders.read\n\x0forders.read_any\n\x10orders.write_any\n\x0einventory.read\x12\x7f\n\rROLE_MERCHANT\x10\x03\x1al\xb2\xd4\x18h\n\nusers.read\n\x0busers.write\n\x0eproducts.write\n\x0einventory.read\n\x0finventory.write\n\x0borders.read\n\x0forders.read_any\x12\xd4\x01\n\nROLE_ADMIN\x10\x04\x1a\xc3\x01\xb2\xd4\x18\xbe\x01\n\nusers.read\n\x0busers.write\n\x0eusers.read_any\n\x0fusers.write_any\n\x13users.read_personal\n\x0eproducts.write\n\x0einventory.read\n\x0finventory.write\n\x0borders.read\n\x0corders.write\n\x0forders.read_any\n\x10orders.write_anyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63ommerce/user/v1/role.proto\x12\x10\x63ommerce.user.v1\x1a\x1f\x63ommerce/policy/v1/policy.proto*\xd2\x04\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12K\n\rROLE_CUSTOMER\x10\x01\x1a\x38\xb2\xd4\x18\x34\n\nusers.read\n\x0busers.write\n\x0borders.read\n\x0corders.write\x12\x7f\n\x0cROLE_SUPPORT\x10\x02\x1am\xb2\xd4\x18i\n\nusers.read\n\x0busers.write\n\x0eusers.read_any\n\x0borders.read\n\x0forders.read_any\n\x10orders.write_any\n\x0einventory.read\x12\x7f\n\rROLE_MERCHANT\x10\x03\x1al\xb2\xd4\x18h\n\nusers.read\n\x0busers.write\n\x0eproducts.write\n\x0einventory.read\n\x0finventory.write\n\x0borders.read\n\x0forders.read_any\x12\xe4\x01\n\nROLE_ADMIN\x10\x04\x1a\xd3\x01\xb2\xd4\x18\xce\x01\n\nusers.read\n\x0busers.write\n\x0eusers.read_any\n\x0fusers.write_any\n\x13users.read_personal\n\x0e\x61udit.read_any\n\x0eproducts.write\n\x0einventory.read\n\x0finventory.write\n\x0borders.read\n\x0corders.write\n\x0forders.read_any\n\x10orders.write_anyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,7 +39,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROLE'].values_by_name["ROLE_MERCHANT"]._loaded_options = None
   _globals['_ROLE'].values_by_name["ROLE_MERCHANT"]._serialized_options = b'\262\324\030h\n\nusers.read\n\013users.write\n\016products.write\n\016inventory.read\n\017inventory.write\n\013orders.read\n\017orders.read_any'
   _globals['_ROLE'].values_by_name["ROLE_ADMIN"]._loaded_options = None
-  _globals['_ROLE'].values_by_name["ROLE_ADMIN"]._serialized_options = b'\262\324\030\276\001\n\nusers.read\n\013users.write\n\016users.read_any\n\017users.write_any\n\023users.read_personal\n\016products.write\n\016inventory.read\n\017inventory.write\n\013orders.read\n\014orders.write\n\017orders.read_any\n\020orders.write_any'
+  _globals['_ROLE'].values_by_name["ROLE_ADMIN"]._serialized_options = b'\262\324\030\316\001\n\nusers.read\n\013users.write\n\016users.read_any\n\017users.write_any\n\023users.read_personal\n\016audit.read_any\n\016products.write\n\016inventory.read\n\017inventory.write\n\013orders.read\n\014orders.write\n\017orders.read_any\n\020orders.write_any'
   _globals['_ROLE']._serialized_start=83
-  _globals['_ROLE']._serialized_end=661
+  _globals['_ROLE']._serialized_end=677
 # @@protoc_insertion_point(module_scope)

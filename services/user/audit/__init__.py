@@ -1,0 +1,1 @@
+"""The audit log: who did what to accounts, and that nobody has changed what it says."""

@@ -1,0 +1,66 @@
+"""Counts wrong passwords in memory and tells the audit log of them together.
+
+A row each would let whoever guesses write as fast as they call, and tell by its time that the account exists.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
+
+from services.storage.loops import outliving
+from services.storage.postgres import Pool, transaction
+from services.user.audit.domain import AuditKind, Happening
+from services.user.audit.recording import record
+
+# What a process that is killed has not told yet.
+_INTERVAL_SECONDS = 5.0
+# Of more the rest is not told: ten failures in 15 minutes are all that an account can have.
+_MOST_ACCOUNTS = 10_000
+
+
+class FailedLogIns:
+    """The wrong passwords of accounts since the log was told last.
+
+    Args:
+        clock: Says when that is.
+    """
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._counts: Counter[UUID] = Counter()
+
+    def note(self, user_id: UUID) -> None:
+        """Count a wrong password."""
+        if user_id in self._counts or len(self._counts) < _MOST_ACCOUNTS:
+            self._counts[user_id] += 1
+
+    async def run(self, pool: Pool) -> None:
+        """Tell the log until cancelled."""
+        while True:
+            await asyncio.sleep(_INTERVAL_SECONDS)
+            with outliving("failed log-ins were not recorded"):
+                await self.tell(pool)
+
+    async def close(self, pool: Pool) -> None:
+        """Tell the log the last time."""
+        with outliving("failed log-ins were not recorded"):
+            await self.tell(pool)
+
+    async def tell(self, pool: Pool) -> None:
+        """Tell the log what was counted; what cannot be written stays counted."""
+        counted, self._counts = self._counts, Counter()
+        if not counted:
+            return
+        now = self._clock()
+        happenings = [
+            Happening(kind=AuditKind.LOG_IN_FAILED, user_id=user_id, occur_time=now, count=count)
+            for user_id, count in counted.items()
+        ]
+        try:
+            async with transaction(pool) as conn:
+                await record(conn, *happenings)
+        except BaseException:
+            self._counts += counted
+            raise
