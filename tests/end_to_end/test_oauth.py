@@ -16,6 +16,7 @@ from tests.conftest import Stack
 from tests.support.oauth import (
     CALLBACK,
     TIMEOUT_SECONDS,
+    CodeFlow,
     FormBrowser,
     Page,
     Registered,
@@ -27,6 +28,7 @@ from tests.support.oauth import (
     told_to_client,
 )
 from tests.support.waiting import PATIENCE_SECONDS
+from tests.user.test_second_factor import code_of
 
 pytestmark = pytest.mark.stack
 
@@ -275,3 +277,39 @@ def test_errors_stand_beside_their_field_and_pages_need_no_script(
     declined = browser.submit(browser.submit(shown, email=email, password=password), decision="deny")
     assert told_to_client(declined)["error"] == "access_denied"
     assert page.scripts == no_address.scripts == 0
+
+
+def test_the_log_in_page_asks_for_the_second_factor_beside_its_field(stack: Stack) -> None:
+    flow = CodeFlow(stack, add_web_client(stack, "orders.read"))
+    email, password, tokens = stack.register()
+    recovery_code = turn_second_factor_on(stack, tokens["accessToken"])
+    browser = FormBrowser(flow.url)
+    login = browser.authorize(**flow.parameters())
+    again = browser.submit(login, email=email, password=password)
+    page = Page(again.text)
+    assert again.status_code == 403
+    assert page.ids["code"]["aria-invalid"] == "true"
+    assert {"code", "code-error"} <= page.ids.keys()
+    wrong = browser.submit(again, email=email, password=password, code="0" * 40)
+    assert (wrong.status_code, "code-error" in Page(wrong.text).ids) == (400, True)
+    # As people type what they read.
+    typed = f" {recovery_code[:4]} {recovery_code[4:]}"
+    asked = browser.submit(wrong, email=email, password=password, code=typed)
+    assert told_to_client(browser.submit(asked, decision="allow"))["code"]
+
+
+def turn_second_factor_on(stack: Stack, token: str) -> str:
+    """Turn it on over REST, and return a recovery code."""
+    headers = {"authorization": f"Bearer {token}"}
+
+    def call(verb: str, body: dict[str, str]) -> dict[str, Any]:
+        url = f"{stack.rest_url}/v1/users/me:{verb}"
+        answer = requests.post(url, json=body, headers=headers, timeout=TIMEOUT_SECONDS)
+        assert answer.status_code == 200, answer.text
+        said: dict[str, Any] = answer.json()
+        return said
+
+    secret = call("enrolTotp", {})["secret"]
+    code = code_of(secret, time.time())
+    codes: list[str] = call("confirmTotp", {"totpCode": code})["recoveryCodes"]
+    return codes[0]

@@ -19,6 +19,7 @@ from tests.support.oauth import Pkce
 from tests.support.people import Person
 from tests.support.refusals import error_of, refusal
 from tests.user.conftest import PASSWORD, UserService
+from tests.user.test_second_factor import INVALID, REQUIRED, code_now, turn_on
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -309,3 +310,55 @@ async def test_a_client_that_cannot_be_is_refused_by_its_field(
     )
     assert error.reason == "OAUTH_CLIENT_REFUSED"
     assert [violation.field for violation in error.violations] == [field_name]
+
+
+async def test_who_has_a_second_factor_shows_it_to_clients_too(service: UserService, flow: Flow) -> None:
+    person = await service.register()
+    secret, [recovery_code, *_] = await turn_on(service, person)
+
+    def begun(**codes: str) -> Any:
+        return service.oauth.BeginAuthorization(
+            oauth_pb2.BeginAuthorizationRequest(
+                request=flow.asked(), email=person.email, password=PASSWORD, **codes
+            )
+        )
+
+    assert await refusal(begun()) == REQUIRED
+    assert await refusal(begun(totp_code="000000")) == INVALID
+    for codes in ({"totp_code": code_now(service, secret)}, {"recovery_code": recovery_code}):
+        consent = (await begun(**codes)).consent_token
+        assert await refusal(begun(**codes)) == INVALID
+        logged_in = service.clock()
+        service.clock.ahead += timedelta(seconds=40)
+        tokens = await flow.exchange(await flow.decide(consent))
+        claims = service.claims(tokens.access_token)
+        assert claims["amr"] == ["pwd", "otp", "mfa"]
+        # Not when the code was exchanged.
+        assert abs(claims["auth_time"] - logged_in.timestamp()) < 20
+
+
+async def test_a_machine_has_never_logged_in(service: UserService) -> None:
+    """So no method that asks for a recent log-in is for it."""
+    request = oauth_pb2.CreateClientRequest(
+        name="A machine", kind="CLIENT_KIND_MACHINE", scopes=["orders.read"]
+    )
+    made = await service.clients.CreateClient(request)
+    shown = oauth_pb2.ClientCredentials(client_id=made.client.client_id, client_secret=made.client_secret)
+    answer = await service.oauth.IssueClientToken(oauth_pb2.IssueClientTokenRequest(client=shown))
+    claims = service.claims(answer.tokens.access_token)
+    assert (claims["auth_time"], claims["amr"]) == (0, [])
+
+
+async def test_strangers_at_the_page_do_not_shut_its_owner_out(service: UserService, flow: Flow) -> None:
+    """Each is counted by the address that the app hands on, and no one else's."""
+    person = await service.register()
+
+    def begun(password: str, address: str) -> Any:
+        request = oauth_pb2.BeginAuthorizationRequest(
+            request=flow.asked(), email=person.email, password=password
+        )
+        return service.oauth.BeginAuthorization(request, metadata=(("x-forwarded-for", address),))
+
+    refusals = [await refusal(begun("not the password", "192.0.2.1")) for _ in range(12)]
+    assert refusals[-1][1] == "LOGIN_THROTTLED"
+    assert (await begun(PASSWORD, "192.0.2.2")).consent_token
