@@ -589,4 +589,34 @@ PLANTS = (
         "if False:",
         (_LIMITS + "test_who_shows_no_token_has_few_calls_and_who_shows_one_has_their_own",),
     ),
+    Plant(
+        "who has a second factor shows it to clients too",
+        "services/user/oauth/asking.py",
+        "            second_factor = await self._factors.check(\n"
+        "                conn, user.user_id, totp_code=request.totp_code, recovery_code=request.recovery_code, now=now\n"
+        "            )\n",
+        "            second_factor = False\n",
+        (_OAUTH + "test_who_has_a_second_factor_shows_it_to_clients_too",),
+    ),
+    Plant(
+        "the app hands on whose address a log-in comes from",
+        "services/rpc/identity.py",
+        "_TELL_ADDRESSES = frozenset({EDGE, GATEWAY})",
+        "_TELL_ADDRESSES = frozenset({EDGE})",
+        (_OAUTH + "test_strangers_at_the_page_do_not_shut_its_owner_out",),
+    ),
+    Plant(
+        "the edge refuses what it must also where an answer is kept",
+        "gateway/edge/kept.lua",
+        ' or headers:get("content-encoding")',
+        "",
+        ("tests/gateway/test_edge_kept.py::test_an_encoding_is_refused_also_where_an_answer_is_kept",),
+    ),
+    Plant(
+        "no index takes the place of another one's",
+        "services/storage/schema.py",
+        "elif migration.sql.startswith(_CONCURRENTLY) and name in builders:",
+        "elif False:",
+        ("tests/storage/test_concurrent_indexes.py::test_no_index_takes_the_name_of_anothers",),
+    ),
 )
