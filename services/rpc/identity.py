@@ -4,12 +4,12 @@ import asyncio
 import base64
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from uuid import UUID
 
 import grpc
@@ -19,7 +19,6 @@ from commerce.user.v1 import auth_pb2, auth_pb2_grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from services.errors import (
-    CallerUnknown,
     ServiceError,
     ServiceUnavailable,
     StepUpRequired,
@@ -27,18 +26,11 @@ from services.errors import (
     TokenInvalid,
     TokenMissing,
 )
-from services.networks import network_of
-from services.roster import EDGE, GATEWAY, TRUST_DOMAIN
+from services.roster import EDGE
 from services.rpc.endings import Endings
 from services.rpc.policy import MethodPolicy
+from services.rpc.sources import call_metadata, read_metadata, source_of
 from services.telemetry.metadata import Metadata
-
-_BEARER = "bearer"
-# Who says from which address a call comes.
-_TELL_ADDRESSES = frozenset({EDGE, GATEWAY})
-_SPIFFE_PREFIX = f"spiffe://{TRUST_DOMAIN}/"
-# Not the common name, which authorities do not vouch for.
-_VOUCHED_PROPERTY = "x509_subject_alternative_name"
 
 # A flood of unknown key ids costs the user service one call in this time.
 _KEY_REFETCH_SECONDS = 5.0
@@ -109,8 +101,6 @@ class Caller:
 
 
 _caller: ContextVar[Caller] = ContextVar("caller")
-# What came with the current call; the interceptor reads it once, since a context copies it each time.
-call_metadata: ContextVar[Metadata] = ContextVar("metadata", default=())
 
 
 def caller() -> Caller:
@@ -153,56 +143,10 @@ def set_caller(current: Caller) -> None:
     _caller.set(current)
 
 
-def peer_service(context: "grpc.aio.ServicerContext[Any, Any]") -> str:
-    """Return the last segment of the SPIFFE id in the peer's certificate.
-
-    Raises:
-        CallerUnknown: the certificate names no service of our trust domain, or several.
-    """
-    if context.peer_identity_key() != _VOUCHED_PROPERTY:
-        raise CallerUnknown("the client certificate names no service")
-    return _service_in(tuple(context.peer_identities() or ()))
-
-
-def read_metadata(metadata: Metadata) -> tuple[str | None, str]:
-    """Return the access token and where the call comes from, as the metadata say."""
-    token, forwarded_for = None, ""
-    for key, value in metadata:
-        if key == "authorization" and isinstance(value, str):
-            scheme, _, credentials = value.partition(" ")
-            # Schemes have no case (RFC 9110, section 11.1).
-            if token is None and scheme.lower() == _BEARER:
-                token = credentials.lstrip(" ")
-        elif key == "x-forwarded-for" and isinstance(value, str):
-            forwarded_for = value
-    return token, forwarded_for
-
-
-def source_of(service: str, forwarded_for: str) -> str:
-    """Return whom a call without a token is counted against: a client's address, or the calling service.
-
-    Args:
-        service: The peer.
-        forwarded_for: The call's x-forwarded-for. The edge is believed, which removes what callers send and
-            sets the one address that it sees; and the app behind it, which hands that on.
-    """
-    if service not in _TELL_ADDRESSES or not forwarded_for:
-        return service
-    return network_of(forwarded_for.rpartition(",")[2].strip())
-
-
 @lru_cache(maxsize=256)
 def anonymous(service: str) -> Caller:
     """Return the caller of a call without a token."""
     return Caller(service, None, None, frozenset(), acts_for_any=False)
-
-
-@lru_cache(maxsize=256)
-def _service_in(identities: Iterable[bytes]) -> str:
-    ids = [name for identity in identities if (name := identity.decode()).startswith("spiffe://")]
-    if len(ids) != 1 or not ids[0].startswith(_SPIFFE_PREFIX):
-        raise CallerUnknown("the client certificate names no service")
-    return ids[0].removeprefix(_SPIFFE_PREFIX)
 
 
 @dataclass(frozen=True)

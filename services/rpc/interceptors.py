@@ -40,16 +40,13 @@ from services.rpc.identity import (
     Claims,
     TokenVerifier,
     anonymous,
-    call_metadata,
     calling_service,
     edge_asks_for_itself,
-    peer_service,
-    read_metadata,
     set_caller,
-    source_of,
 )
 from services.rpc.places import CallerQueues, Places, Room
 from services.rpc.policy import Access, MethodPolicy, policies
+from services.rpc.sources import call_metadata, peer_service, read_metadata, source_of
 from services.rpc.status import as_sent
 from services.rpc.validation import violations_in
 from services.telemetry import logs

@@ -592,15 +592,13 @@ PLANTS = (
     Plant(
         "who has a second factor shows it to clients too",
         "services/user/oauth/asking.py",
-        "            second_factor = await self._factors.check(\n"
-        "                conn, user.user_id, totp_code=request.totp_code, recovery_code=request.recovery_code, now=now\n"
-        "            )\n",
-        "            second_factor = False\n",
+        "                conn, user.user_id, totp_code",
+        "                conn, client.client_id, totp_code",
         (_OAUTH + "test_who_has_a_second_factor_shows_it_to_clients_too",),
     ),
     Plant(
         "the app hands on whose address a log-in comes from",
-        "services/rpc/identity.py",
+        "services/rpc/sources.py",
         "_TELL_ADDRESSES = frozenset({EDGE, GATEWAY})",
         "_TELL_ADDRESSES = frozenset({EDGE})",
         (_OAUTH + "test_strangers_at_the_page_do_not_shut_its_owner_out",),

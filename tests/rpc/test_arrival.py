@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from services.errors import Overloaded, TooManyCalls
 from services.rpc import interceptors
-from services.rpc.identity import source_of
 from services.rpc.places import Places, Room
 from services.rpc.policy import StreamRule, policies
 from services.rpc.server import RunningServer
+from services.rpc.sources import source_of
 from tests.support.net import FEED, PRODUCT_ID, PRODUCTS, Net, from_address, stub_of, taken, until
 from tests.support.refusals import error_of, refusal
 from tests.support.tokens import Tokens

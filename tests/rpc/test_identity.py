@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.errors import ServiceError, ServiceUnavailable, TokenExpired, TokenInvalid
-from services.rpc.identity import TokenVerifier, _service_in
+from services.rpc.identity import TokenVerifier
+from services.rpc.sources import _service_in
 from tests.support.net import until
 from tests.support.tokens import AUDIENCE, ISSUER, KEY_ID, SESSION, SUBJECT, Tokens, knowing
 

@@ -56,14 +56,28 @@ async def begin_session(
         authorization, client, redirect_uri=request.redirect_uri, verifier=request.code_verifier, now=now
     )
     user = await _held_user(conn, authorization)
+    session = await _insert_session(conn, client, authorization, refresh_hash, now)
+    await store.note_exchange(conn, authorization, session.session_id)
+    await record(conn, begun(AuditKind.CLIENT_LET_IN, session, by=user.user_id))
+    return user, session, authorization
+
+
+async def _insert_session(
+    conn: Connection, client: Client, authorization: Authorization, refresh_hash: bytes, now: datetime
+) -> Session:
+    """Begin the session of a person who is held.
+
+    Raises:
+        GrantInvalid: the client has been removed.
+    """
     # Held: whoever removes the client ends this session too.
     if await store.find_client_for_update(conn, client.client_id) is None:
         raise GrantInvalid
     keep = session_domain.MAX_LIVE_SESSIONS - 1
-    await session_store.end_oldest_sessions(conn, user.user_id, keep=keep, now=now)
+    await session_store.end_oldest_sessions(conn, authorization.user_id, keep=keep, now=now)
     session = await session_store.insert_session(
         conn,
-        user.user_id,
+        authorization.user_id,
         now=now,
         expire_time=now + session_domain.REFRESH_LIFETIME,
         device=client.name,
@@ -75,9 +89,7 @@ async def begin_session(
     await session_store.insert_refresh_token(
         conn, session.session_id, refresh_hash, predecessor_hash=None, now=now
     )
-    await store.note_exchange(conn, authorization, session.session_id)
-    await record(conn, begun(AuditKind.CLIENT_LET_IN, session, by=user.user_id))
-    return user, session, authorization
+    return session
 
 
 async def _held_user(conn: Connection, authorization: Authorization) -> User:
