@@ -7,6 +7,7 @@ from rich.console import Console
 
 from tests.bench.chain import measure_costs
 from tests.bench.kept import compare_kept
+from tests.bench.log_ins import measure_log_ins
 from tests.bench.orders import compare_orders
 from tests.bench.reads import compare_reads
 from tests.bench.report import Comparison, Cost, show
@@ -33,7 +34,9 @@ async def _measure(console: Console) -> list[Comparison | Cost]:
         await asyncio.sleep(1)
         console.print("Placing orders …")
         orders = await compare_orders(shop)
-    return [reads, kept, orders, *rules]
+        console.print("Shopping beside people who log in …")
+        log_ins = await measure_log_ins(shop)
+    return [reads, kept, orders, *rules, *log_ins]
 
 
 if __name__ == "__main__":

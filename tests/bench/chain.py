@@ -45,7 +45,11 @@ CALLERS = 8
 CALLS_EACH = 15
 # Of what a bare server takes for the same read.
 AIM = 0.10
+# Of a read.
+VERIFICATION_AIM = 0.05
 NANOSECONDS = 1_000
+_WITH_TOKEN = "GetStock (scoped, with a token)"
+_VERIFICATIONS = 20_000
 # The contract's for both methods, which the edge hands on: the server then needs no timer of its own.
 DEADLINE_SECONDS = 2.0
 
@@ -151,9 +155,9 @@ async def measure(folder: Path, dsn: str) -> list[Cost]:
     product = product_pb2.GetProductRequest(product_id=PRODUCT_ID)
     stock = inventory_pb2.GetStockRequest(product_id=PRODUCT_ID)
     calls = {
-        "GetStock (scoped, with a token)": lambda channel: inventory_pb2_grpc.InventoryServiceStub(
-            channel
-        ).GetStock(stock, metadata=metadata, timeout=DEADLINE_SECONDS),
+        _WITH_TOKEN: lambda channel: inventory_pb2_grpc.InventoryServiceStub(channel).GetStock(
+            stock, metadata=metadata, timeout=DEADLINE_SECONDS
+        ),
         "GetProduct (public, etag)": lambda channel: product_pb2_grpc.ProductServiceStub(channel).GetProduct(
             product, timeout=DEADLINE_SECONDS
         ),
@@ -163,7 +167,8 @@ async def measure(folder: Path, dsn: str) -> list[Cost]:
             for name, call in calls.items():
                 for subject in subjects:
                     await subject.take_turn(name, call)
-        return [_cost(name, subjects) for name in calls]
+        costs = [_cost(name, subjects) for name in calls]
+        return [*costs, await _verification(tokens, subjects)]
 
 
 @asynccontextmanager
@@ -215,6 +220,26 @@ def _cost(name: str, subjects: Sequence[Subject]) -> Cost:
     ]
     shares = [with_it / without - 1 for with_it, without in zip(whole, bare, strict=True)]
     return Cost(f"chain and telemetry on {name}", shares, AIM, ["; ".join(lines)])
+
+
+async def _verification(tokens: Tokens, subjects: Sequence[Subject]) -> Cost:
+    """Compare what looking at a token takes with the whole of the read that it is shown for."""
+    verifier = tokens.verifier()
+    token = tokens.make("inventory.read")
+    began = time.process_time_ns()
+    await verifier.verify(token)
+    first = (time.process_time_ns() - began) / NANOSECONDS
+    began = time.process_time_ns()
+    for _ in range(_VERIFICATIONS):
+        assert verifier.verified(token)
+    again = (time.process_time_ns() - began) / _VERIFICATIONS / NANOSECONDS
+    reads = subjects[-1].cpu_us[_WITH_TOKEN][WARM_UP_ROUNDS:]
+    return Cost(
+        "verifying an access token, of a read",
+        [again / read for read in reads],
+        VERIFICATION_AIM,
+        [f"{again:.1f} us of CPU; when it is first seen {first:.0f} us, once for each token and process"],
+    )
 
 
 def measure_costs() -> list[Cost]:
