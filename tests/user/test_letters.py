@@ -10,7 +10,7 @@ import pytest
 
 from services.settings import SettingsError, load
 from services.user.accounts.emails import canonical_email
-from services.user.mail.domain import MOST_ATTEMPTS, Kind, Mail, retry_delay
+from services.user.mail.domain import MOST_ATTEMPTS, TOKEN_LIFETIMES, Kind, Mail, retry_delay
 from services.user.mail.letters import Letters
 from services.user.mail.mailers import MailRefused
 from services.user.mail.settings import MailSettings
@@ -27,7 +27,7 @@ ENCODED_HEADERS = "=?utf-8?q?u1=40a.b=0D=0ASubject=3A_Prize=0D=0A=0D=0AText=0D=0
 
 
 def mail_of(kind: Kind, email: str = "ada@example.com") -> Mail:
-    expire_time = None if kind is Kind.PASSWORD_CHANGED else NOW + timedelta(hours=1)
+    expire_time = NOW + timedelta(hours=1) if kind in TOKEN_LIFETIMES else None
     return Mail(uuid4(), kind, uuid4(), email, NOW, expire_time, 0)
 
 

@@ -195,3 +195,14 @@ async def test_it_is_removed_by_its_person_or_an_administrator(service: UserServ
             "SELECT count(*) FROM recovery_codes WHERE user_id = $1", UUID(person.user_id)
         )
         assert kept == 0
+
+
+async def test_the_owner_is_told_by_a_mail(service: UserService) -> None:
+    person = await service.register()
+    await turn_on(service, person)
+    remove = second_factor_pb2.RemoveTotpRequest(user_id="me")
+    for _ in range(2):
+        await service.second_factor.RemoveTotp(remove, metadata=person.metadata)
+    subjects = [mail["Subject"] for mail in await service.mails_to(person.email)]
+    told = ["Your account has a second step now", "Your account has no second step any more"]
+    assert subjects[-2:] == [f"Commerce Mesh: {each}" for each in told]

@@ -23,8 +23,10 @@ class Kind(StrEnum):
 
     CONFIRM_EMAIL = "CONFIRM_EMAIL"
     RESET_PASSWORD = "RESET_PASSWORD"  # noqa: S105  a word, not a secret
-    # Tells the owner; it has no token.
+    # From here on they tell the owner, and have no token.
     PASSWORD_CHANGED = "PASSWORD_CHANGED"  # noqa: S105  a word, not a secret
+    SECOND_FACTOR_ADDED = "SECOND_FACTOR_ADDED"
+    SECOND_FACTOR_REMOVED = "SECOND_FACTOR_REMOVED"
 
 
 # How long a token is good. Who asks for a new password waits for it; who has registered may read it tomorrow.
@@ -35,6 +37,8 @@ COUNTED_FOR = {
     Kind.CONFIRM_EMAIL: timedelta(hours=1),
     Kind.RESET_PASSWORD: TOKEN_LIFETIMES[Kind.RESET_PASSWORD],
     Kind.PASSWORD_CHANGED: timedelta(hours=1),
+    Kind.SECOND_FACTOR_ADDED: timedelta(hours=1),
+    Kind.SECOND_FACTOR_REMOVED: timedelta(hours=1),
 }
 
 

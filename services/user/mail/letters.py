@@ -20,6 +20,8 @@ _SUBJECTS = {
     Kind.CONFIRM_EMAIL: "Confirm your e-mail address",
     Kind.RESET_PASSWORD: "Set a new password",
     Kind.PASSWORD_CHANGED: "Your password was changed",
+    Kind.SECOND_FACTOR_ADDED: "Your account has a second step now",
+    Kind.SECOND_FACTOR_REMOVED: "Your account has no second step any more",
 }
 _TEXTS = {
     Kind.CONFIRM_EMAIL: """\
@@ -49,6 +51,18 @@ sessions have ended, but for one that changed it.
 
 If it was not you, set a new password at once: ask for a token by
 POST /v1/users:requestPasswordReset.
+""",
+    Kind.SECOND_FACTOR_ADDED: """\
+From now on a log-in to your account at {product} asks for a code, beside the
+password. All sessions have ended, but for the one that asked for it.
+
+If it was not you, somebody has your password: tell the shop at once.
+""",
+    Kind.SECOND_FACTOR_REMOVED: """\
+From now on a log-in to your account at {product} asks for the password alone.
+
+If it was not you, set a new password at once: ask for a token by
+POST /v1/users:requestPasswordReset. Then turn the second step on again.
 """,
 }
 _CALLS = {

@@ -13,6 +13,8 @@ from services.storage.postgres import Pool, connection, transaction
 from services.user.accounts import store as account_store
 from services.user.accounts.domain import check_registrable
 from services.user.accounts.ownership import owned_user_id
+from services.user.mail import store as mail_store
+from services.user.mail.domain import Kind
 from services.user.privacy.vault import Vault
 from services.user.second_factor import domain, store
 from services.user.second_factor.check import SecondFactors
@@ -98,14 +100,16 @@ class SecondFactorServicer(second_factor_pb2_grpc.SecondFactorServiceServicer):
             reason = EndReason.SECOND_FACTOR_ADDED
             await session_store.end_sessions(conn, user_id, reason, keep=session_id, now=now)
             await session_store.note_second_factor(conn, user_id)
+            await mail_store.append_mail(conn, user_id, Kind.SECOND_FACTOR_ADDED, now=now)
         await self._throttle.forget_failures(email, origin)
         return second_factor_pb2.ConfirmTotpResponse(recovery_codes=codes)
 
     async def RemoveTotp(self, request: second_factor_pb2.RemoveTotpRequest, context: Context) -> Empty:
         """Turn it off; where there is none, nothing happens."""
-        user_id = owned_user_id(request.user_id)
+        user_id, now = owned_user_id(request.user_id), self._clock()
         async with transaction(self._pool) as conn:
             user = await account_store.get_user_for_update(conn, user_id)
             if await store.delete_second_factor(conn, user_id):
-                await account_store.append_change(conn, *domain.remove(user, self._clock()))
+                await account_store.append_change(conn, *domain.remove(user, now))
+                await mail_store.append_mail(conn, user_id, Kind.SECOND_FACTOR_REMOVED, now=now)
         return Empty()
