@@ -11,7 +11,7 @@ from gateway.contract.model import ADDRESS, PERSON, Contract, Method, seconds
 from gateway.edge.extension import filter_config
 from gateway.edge.mutations import header_of_answer, unless, written
 from gateway.edge.refusals import METADATA
-from gateway.edge.routes import JWT_METADATA, KEPT_READS, seconds_text
+from gateway.edge.routes import ANONYMOUS, JWT_METADATA, KEPT_READS, seconds_text
 from gateway.proto_json import Json
 from services.networks import IPV6_PREFIX_BITS
 
@@ -19,7 +19,7 @@ from services.networks import IPV6_PREFIX_BITS
 # and question for health, and for all calls, and none forgets by age: an address each call, as whoever has a
 # network of IPv6 has, fills them all. Together they have 90 MB, of the edge's 512. A bucket that had to go is
 # full when it comes back, which gives nothing to somebody who has so many addresses.
-_MOST_CALLERS = 4_000
+_MOST_CALLERS = 3_500
 _MOST_CALLERS_OF_ALL = 20_000
 _MOST_CALLERS_OF_A_PAGE = 1_000
 # The filter needs a bucket for what no descriptor matches; the routes leave nothing to it.
@@ -36,7 +36,8 @@ CALLS_PERIOD_SECONDS = 1.0
 KEPT_READS_OF_AN_ADDRESS = 800
 # Of those without a token, in so many seconds, where the place says so (EdgeSettings.anonymous_calls). Such a
 # caller reads a few pages and logs in; who harvests the catalogue gets ten pages a minute. Whoever shows a
-# token is counted by it, and one that is no good is refused before it costs anything.
+# token is counted by it, and one that is no good is refused before it costs anything. Where a token is not
+# looked at, a call with one counts as much, in a bucket beside it.
 ANONYMOUS_CALLS = 100
 ANONYMOUS_PERIOD_SECONDS = 900.0
 # Asked for the edge's health: many times what load balancers need. A bucket of its own, so that no edge is
@@ -116,14 +117,22 @@ def address_limits() -> Json:
 def with_anonymous(limits: Json, calls: int) -> Json:
     """Return the limits of an address with one more, over its calls without a token in 15 minutes.
 
-    Preflights of browsers never carry one, and do not count.
+    Preflights do not count, nor calls of the app.
     """
-    entries = [_ANONYMOUS, {"key": _KEYS[ADDRESS]}]
     bucket = _bucket(calls, ANONYMOUS_PERIOD_SECONDS)
+    without = [_ANONYMOUS, {"key": _KEYS[ADDRESS]}]
+    unseen = [_ANONYMOUS, {"key": _TOKEN, "value": _TOKEN}, {"key": _KEYS[ADDRESS]}]
     return {
         **limits,
-        "rate_limits": [*limits["rate_limits"], {"actions": [_anonymous(), _address()]}],
-        "descriptors": [*limits["descriptors"], {"entries": entries, "token_bucket": bucket}],
+        "rate_limits": [
+            *limits["rate_limits"],
+            {"actions": [_matched(_ANONYMOUS["key"], [_shown(False), *_NOT_COUNTED]), _address()]},
+            {"actions": [_of_route(_ANONYMOUS["key"]), _matched(_TOKEN, [_shown(True)]), _address()]},
+        ],
+        "descriptors": [
+            *limits["descriptors"],
+            *({"entries": entries, "token_bucket": bucket} for entries in (without, unseen)),
+        ],
     }
 
 
@@ -190,7 +199,16 @@ def _descriptor(method: Method) -> Json:
 
 _KEPT = {"key": "kept", "value": KEPT_READS}
 _NO_TOKEN = "no_token"  # noqa: S105 a name
-_ANONYMOUS = {"key": "anonymous", "value": "anonymous"}
+_ANONYMOUS = {"key": ANONYMOUS, "value": ANONYMOUS}
+_TOKEN = "token"  # noqa: S105 a name
+# Preflights of browsers, which never carry a token; and paths with limits of their own, where clients show
+# who they are in other ways (gateway/edge/app.py).
+_NOT_COUNTED: list[Json] = [
+    {"name": ":method", "string_match": {"exact": "OPTIONS"}, "invert_match": True},
+    {"name": ":path", "string_match": {"prefix": "/oauth2/"}, "invert_match": True},
+]
+# Anything else in `authorization` is looked at by nobody where a token may be missing.
+_SHAPE_OF_A_TOKEN = "(?i:bearer) +[A-Za-z0-9_-]+[.][A-Za-z0-9_-]+[.][A-Za-z0-9_-]+"  # noqa: S105
 # By the descriptor that each kind of caller makes below.
 _KEYS = {ADDRESS: "masked_remote_address", PERSON: "subject"}
 
@@ -228,17 +246,18 @@ def _without_token() -> Json:
     }
 
 
-def _anonymous() -> Json:
-    headers: list[Json] = [
-        {"name": "authorization", "present_match": True, "invert_match": True},
-        {"name": ":method", "string_match": {"exact": "OPTIONS"}, "invert_match": True},
-    ]
+def _matched(name: str, headers: list[Json]) -> Json:
+    """Return what makes an entry of a call with all these headers: its name, twice."""
+    return {"header_value_match": {"descriptor_key": name, "descriptor_value": name, "headers": headers}}
+
+
+def _shown(is_shown: bool) -> Json:
+    """Return what matches a call that shows something like an access token, or one that does not."""
     return {
-        "header_value_match": {
-            "descriptor_key": _ANONYMOUS["key"],
-            "descriptor_value": _ANONYMOUS["value"],
-            "headers": headers,
-        }
+        "name": "authorization",
+        "string_match": {"safe_regex": {"regex": _SHAPE_OF_A_TOKEN}},
+        "invert_match": not is_shown,
+        "treat_missing_header_as_empty": True,
     }
 
 

@@ -34,6 +34,8 @@ TOKEN_REQUIRED, TOKEN_OPTIONAL = "token_required", "token_optional"
 JWT_METADATA = "envoy.filters.http.jwt_authn"
 # Which routes have reads that the edge may answer from what it keeps.
 KEPT_READS = "public"
+# Which routes count a call as one without a token, whatever it shows.
+ANONYMOUS = "anonymous"
 # The filters that look for a token: before the transcoder, and again when the method is certain.
 TOKEN_FIRST, TOKEN_AGAIN = "envoy.filters.http.jwt_authn", "commerce.token_again"
 METHOD_LIMIT, ADDRESS_LIMIT = "envoy.filters.http.local_ratelimit", "commerce.address_limit"
@@ -244,7 +246,8 @@ def _path_pattern(template: str) -> str:
 
 
 def _metadata(method: Method, read_first: Json, **more: str) -> Json:
-    known = {"method": method.name, **told_of_method(method), **more}
+    unseen = {ANONYMOUS: ANONYMOUS} if method.ignores_token else {}
+    known = {"method": method.name, **told_of_method(method), **unseen, **more}
     return {"filter_metadata": {METADATA: known, **read_first}}
 
 

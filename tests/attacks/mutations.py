@@ -14,7 +14,7 @@ from commerce.user.v1 import auth_pb2, recovery_pb2, role_pb2, second_factor_pb2
 from services.rpc.fields import to_money
 from services.rpc.identity import Caller
 from services.user.mail.domain import Kind
-from tests.attacks import oauth_mutations
+from tests.attacks import oauth_mutations, privacy_mutations
 from tests.attacks.parts import Attempt, Parts
 from tests.order.conftest import OK
 from tests.support.mails import last_token
@@ -332,4 +332,5 @@ CASES: dict[str, Prepare] = {
     RECOVERY + "RequestPasswordReset": request_password_reset,
     RECOVERY + "ResetPassword": reset_password,
     **oauth_mutations.CASES,
+    **privacy_mutations.CASES,
 }

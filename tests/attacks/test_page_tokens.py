@@ -115,7 +115,9 @@ async def lists(guarded: Stack) -> AsyncIterator[Lists]:
 
 
 async def test_every_list_of_the_contract_is_attacked(lists: Lists) -> None:
-    paged = {method for method in policies() if "page_token" in descriptor(method).input_type.fields_by_name}
+    # Behind those that the edge hides stand an operator's own calls.
+    exposed = [method for method, policy in policies().items() if policy.exposed]
+    paged = {method for method in exposed if "page_token" in descriptor(method).input_type.fields_by_name}
     assert paged == set(listings(lists))
 
 

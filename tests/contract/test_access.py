@@ -25,8 +25,10 @@ from tests.contract.access_table import (
 )
 from tests.support.calls import NOT_CONNECTED, Outcome, has_rest_path, services_with
 from tests.support.world import (
+    AUDIT,
     AUTH,
     ORDERS,
+    PRIVACY,
     RECOVERY,
     ROLES,
     SECOND_FACTOR,
@@ -121,7 +123,7 @@ async def test_anothers_resource_is_open_to_the_roles_that_the_table_names(world
         theirs = await over_every_protocol(world, method, token, of_anna)
         if role in (rule.for_others or ()):
             assert theirs in {("OK", ""), ("ABORTED", "ETAG_MISMATCH")}, role
-        elif role in OFFICE and method.startswith((USERS, AUTH, RECOVERY, SECOND_FACTOR)):
+        elif role in OFFICE and method.startswith((USERS, AUTH, RECOVERY, SECOND_FACTOR, PRIVACY, AUDIT)):
             # They may see whose it is: that it exists is no secret to them.
             assert theirs == SCOPE_MISSING, role
         else:

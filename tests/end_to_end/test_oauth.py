@@ -271,7 +271,7 @@ def test_errors_stand_beside_their_field_and_pages_need_no_script(
     assert "password-error" in page.ids
     assert page.fields["email"] == email
     assert page.fields["password"] == ""
-    assert page.labels == {"email", "password"}
+    assert page.labels == {"email", "password", "code"}
     no_address = Page(browser.submit(login, email="nobody", password=password).text)
     assert "email-error" in no_address.ids
     declined = browser.submit(browser.submit(shown, email=email, password=password), decision="deny")

@@ -96,6 +96,29 @@ async def test_who_shows_no_token_has_few_calls_and_who_shows_one_has_their_own(
     assert (await native(edge, GET_PRODUCT, request, token=token)).outcome == ("", "")
 
 
+@pytest.mark.parametrize("shown", ["x", "Basic eDp5", "Bearer x", "Bearer a.b.c, Bearer x", "Digest a.b.c"])
+async def test_nobody_escapes_that_limit_by_what_is_no_token(
+    start_edge: Callable[..., RunningEdge], backends: Backends, shown: str
+) -> None:
+    edge, path, address = start_edge(backends, anonymous_calls=2), f"/v1/products/{PRODUCT_ID}", "127.0.4.4"
+    sent = {"authorization": shown}
+    answers = [await rest(edge, "GET", path, headers=sent, address=address) for _ in range(3)]
+    assert answers[-1].reason == "RATE_LIMITED"
+    assert (await rest(edge, "GET", path, address=address)).reason == "RATE_LIMITED"
+
+
+async def test_a_token_that_a_method_does_not_look_at_frees_nobody(
+    start_edge: Callable[..., RunningEdge], backends: Backends
+) -> None:
+    edge, address = start_edge(backends, anonymous_calls=2), "127.0.4.5"
+    asked = {"email": "ada@example.com"}
+    answers = [
+        await rest(edge, "POST", "/v1/users:requestPasswordReset", body=asked, token="a.b.c", address=address)
+        for _ in range(3)
+    ]
+    assert [answer.reason == "RATE_LIMITED" for answer in answers] == [False, False, True]
+
+
 async def test_a_browsers_preflights_are_no_calls_without_a_token(
     start_edge: Callable[..., RunningEdge], backends: Backends
 ) -> None:
