@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -47,6 +48,18 @@ async def test_a_key_is_rotated_without_a_failed_call(stack: Stack, world: World
     assert key_file.stat().st_mode & 0o777 == 0o600
     assert len([line for line in key_file.read_text().splitlines() if line.startswith(purpose)]) == 1
     # The processes' own caches of a minute are not what answers.
+    assert (await world.caller.call_rest(USERS + "GetUser", me, world.anna.token)).code == "OK"
+
+
+async def test_of_two_rotations_at_once_one_is_refused(stack: Stack, world: World) -> None:
+    """Each writes the whole file: one would take the other's key out, and nothing opens the rows under it."""
+    rotate = partial(stack.mesh, "keys", "rotate", check=False)
+    rotations = [asyncio.to_thread(rotate, each) for each in ("kek", "data")]
+    done = await asyncio.gather(*rotations)
+    assert sorted(each.returncode for each in done) == [0, 1], [each.stderr for each in done]
+    listed = (await asyncio.to_thread(stack.mesh, "keys", "list")).stdout
+    assert not [line for line in listed.splitlines() if line.split()[-1:] == ["no"]], listed
+    me = user_pb2.GetUserRequest(user_id="me")
     assert (await world.caller.call_rest(USERS + "GetUser", me, world.anna.token)).code == "OK"
 
 

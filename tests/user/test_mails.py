@@ -233,6 +233,24 @@ async def test_a_bug_at_one_mail_keeps_no_other_from_being_sent(pool: Pool) -> N
     assert sorted(ended, key=str) == [None, "SENT", "SENT"]
 
 
+async def test_a_person_who_cannot_be_read_keeps_no_other_from_getting_mail(pool: Pool) -> None:
+    lost, other = await add_user(pool), await add_user(pool)
+    under_no_key = bytes([1]) + (999).to_bytes(4, "big")
+    key: bytes = await pool.fetchval("SELECT wrapped_key FROM data_keys WHERE user_id = $1", lost.user_id)
+    await pool.execute(
+        "UPDATE data_keys SET wrapped_key = $2 WHERE user_id = $1", lost.user_id, under_no_key + key[5:]
+    )
+    mailer = Recorder()
+    sending = sending_to(pool, mailer, Clock())
+    await sending.send_due()
+    assert [address for address, _ in mailer.sent] == [other.email]
+    # It is not lost: once the key is back, it goes out.
+    await pool.execute("UPDATE data_keys SET wrapped_key = $2 WHERE user_id = $1", lost.user_id, key)
+    await make_due(pool)
+    await sending.send_due()
+    assert [address for address, _ in mailer.sent] == [other.email, lost.email]
+
+
 async def test_a_mail_that_its_sender_dies_of_each_time_is_given_up_too(pool: Pool) -> None:
     user = await add_user(pool)
     mailer = Recorder([KeyError("a bug") for _ in range(MOST_ATTEMPTS + 5)])

@@ -1,5 +1,6 @@
 """Keys and erasures of a running mesh: `mesh keys`, `mesh erasures`."""
 
+import fcntl
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.local.cli.running import running_mesh
+from deploy.local.cli.signing import JWKS
 from deploy.local.errors import MeshError
 from deploy.local.files import replace_file
 from deploy.local.parts.keys import PERSONAL_KEYS, new_version, without_versions_before
@@ -47,21 +49,41 @@ def rotate(data: Path, purpose: str, console: Console) -> None:
     Whatever ends it, running it again goes on from there, under one version more.
 
     Raises:
-        MeshError: there is no such key, or it took too long.
+        MeshError: there is no such key, another rotation runs, or it took too long.
     """
     if purpose not in PURPOSES:
-        raise MeshError(f"There is no key called {purpose}.", f"Name one of {', '.join(PURPOSES)}.")
+        raise MeshError(f"There is no key called {purpose}.", f"Name one of {', '.join((*PURPOSES, JWKS))}.")
     path = running_mesh(data).layout.secret(PERSONAL_KEYS)
+    with _alone(path):
+        _rotate(data, path, purpose, console)
+
+
+def _rotate(data: Path, path: Path, purpose: str, console: Console) -> None:
     text, version = new_version(path.read_text(encoding="ascii"), purpose)
     replace_file(path, text)
     console.print(f"{purpose} {version} is in use; rows move to it.")
     # Until every process writes under the new one: what is counted before that may still grow.
     time.sleep(_SEEN_SECONDS)
     _await(data, lambda answer: _rows_left(answer, purpose, version) == 0)
-    replace_file(path, without_versions_before(text, purpose, version))
+    # As it is now, and not as it was: a key that came meanwhile, by whatever hand, may open rows.
+    replace_file(path, without_versions_before(path.read_text(encoding="ascii"), purpose, version))
     if purpose == "index":
         _await(data, lambda answer: _rows_before(answer, purpose, version) == 0)
     console.print(f"0 rows need an older version; it has left {path}.")
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Let one rotation at a time change the file: of two, one would take the other's key out of it."""
+    with path.with_suffix(".lock").open("w", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise MeshError(
+                "Another rotation of these keys runs.",
+                "Run this again when it has ended; `mesh keys list` shows it.",
+            ) from None
+        yield
 
 
 def export(data: Path, file: Path, console: Console) -> None:

@@ -14,6 +14,9 @@ from services.user.privacy.domain import Digest
 from services.user.privacy.store import personal_in
 from services.user.privacy.vault import Vault
 
+# To a person whose address no key opens that is here: until it is looked whether one is.
+_UNREADABLE_FOR = timedelta(minutes=5)
+
 
 async def append_mail(conn: Connection, user_id: UUID, kind: Kind, *, now: datetime) -> None:
     """Have a mail sent to a person once this transaction has committed; not one of RESET_PASSWORD."""
@@ -115,7 +118,15 @@ async def list_due(conn: Connection, vault: Vault, limit: int) -> list[Due]:
         list(COUNTED_FOR),
         list(COUNTED_FOR.values()),
     )
-    return [_due(row, vault) for row in rows]
+    emails = {row["mail_id"]: _find_email(row, vault) for row in rows}
+    if unreadable := [mail_id for mail_id, email in emails.items() if email is None]:
+        # Their keys may come back; meanwhile they keep no other from being sent.
+        await conn.execute(
+            "UPDATE outgoing_mails SET due_time = now() + $2 WHERE mail_id = ANY($1)",
+            unreadable,
+            _UNREADABLE_FOR,
+        )
+    return [_due(row, email) for row in rows if (email := emails[row["mail_id"]]) is not None]
 
 
 async def count_mails(
@@ -339,11 +350,19 @@ async def forget_counted(conn: Connection, limit: int) -> int:
     return len(forgotten)
 
 
-def _due(row: asyncpg.Record, vault: Vault) -> Due:
+def _find_email(row: asyncpg.Record, vault: Vault) -> str | None:
+    """Return an address, "" where nobody has the account; None where it cannot be read."""
     kept = personal_in(row)
+    if kept is None:
+        return ""
+    found = vault.find(kept)
+    return None if found is None else found.email
+
+
+def _due(row: asyncpg.Record, email: str) -> Due:
     return Due(
         mail_id=row["mail_id"],
-        mail=None if kept is None else _mail(row, vault.read(kept).email),
+        mail=_mail(row, email) if email else None,
         earlier_mails=row["earlier_mails"],
         is_token_void=row["is_token_void"],
         is_email_confirmed=row["is_email_confirmed"] or False,

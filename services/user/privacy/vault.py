@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from uuid import UUID
 
+import structlog
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from services.user.accounts.domain import OpenedUser, User
@@ -28,6 +30,8 @@ from services.user.privacy.keys import (
 _KEPT_KEYS = 10_000
 # A wrapped key that is erased from the database is of no use to us either, after this time.
 _KEPT_SECONDS = 60.0
+
+log = structlog.get_logger(__name__)
 
 
 class Vault:
@@ -84,6 +88,15 @@ class Vault:
             _decrypted(key, personal, "email", personal.email),
             _decrypted(key, personal, "display_name", personal.display_name),
         )
+
+    def find(self, personal: Sealed | Personal) -> Personal | None:
+        """Return what is personal; None, with a line in the log, where no key that is here opens it."""
+        try:
+            return self.read(personal)
+        except (KeyMissing, InvalidTag) as error:
+            user_id = str(personal.user_id) if isinstance(personal, Sealed) else ""
+            log.error("a person cannot be read", user_id=user_id, error=type(error).__name__)
+            return None
 
     def opened(self, user: User) -> OpenedUser:
         """Return an account with what is personal of it."""
