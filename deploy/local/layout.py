@@ -47,6 +47,10 @@ class Options:
     mail_sender: str | None = None
     mail_product: str | None = None
     mail_link_base: str | None = None
+    # Where people and clients reach the mesh; None: on this machine.
+    public_url: str | None = None
+    # From the closing of an account to its erasure; None: as the service has it.
+    erase_after_days: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Turn into what `from_json` reads."""

@@ -87,6 +87,7 @@ def mail_settings(folder: Path, *, is_outside: bool) -> dict[str, str]:
         ("mail_sender", "not an address"),
         ("mail_product", "two\nlines"),
         ("mail_link_base", "ftp://shop.example"),
+        ("public_url", "https://shop.example/oauth"),
     ],
 )
 def test_what_no_mail_could_be_written_with_is_refused_before_anything_starts(

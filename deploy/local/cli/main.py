@@ -15,6 +15,7 @@ from deploy.local.cli.options import (
     MOST_LINES,
     AnonymousLimit,
     Data,
+    EraseAfterDays,
     KeepAnswers,
     MailLinkBase,
     MailProduct,
@@ -23,6 +24,7 @@ from deploy.local.cli.options import (
     PaymentUrl,
     PostgresUrl,
     Proxies,
+    PublicUrl,
     RedisUrl,
     SmtpUrl,
     options_of,
@@ -107,6 +109,8 @@ def up(
     mail_sender: MailSender = None,
     mail_product: MailProduct = None,
     mail_link_base: MailLinkBase = None,
+    public_url: PublicUrl = None,
+    erase_after_days: EraseAfterDays = None,
 ) -> None:
     """Start everything. In the foreground Ctrl-C stops it; a second `up` says that it runs."""
     from deploy.local.cli import up as commands_up

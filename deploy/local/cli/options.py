@@ -35,6 +35,13 @@ MailProduct = Annotated[str | None, typer.Option(help="What the shop is called i
 MailLinkBase = Annotated[
     str | None, typer.Option(help="Of web pages that mails link to, such as https://shop.example.")
 ]
+PublicUrl = Annotated[
+    str | None,
+    typer.Option(help="Where people and OAuth clients reach the mesh, such as https://shop.example."),
+]
+EraseAfterDays = Annotated[
+    float | None, typer.Option(min=0, help="From the closing of an account to its erasure; 30 without it.")
+]
 MailSender = Annotated[str | None, typer.Option(help="The address that mails come from.")]
 Data = Annotated[Path, typer.Option("--data", envvar="MESH_DATA", help="The data folder of the mesh.")]
 DATA = Path(".mesh")

@@ -12,7 +12,7 @@ from deploy.local.errors import MeshError, StartFailed
 from deploy.local.files import ensure_secret, make_private_folder, replace_file
 from deploy.local.layout import TOKEN_AUDIENCE, TOKEN_ISSUER, Layout, Options
 from deploy.local.parts import postgres, probes, valkey
-from deploy.local.parts.app import app_part, make_app_secrets
+from deploy.local.parts.app import app_part, issuer, make_app_secrets
 from deploy.local.parts.certificates import Authority, ensure_signing_key
 from deploy.local.parts.edge import edge_part
 from deploy.local.parts.keys import PERSONAL_KEYS, ensure_key_file
@@ -96,7 +96,7 @@ def build(blueprint: Blueprint) -> list[Part | Step]:
         _outside_cache(blueprint) if blueprint.options.redis_url else _valkey_part(blueprint),
         *([] if blueprint.options.payment_url else [_payment_part(blueprint)]),
         *(part for service in SERVICES for part in _service_parts(blueprint, service)),
-        app_part(blueprint.layout, blueprint.authority),
+        app_part(blueprint.layout, blueprint.authority, blueprint.options),
         _edge_part(blueprint),
     ]
 
@@ -313,15 +313,22 @@ def _service_settings(blueprint: Blueprint, service: Service) -> dict[str, str]:
     if service.signs_tokens:
         settings["COMMERCE_SIGNING_KEY_FILE"] = str(layout.signing_keys)
         settings["COMMERCE_LOGIN_KEY_FILE"] = str(layout.secret(_LOGIN_KEY))
-        settings["COMMERCE_PUBLIC_URL"] = layout.public_url
+        settings["COMMERCE_PUBLIC_URL"] = issuer(layout, blueprint.options)
     if service.keeps_people:
-        settings["COMMERCE_PERSONAL_KEY_FILE"] = str(layout.secret(PERSONAL_KEYS))
+        settings |= _people_settings(blueprint)
     if service.uses_cache:
         settings |= _cache_settings(blueprint)
     if service.sends_mail:
         settings |= mail_settings(layout, blueprint.options)
     if service.uses_payment:
         settings |= _payment_settings(blueprint)
+    return settings
+
+
+def _people_settings(blueprint: Blueprint) -> dict[str, str]:
+    settings = {"COMMERCE_PERSONAL_KEY_FILE": str(blueprint.layout.secret(PERSONAL_KEYS))}
+    if (days := blueprint.options.erase_after_days) is not None:
+        settings["COMMERCE_ERASE_AFTER_DAYS"] = f"{days:g}"
     return settings
 
 

@@ -1,10 +1,8 @@
 """Where the mails of a mesh go: to files of its own, which `mesh mail` shows, or to a server of others."""
 
-from collections.abc import Callable
-
-from deploy.local.errors import MeshError
 from deploy.local.files import ensure_secret, replace_file
 from deploy.local.layout import Layout, Options
+from deploy.local.parts.handed_on import checked
 from deploy.local.parts.outside import OUTSIDE_SCHEMES, OutsideUrl, without_password
 from services.settings import link_base, one_line, sender_address
 
@@ -44,17 +42,8 @@ def mail_settings(layout: Layout, options: Options) -> dict[str, str]:
         settings["COMMERCE_SMTP_PASSWORD_FILE"] = str(layout.secret(_SMTP))
     for option, variable, read in _HANDED_ON:
         if (text := getattr(options, option)) is not None:
-            settings[variable] = _checked(text, option, read)
+            settings[variable] = checked(text, option, read)
     return settings
-
-
-def _checked(text: str, option: str, read: Callable[[str], str]) -> str:
-    """Refuse now what the service would refuse once everything else has started."""
-    try:
-        return read(text)
-    except ValueError as error:
-        flag = f"--{option.replace('_', '-')}"
-        raise MeshError(f"{flag} {error}: {text}", f"Call `mesh up` with another {flag}.") from None
 
 
 def _server(url: str) -> OutsideUrl:

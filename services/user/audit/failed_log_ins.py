@@ -16,7 +16,7 @@ from services.user.audit.recording import record
 
 # What a process that is killed has not told yet.
 _INTERVAL_SECONDS = 5.0
-# Of more the rest is not told: ten failures in 15 minutes are all that an account can have.
+# Of more the rest is not told.
 _MOST_ACCOUNTS = 10_000
 
 
