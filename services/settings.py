@@ -93,6 +93,8 @@ def url_of(*schemes: str) -> Callable[[str], str]:
 def public_url(text: str) -> str:
     """Check the URL of a whole mesh: no path, no query, no slash at its end (RFC 8414, section 2)."""
     parts = urlsplit(text)
+    # Raises of its own where that is no port.
+    _ = parts.port
     is_plain = not parts.path and not parts.query and not parts.fragment and "@" not in parts.netloc
     is_safe = parts.scheme == "https" or parts.hostname in _LOOPBACK
     if parts.scheme not in {"https", "http"} or not parts.hostname or not is_plain or not is_safe:

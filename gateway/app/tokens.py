@@ -1,5 +1,6 @@
 """What clients call themselves: tokens for codes, for refresh tokens and for machines; and about tokens."""
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -153,7 +154,7 @@ def _refused(failure: OAuthFailure) -> Response:
     if status == 401:  # noqa: PLR2004  its own name says no more
         headers["www-authenticate"] = f"Basic {_REALM}"
     if failure.retry_after_seconds is not None:
-        headers["retry-after"] = str(round(failure.retry_after_seconds))
+        headers["retry-after"] = str(math.ceil(failure.retry_after_seconds))
     return _json({"error": failure.error, "error_description": failure.description}, status, headers)
 
 

@@ -25,7 +25,9 @@ def add(
     redirect_uri: Annotated[
         list[str] | None, typer.Option(help="Where its answers may go, letter by letter; once for each.")
     ] = None,
-    scope: Annotated[list[str] | None, typer.Option(help="What it may ask for; once for each.")] = None,
+    scope: Annotated[
+        list[str], typer.Option(help="What it may ask for, such as orders.read; once for each.")
+    ],
     machine: Annotated[bool, typer.Option("--machine", help="It acts for itself, without a person.")] = False,
     public: Annotated[
         bool, typer.Option("--public", help="It runs with its users and can keep no secret.")
@@ -39,7 +41,7 @@ def add(
         _console,
         name,
         redirect_uris=redirect_uri or [],
-        scopes=scope or [],
+        scopes=scope,
         machine=machine,
         public=public,
     )
