@@ -54,7 +54,7 @@ async def is_erased(pool: Pool, user: OpenedUser) -> bool:
     erased: bool = await pool.fetchval(
         """
         SELECT erase_time IS NOT NULL AND sealed_email IS NULL AND sealed_display_name IS NULL
-               AND password_hash = '$argon2id$erased'
+               AND password_hash IS NULL
                AND NOT EXISTS (SELECT FROM data_keys k WHERE k.user_id = u.user_id)
                AND NOT EXISTS (SELECT FROM email_indexes i WHERE i.user_id = u.user_id)
                AND NOT EXISTS (SELECT FROM outgoing_mails m WHERE m.user_id = u.user_id)

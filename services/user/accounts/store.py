@@ -257,7 +257,7 @@ async def strengthen_password_hash(conn: Connection, user_id: UUID, new_hash: st
 async def find_password_hash(conn: Connection, user_id: UUID) -> str | None:
     """Return the password hash of an account, closed or not; None for an operator's, or an erased one."""
     password_hash: str | None = await conn.fetchval(
-        "SELECT password_hash FROM users WHERE user_id = $1 AND erase_time IS NULL", user_id
+        "SELECT password_hash FROM users WHERE user_id = $1", user_id
     )
     return password_hash
 

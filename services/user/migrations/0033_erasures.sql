@@ -10,6 +10,12 @@ ALTER TABLE users
         erase_time IS NULL
         OR (delete_time IS NOT NULL
             AND num_nonnulls(email, canonical_email, display_name, sealed_email, sealed_display_name) = 0)
+    ) NOT VALID,
+    -- squawk-ignore ban-drop-constraint
+    DROP CONSTRAINT users_operator_check,
+    -- An account is a person's, with a password until they are erased, or an operator's, with one role.
+    ADD CONSTRAINT users_operator_check CHECK (
+        (operator_role IS NULL AND erase_time IS NULL) = (password_hash IS NOT NULL)
     ) NOT VALID;
 
 -- Who was erased: kept beside the backups too, and applied again to one that is restored. Nothing personal, and no

@@ -61,9 +61,7 @@ async def erase(conn: Connection, user_id: UUID, *, now: datetime) -> bytes | No
         """
         UPDATE users
            SET sealed_email = NULL, sealed_display_name = NULL, email_verify_time = NULL, erase_time = $2,
-               update_time = $2, version = version + 1,
-               -- No password has it; a person's account has one.
-               password_hash = CASE WHEN operator_role IS NULL THEN '$argon2id$erased' END
+               password_hash = NULL, update_time = $2, version = version + 1
          WHERE user_id = $1
         RETURNING version
         """,
