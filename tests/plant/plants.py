@@ -454,6 +454,20 @@ PLANTS = (
         ("tests/user/test_restored.py",),
     ),
     Plant(
+        "an erased account has no password hash",
+        "services/user/privacy/erasure_store.py",
+        "password_hash = NULL, update_time = $2",
+        "update_time = $2",
+        (_ERASING + "test_a_closed_account_is_erased_after_its_time_and_not_before",),
+    ),
+    Plant(
+        "an account that is closed has no session left",
+        "services/user/accounts/closing.py",
+        "await session_store.end_sessions(conn, user.user_id, reason, keep=None, now=now)",
+        "_ = reason",
+        (_ERASING + "test_whoever_closes_an_account_closes_all_that_stands_on_it",),
+    ),
+    Plant(
         "a closed account is erased after its time and not before",
         "services/user/privacy/erasing.py",
         "due = await erasure_store.list_due(conn, now - self._after, _BATCH)",

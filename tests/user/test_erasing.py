@@ -4,8 +4,9 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
-from commerce.user.v1 import privacy_pb2, role_pb2, user_pb2
+from commerce.user.v1 import oauth_pb2, privacy_pb2, role_pb2, user_pb2
 
 from services.storage.events import read_stream
 from services.storage.postgres import Pool, connection, transaction
@@ -19,6 +20,8 @@ from tests.support.refusals import refusal
 from tests.support.vaults import VAULT
 from tests.user.conftest import Clock, UserService, insert_account, some_email
 from tests.user.test_migrations import HASH
+from tests.user.test_oauth import new_flow
+from tests.user.test_second_factor import enrol
 
 # One event loop for all: the service runs in it.
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -76,6 +79,8 @@ async def test_a_closed_account_is_erased_after_its_time_and_not_before(pool: Po
     await erase_all(erasing_after(pool, MONTH, ahead=MONTH + minute))
     assert await is_erased(pool, user)
     assert not await is_erased(pool, stays)
+    with pytest.raises(asyncpg.CheckViolationError, match="users_operator_check"):
+        await pool.execute("UPDATE users SET password_hash = $2 WHERE user_id = $1", user.user_id, HASH)
     async with connection(pool) as conn:
         assert VAULT.opened(await store.get_user(conn, stays.user_id)) == stays
         events = await read_stream(conn, f"user/{user.user_id}")
@@ -134,6 +139,39 @@ async def test_erasures_are_applied_again_to_whoever_is_there_again(service: Use
     assert await service.mails_to(restored.email) == []
 
 
+@pytest.mark.parametrize("is_replayed", [False, True])
+async def test_whoever_closes_an_account_closes_all_that_stands_on_it(
+    service: UserService, is_replayed: bool
+) -> None:
+    """A person does, and a restored backup has it done to them."""
+    person, flow = await service.register(), await new_flow(service)
+    tokens = await flow.exchange(await flow.code(person, state="a state", nonce="a nonce"))
+    await flow.consent(person)
+    # Turned on, it would end the grant.
+    await enrol(service, person)
+    beside = """
+        SELECT (SELECT count(*) FROM totp_secrets WHERE user_id = u.user_id)
+             + (SELECT count(*) FROM oauth_authorizations WHERE user_id = u.user_id)
+             + (SELECT count(*) FROM outgoing_mails WHERE user_id = u.user_id)
+             + (SELECT count(*) FROM sessions WHERE user_id = u.user_id AND device <> '')
+             + (SELECT count(*) FROM sessions WHERE user_id = u.user_id AND end_time IS NULL)
+          FROM users u
+         WHERE user_id = $1
+    """
+    # The grant's session has the client's name; the exchanged and the open authorization; the mail.
+    assert await service.fetchval(beside, UUID(person.user_id)) >= 7
+    if is_replayed:
+        erasure = privacy_pb2.Erasure(user_id=person.user_id)
+        request = privacy_pb2.ReplayErasuresRequest(erasures=[erasure])
+        assert (await service.operator_privacy.ReplayErasures(request)).erased_count == 1
+    else:
+        await service.users.DeleteUser(user_pb2.DeleteUserRequest(user_id="me"), metadata=person.metadata)
+    assert await service.fetchval(beside, UUID(person.user_id)) == 0
+    for token in (tokens.refresh_token, tokens.access_token):
+        told = oauth_pb2.IntrospectTokenRequest(client=flow.client, token=token)
+        assert not (await service.oauth.IntrospectToken(told)).active
+
+
 async def test_the_log_of_erasures_is_read_in_pages_and_tells_nothing_of_anybody(
     service: UserService, pool: Pool
 ) -> None:
@@ -179,10 +217,15 @@ async def test_a_person_gets_all_that_is_kept_of_them_and_others_get_nothing(ser
     assert not data.is_cut
     of_ada = privacy_pb2.ExportUserDataRequest(user_id=ada.user_id)
     support = await service.operator_metadata(role_pb2.ROLE_SUPPORT)
-    for metadata in (ben.metadata, support):
-        refused = service.privacy.ExportUserData(of_ada, metadata=metadata)
-        assert await refusal(refused) == ("NOT_FOUND", "USER_NOT_FOUND")
+    by_ben = service.privacy.ExportUserData(of_ada, metadata=ben.metadata)
+    assert await refusal(by_ben) == ("NOT_FOUND", "USER_NOT_FOUND")
+    # Who sees that there is such an account.
+    by_support = service.privacy.ExportUserData(of_ada, metadata=support)
+    assert await refusal(by_support) == ("PERMISSION_DENIED", "SCOPE_MISSING")
     admin = await service.operator_metadata(role_pb2.ROLE_ADMIN)
+    for each in data.sessions:
+        # It is not the administrator's.
+        each.session.current = False
     assert await service.privacy.ExportUserData(of_ada, metadata=admin) == data
 
 

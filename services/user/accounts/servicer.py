@@ -16,6 +16,7 @@ from services.storage.idempotency import answer_once, find_answer
 from services.storage.paging import IdKey, Pages
 from services.storage.postgres import Connection, Pool, connection, transaction
 from services.user.accounts import domain, registration, store
+from services.user.accounts.closing import close_account
 from services.user.accounts.emails import canonical_email
 from services.user.accounts.messages import change_of, shown_user, user_message
 from services.user.accounts.ownership import owned_user_id
@@ -28,7 +29,6 @@ from services.user.privacy.domain import Sealed
 from services.user.privacy.erasing import Erasing
 from services.user.privacy.sealing import sealed_if_due
 from services.user.privacy.vault import Vault
-from services.user.second_factor.store import delete_second_factor
 from services.user.sessions import store as session_store
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.domain import CredentialsInvalid, EndReason
@@ -113,13 +113,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         async with transaction(self._pool) as conn:
             user = await store.get_user_for_update(conn, user_id)
             check_etag(request.etag, user.etag)
-            user, event = domain.close(user, self._clock())
-            await store.delete_user(conn, user, event)
-            reason = EndReason.ACCOUNT_CLOSED
-            await session_store.end_sessions(conn, user_id, reason, keep=None, now=user.update_time)
-            await session_store.forget_devices(conn, user_id)
-            await delete_second_factor(conn, user_id)
-            await mail_store.delete_mails(conn, user_id)
+            await close_account(conn, user, self._clock())
             await self._erasing.erase_closed(conn, user_id)
         return Empty()
 

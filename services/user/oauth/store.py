@@ -154,6 +154,24 @@ async def drop_oldest_authorizations(conn: Connection, user_id: UUID) -> None:
     )
 
 
+async def delete_authorizations(conn: Connection, user_id: UUID) -> None:
+    """Forget what a person, whose account is held, has decided about clients, with what those said for it.
+
+    What is decided or exchanged at this moment is not waited for, since the exchange waits for the account:
+    it gets nothing, and is forgotten in a day.
+    """
+    await conn.execute(
+        """
+        DELETE FROM oauth_authorizations
+         WHERE authorization_id IN (SELECT authorization_id
+                                      FROM oauth_authorizations
+                                     WHERE user_id = $1
+                                       FOR UPDATE SKIP LOCKED)
+        """,
+        user_id,
+    )
+
+
 async def insert_authorization(
     conn: Connection,
     *,

@@ -6,9 +6,8 @@ from uuid import UUID
 
 from services.storage.loops import run_batches
 from services.storage.postgres import Connection, Pool, after_commit, transaction
-from services.user.accounts import domain as accounts
 from services.user.accounts import store as account_store
-from services.user.mail.store import delete_mails
+from services.user.accounts.closing import close_account
 from services.user.privacy import erasure_store, store
 from services.user.privacy.vault import Vault
 
@@ -73,8 +72,7 @@ class Erasing:
             for user_id, is_open in found:
                 if is_open:
                     user = await account_store.get_user_for_update(conn, user_id)
-                    await account_store.delete_user(conn, *accounts.close(user, now))
-                    await delete_mails(conn, user_id)
+                    await close_account(conn, user, now)
                 await self._erase(conn, user_id, now)
         return len(found)
 
