@@ -229,6 +229,15 @@ async def test_a_person_gets_all_that_is_kept_of_them_and_others_get_nothing(ser
     assert await service.privacy.ExportUserData(of_ada, metadata=admin) == data
 
 
+async def test_a_person_gets_told_whom_they_have_let_in_and_for_what(service: UserService) -> None:
+    person, flow = await service.register(), await new_flow(service)
+    await flow.exchange(await flow.code(person))
+    own = privacy_pb2.ExportUserDataRequest(user_id="me")
+    data = await service.privacy.ExportUserData(own, metadata=person.metadata)
+    told = [(each.session.client_id, list(each.session.scopes)) for each in data.sessions]
+    assert told == [(flow.client.client_id, ["openid", "orders.read"]), ("", [])]
+
+
 @pytest.mark.parametrize("text", ["", "-1", "never", "inf", "3651"])
 async def test_the_time_is_a_number_of_days(text: str) -> None:
     with pytest.raises(ValueError, match="days"):

@@ -21,7 +21,8 @@ async def list_all_sessions(conn: Connection, user_id: UUID, limit: int) -> list
     """Return the log-ins of a person, also those that are over, the newest first."""
     rows = await conn.fetch(
         """
-        SELECT session_id, user_id, create_time, last_use_time, expire_time, device, end_time
+        SELECT session_id, user_id, create_time, last_use_time, expire_time, device, end_time,
+               client_id, scopes
           FROM sessions
          WHERE user_id = $1
          ORDER BY session_id DESC
@@ -30,7 +31,7 @@ async def list_all_sessions(conn: Connection, user_id: UUID, limit: int) -> list
         user_id,
         limit,
     )
-    return [Session(**row) for row in rows]
+    return [Session(**{**row, "scopes": tuple(row["scopes"] or ())}) for row in rows]
 
 
 async def list_mails(conn: Connection, user_id: UUID, limit: int) -> list[SentMail]:
