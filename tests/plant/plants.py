@@ -468,6 +468,15 @@ PLANTS = (
         (_ERASING + "test_whoever_closes_an_account_closes_all_that_stands_on_it",),
     ),
     Plant(
+        "an address is not compared for whoever may not read it",
+        "services/user/accounts/servicer.py",
+        "reads_email=caller().may_read_personal(user_id),",
+        "reads_email=True,",
+        (
+            "tests/user/test_users.py::test_who_may_change_an_account_but_not_read_its_address_cannot_guess_it",
+        ),
+    ),
+    Plant(
         "a closed account is erased after its time and not before",
         "services/user/privacy/erasing.py",
         "due = await erasure_store.list_due(conn, now - self._after, _BATCH)",

@@ -44,7 +44,9 @@ def test_an_operator_account_has_one_role_and_an_address_of_its_own() -> None:
 
 
 def test_a_change_raises_the_version_and_names_what_changed() -> None:
-    user, event = domain.update(customer(), UserChange(display_name="A."), by_administrator=False, now=LATER)
+    user, event = domain.update(
+        customer(), UserChange(display_name="A."), by_administrator=False, reads_email=True, now=LATER
+    )
     assert (user.display_name, user.version, user.update_time) == ("A.", 2, LATER)
     assert event == domain.UserUpdated(USER_ID, ("display_name",), (Role.CUSTOMER,), disabled=False)
 
@@ -58,20 +60,25 @@ def test_a_change_raises_the_version_and_names_what_changed() -> None:
     ],
 )
 def test_changing_nothing_is_no_event(change: UserChange) -> None:
-    assert domain.update(customer(), change, by_administrator=False, now=LATER) == (customer(), None)
+    assert domain.update(customer(), change, by_administrator=False, reads_email=True, now=LATER) == (
+        customer(),
+        None,
+    )
 
 
 def test_the_email_cannot_be_changed() -> None:
     with pytest.raises(InvalidArgument) as refused:
-        domain.update(customer(), UserChange(email="b@example.com"), by_administrator=True, now=LATER)
+        domain.update(
+            customer(), UserChange(email="b@example.com"), by_administrator=True, reads_email=True, now=LATER
+        )
     assert refused.value.violations[0].field == "user.email"
 
 
 def test_only_who_may_changes_roles() -> None:
     change = UserChange(roles=(Role.ADMIN, Role.CUSTOMER))
     with pytest.raises(domain.RoleChangeNotAllowed):
-        domain.update(customer(), change, by_administrator=False, now=LATER)
-    user, event = domain.update(customer(), change, by_administrator=True, now=LATER)
+        domain.update(customer(), change, by_administrator=False, reads_email=True, now=LATER)
+    user, event = domain.update(customer(), change, by_administrator=True, reads_email=True, now=LATER)
     assert user.roles == (Role.CUSTOMER, Role.ADMIN)
     assert event == domain.UserUpdated(USER_ID, ("roles",), user.roles, disabled=False)
 
@@ -79,12 +86,14 @@ def test_only_who_may_changes_roles() -> None:
 def test_an_operator_account_keeps_its_role() -> None:
     operator, _ = domain.open_operator_account(USER_ID, Role.SUPPORT, NOW)
     with pytest.raises(domain.RoleChangeNotAllowed):
-        domain.update(operator, UserChange(roles=(Role.ADMIN,)), by_administrator=True, now=LATER)
+        domain.update(
+            operator, UserChange(roles=(Role.ADMIN,)), by_administrator=True, reads_email=True, now=LATER
+        )
 
 
 def test_an_account_has_at_least_one_role() -> None:
     with pytest.raises(InvalidArgument) as refused:
-        domain.update(customer(), UserChange(roles=()), by_administrator=True, now=LATER)
+        domain.update(customer(), UserChange(roles=()), by_administrator=True, reads_email=True, now=LATER)
     assert refused.value.violations[0].field == "user.roles"
 
 
@@ -121,10 +130,10 @@ def test_no_token_outlives_its_session(session: Session, now: datetime) -> None:
 def test_only_an_administrator_disables_an_account_and_nobody_an_operators() -> None:
     change = UserChange(disabled=True)
     with pytest.raises(domain.DisablingNotAllowed):
-        domain.update(customer(), change, by_administrator=False, now=LATER)
-    user, event = domain.update(customer(), change, by_administrator=True, now=LATER)
+        domain.update(customer(), change, by_administrator=False, reads_email=True, now=LATER)
+    user, event = domain.update(customer(), change, by_administrator=True, reads_email=True, now=LATER)
     assert (user.disabled, user.version) == (True, 2)
     assert event == domain.UserUpdated(USER_ID, ("disabled",), user.roles, disabled=True)
     operator, _ = domain.open_operator_account(USER_ID, Role.SUPPORT, NOW)
     with pytest.raises(domain.DisablingNotAllowed):
-        domain.update(operator, change, by_administrator=True, now=LATER)
+        domain.update(operator, change, by_administrator=True, reads_email=True, now=LATER)

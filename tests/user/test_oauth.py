@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from commerce.user.v1 import auth_pb2, oauth_pb2, role_pb2, user_pb2
 
+from deploy.local.shop.clients import bearer
 from services.errors import ServiceError
 from services.rpc.policy import scopes_of_role
 from services.storage.postgres import Pool
@@ -18,6 +19,7 @@ from services.user.oauth.store import forget_authorizations
 from tests.support.oauth import Pkce
 from tests.support.people import Person
 from tests.support.refusals import error_of, refusal
+from tests.support.tokens import Metadata
 from tests.user.conftest import PASSWORD, UserService
 from tests.user.test_second_factor import INVALID, REQUIRED, code_now, turn_on
 
@@ -90,6 +92,16 @@ async def new_flow(service: UserService, *scopes: str) -> Flow:
     made = await service.clients.CreateClient(request)
     shown = oauth_pb2.ClientCredentials(client_id=made.client.client_id, client_secret=made.client_secret)
     return Flow(service, shown)
+
+
+async def new_machine(service: UserService, *scopes: str) -> tuple[str, Metadata]:
+    """Register a machine; return its id, and a token of its own."""
+    request = oauth_pb2.CreateClientRequest(name="Robot", kind="CLIENT_KIND_MACHINE", scopes=scopes)
+    made = await service.clients.CreateClient(request)
+    client_id: str = made.client.client_id
+    shown = oauth_pb2.ClientCredentials(client_id=client_id, client_secret=made.client_secret)
+    issued = await service.oauth.IssueClientToken(oauth_pb2.IssueClientTokenRequest(client=shown))
+    return client_id, bearer(issued.tokens.access_token)
 
 
 async def test_a_code_lives_for_a_minute(service: UserService, flow: Flow) -> None:

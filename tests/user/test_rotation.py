@@ -118,7 +118,11 @@ async def test_a_rotation_under_load_fails_no_call_and_leaves_nothing_under_the_
             async with transaction(shop.pool) as conn:
                 user = vault.opened(await store.get_user_for_update(conn, each.user_id))
                 changed, event = domain.update(
-                    user, domain.UserChange(display_name=f"N{calls}"), by_administrator=False, now=NOW
+                    user,
+                    domain.UserChange(display_name=f"N{calls}"),
+                    by_administrator=False,
+                    reads_email=True,
+                    now=NOW,
                 )
                 if event is not None:
                     assert isinstance(user.personal, Sealed)

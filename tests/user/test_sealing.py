@@ -166,7 +166,7 @@ async def test_half_way_every_account_is_read_changed_found_and_unique(shop: Sho
     async with transaction(shop.pool) as conn:
         user = VAULT.opened(await store.get_user_for_update(conn, later.user_id))
         changed, event = domain.update(
-            user, domain.UserChange(display_name="Bea"), by_administrator=False, now=NOW
+            user, domain.UserChange(display_name="Bea"), by_administrator=False, reads_email=True, now=NOW
         )
         assert event
         await store.update_user(conn, changed.with_personal(changed.opened), event)

@@ -74,7 +74,7 @@ async def test_every_change_is_in_the_log_without_personal_data(pool: Pool) -> N
     user = await add_user(pool, some_email())
     async with transaction(pool) as conn:
         change = domain.UserChange(display_name="Bea", roles=(Role.SUPPORT,))
-        updated, event = domain.update(user, change, by_administrator=True, now=NOW)
+        updated, event = domain.update(user, change, by_administrator=True, reads_email=True, now=NOW)
         assert event is not None
         assert isinstance(user.personal, Sealed)
         updated = updated.with_personal(VAULT.seal_again(user.personal, updated.opened))

@@ -8,9 +8,11 @@ import pytest
 from commerce.user.v1 import auth_pb2, recovery_pb2, role_pb2, user_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from services.user.accounts.emails import masked_email
 from tests.support.people import Person
 from tests.support.refusals import SESSION_ENDED, ends, error_of, refusal
 from tests.user.conftest import PASSWORD, UserService, some_email
+from tests.user.test_oauth import new_machine
 
 # One event loop for all: the service runs in it.
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -224,6 +226,20 @@ async def test_addresses_of_others_are_masked_for_whoever_may_not_read_them(serv
     whole = await service.users.GetUser(request, metadata=admin)
     assert whole.email == person.email
     assert whole in (await service.users.ListUsers(all_users, metadata=admin)).users
+
+
+async def test_who_may_change_an_account_but_not_read_its_address_cannot_guess_it(
+    service: UserService,
+) -> None:
+    person = await service.register()
+    _, machine = await new_machine(service, "users.write", "users.write_any")
+    for email in (person.email, some_email()):
+        user = user_pb2.User(user_id=person.user_id, email=email)
+        call = service.users.UpdateUser(user_pb2.UpdateUserRequest(user=user), metadata=machine)
+        assert [each.field for each in (await error_of(call)).violations] == ["user.email"]
+    named = user_pb2.UpdateUserRequest(user=user_pb2.User(user_id=person.user_id, display_name="Ada"))
+    answer = await service.users.UpdateUser(named, metadata=machine)
+    assert (answer.display_name, answer.email) == ("Ada", masked_email(person.email))
 
 
 async def test_an_administrator_finds_an_account_by_its_address_and_nobody_else_does(

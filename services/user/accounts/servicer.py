@@ -98,7 +98,11 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
             user = self._vault.opened(await store.get_user_for_update(conn, user_id))
             check_etag(request.user.etag, user.etag)
             user, event = domain.update(
-                user, change, by_administrator=caller().acts_for_any, now=self._clock()
+                user,
+                change,
+                by_administrator=caller().acts_for_any,
+                reads_email=caller().may_read_personal(user_id),
+                now=self._clock(),
             )
             if event is not None:
                 await store.update_user(conn, self._closed(user), event)
