@@ -66,6 +66,8 @@ class Caller:
     # How many seconds ago their session logged in, and may have for this method; None: at any time.
     login_age_seconds: float = 0.0
     step_up_seconds: float | None = None
+    # The OAuth 2 client that the token was issued to; None: the person calls themselves.
+    client_id: UUID | None = None
 
     def require_recent_login(self) -> None:
         """Check that the caller's session has logged in as recently as the method asks.
@@ -162,6 +164,8 @@ class Claims:
     version: int
     # When the session last showed who it is, in seconds since 1970; 0: nobody says.
     auth_time: float = 0.0
+    # The OAuth 2 client that it was issued to.
+    client_id: UUID | None = None
 
     def caller(self, service: str, policy: MethodPolicy, now: float) -> Caller:
         """Return the person that `service` speaks for, in a method with these rules."""
@@ -175,6 +179,7 @@ class Claims:
             policy.any_owner,
             now - self.auth_time,
             policy.step_up_seconds,
+            self.client_id,
         )
 
 
@@ -327,6 +332,7 @@ class TokenVerifier:
                 # None in tokens that a version of ours issued before there was one: they end by any change.
                 int(payload.get("ver", 0)),
                 float(payload.get("auth_time", 0)),
+                UUID(payload["client_id"]) if "client_id" in payload else None,
             )
             begins_at = max(float(payload["iat"]), float(payload.get("nbf", 0)))
         except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError):

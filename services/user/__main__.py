@@ -151,7 +151,7 @@ def _add_people(
     users = UserServicer(pool, pages, erasing=erasing, **shared)
     auth = AuthServicer(pool, pages, signer=signer, ended=ended, factors=factors, marks=marks, **shared)
     recovery = RecoveryServicer(pool, tokens=MailTokens(settings.mail.token_keys), **shared)
-    privacy = PrivacyServicer(pool, pages, vault=shared["vault"], erasing=erasing)
+    privacy = PrivacyServicer(pool, pages, vault=shared["vault"], erasing=erasing, clock=utc_now)
     second = SecondFactorServicer(
         pool,
         vault=shared["vault"],
@@ -220,7 +220,7 @@ async def _serve() -> None:
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         shared = _Shared(vault=vault, passwords=passwords, throttle=throttle, clock=utc_now)
-        factors = SecondFactors(KeyFileSealer(settings.login_keys))
+        factors = SecondFactors(KeyFileSealer(settings.login_keys), failed)
         _add_people(
             server, settings, pool, shared, erasing=erasing, signer=signer, ended=ended, factors=factors
         )

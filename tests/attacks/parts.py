@@ -177,7 +177,7 @@ async def open_parts(
         at_end.push_async_callback(close)
     throttle, finishing = LoginThrottle(redis, FailedLogIns(now)), Finishing(limit_seconds=10.0)
     erasing = Erasing(pool, VAULT, timedelta(days=30), now)
-    factors = SecondFactors(KeyFileSealer(LOGIN_KEYS))
+    factors = SecondFactors(KeyFileSealer(LOGIN_KEYS), throttle.failed)
     shared: Any = {"vault": VAULT, "passwords": passwords, "throttle": throttle, "clock": now}
     servicers: dict[str, Any] = {
         ORDERS: OrderServicer(
@@ -204,7 +204,7 @@ async def open_parts(
         SECOND_FACTOR: SecondFactorServicer(
             pool, vault=VAULT, factors=factors, throttle=throttle, shop="Commerce Mesh", clock=now
         ),
-        PRIVACY: PrivacyServicer(pool, PAGES, vault=VAULT, erasing=erasing),
+        PRIVACY: PrivacyServicer(pool, PAGES, vault=VAULT, erasing=erasing, clock=now),
         RECOVERY: RecoveryServicer(pool, tokens=MAIL_TOKENS, **shared),
     }
     servicers[OAUTH] = OAuthServicer(

@@ -468,6 +468,20 @@ PLANTS = (
         (_ERASING + "test_whoever_closes_an_account_closes_all_that_stands_on_it",),
     ),
     Plant(
+        "whoever exports what is kept of somebody else stands in the audit log",
+        "services/user/privacy/servicer.py",
+        "if user_id != caller().subject:",
+        "if user_id is None:",
+        (_ERASING + "test_a_person_gets_all_that_is_kept_of_them_and_others_get_nothing",),
+    ),
+    Plant(
+        "wrong second factors stand in the audit log",
+        "services/user/second_factor/check.py",
+        "self._failed.note_second_factor(user_id)",
+        "pass",
+        (_AUDIT + "test_wrong_second_factors_behind_the_right_password_are_counted_together",),
+    ),
+    Plant(
         "an address is not compared for whoever may not read it",
         "services/user/accounts/servicer.py",
         "reads_email=caller().may_read_personal(user_id),",
@@ -475,6 +489,13 @@ PLANTS = (
         (
             "tests/user/test_users.py::test_who_may_change_an_account_but_not_read_its_address_cannot_guess_it",
         ),
+    ),
+    Plant(
+        "what a client does for a person names the client",
+        "services/user/audit/recording.py",
+        "caller.session_id, caller.client_id, caller.service",
+        "caller.session_id, None, caller.service",
+        (_AUDIT + "test_what_a_client_does_names_it",),
     ),
     Plant(
         "a closed account is erased after its time and not before",

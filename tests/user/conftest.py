@@ -356,14 +356,14 @@ async def running(
     """Run the servicers in a server as every service has."""
     clock, passwords, redis = Clock(), Passwords("Commerce Mesh"), open_redis(valkey)
     event_log = EventLog(pool, "user", database)
-    ended, factors = Ended(pool, event_log), SecondFactors(KeyFileSealer(LOGIN_KEYS))
     pages, throttle = Pages([b"page tokens of these tests"]), LoginThrottle(redis, FailedLogIns(clock))
+    ended, factors = Ended(pool, event_log), SecondFactors(KeyFileSealer(LOGIN_KEYS), throttle.failed)
 
     def register(server: grpc.aio.Server) -> list[str]:
         shared: Any = {"vault": VAULT, "passwords": passwords, "throttle": throttle, "clock": clock}
         erasing = Erasing(pool, VAULT, timedelta(days=30), clock)
         users = UserServicer(pool, pages, erasing=erasing, **shared)
-        privacy = PrivacyServicer(pool, pages, vault=VAULT, erasing=erasing)
+        privacy = PrivacyServicer(pool, pages, vault=VAULT, erasing=erasing, clock=clock)
         privacy_pb2_grpc.add_PrivacyServiceServicer_to_server(privacy, server)
         auth = AuthServicer(
             pool,

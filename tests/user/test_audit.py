@@ -10,9 +10,10 @@ from uuid import UUID, uuid4
 import asyncpg
 import grpc
 import pytest
-from commerce.user.v1 import audit_pb2, auth_pb2, role_pb2, user_pb2
+from commerce.user.v1 import audit_pb2, auth_pb2, oauth_pb2, role_pb2, user_pb2
 
 from deploy.local.cli.audit import ChainBroken, Link, verify_events
+from deploy.local.shop.clients import bearer
 from services.audit_chain import BEGINNING, event_hash
 from services.storage.postgres import Pool, connection, transaction
 from services.user.audit import store
@@ -23,6 +24,8 @@ from tests.conftest import DatabaseHandle
 from tests.support.people import Person
 from tests.support.refusals import refusal
 from tests.user.conftest import PASSWORD, UserService
+from tests.user.test_oauth import new_flow, new_machine
+from tests.user.test_second_factor import turn_on
 
 # One event loop for all: the service runs in it.
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -112,6 +115,22 @@ async def test_wrong_passwords_are_counted_together(service: UserService) -> Non
     assert [each.count for each in events] == [3]
 
 
+async def test_wrong_second_factors_behind_the_right_password_are_counted_together(
+    service: UserService,
+) -> None:
+    anna = await service.register()
+    _, codes = await turn_on(service, anna)
+    for wrong in ({"totp_code": "000000"}, {"totp_code": "999999"}, {"recovery_code": "none-of-hers"}):
+        request = auth_pb2.CreateSessionRequest(email=anna.email, password=PASSWORD, **wrong)
+        assert (await refusal(service.auth.CreateSession(request)))[1] == "SECOND_FACTOR_INVALID"
+    request = auth_pb2.CreateSessionRequest(email=anna.email, password=PASSWORD, recovery_code=codes[0])
+    await service.auth.CreateSession(request)
+    events = await own(service, anna)
+    told = {kind: each.count for kind, each in zip(kinds(events), reversed(events), strict=True)}
+    assert told["SECOND_FACTOR_FAILED"] == 3
+    assert "LOG_IN_FAILED" not in told
+
+
 async def test_a_refresh_token_that_is_used_twice_is_told(service: UserService) -> None:
     anna = await service.register()
     await service.refresh(anna.refresh_token)
@@ -119,6 +138,42 @@ async def test_a_refresh_token_that_is_used_twice_is_told(service: UserService) 
         await service.refresh(anna.refresh_token)
     ended = (await own(service, await service.log_in(anna.email)))[1]
     assert (ended.reason, ended.session_id) == ("TOKEN_REUSED", anna.session_id)
+
+
+async def test_what_a_client_does_names_it(service: UserService) -> None:
+    anna = await service.register()
+    flow = await new_flow(service, "users.read", "users.write")
+    tokens = await flow.exchange(await flow.code(anna, scope="users.read users.write"))
+    machine_id, machine = await new_machine(service, "users.write", "users.write_any")
+    for name, metadata in {"Anna": anna.metadata, "A": bearer(tokens.access_token), "B": machine}.items():
+        user = user_pb2.User(user_id=anna.user_id, display_name=name)
+        await service.users.UpdateUser(user_pb2.UpdateUserRequest(user=user), metadata=metadata)
+    admin = await service.operator_metadata(role_pb2.ROLE_ADMIN)
+    request = audit_pb2.ListAuditEventsRequest(user_id=anna.user_id, page_size=100)
+    events = list(reversed(await service.audit_events(admin, request)))
+    told = [
+        (each.actor_user_id, each.actor_client_id)
+        for each in events
+        if each.kind == audit_pb2.AUDIT_EVENT_KIND_ACCOUNT_UPDATED
+    ]
+    client_id = flow.client.client_id
+    assert told == [(anna.user_id, ""), (anna.user_id, client_id), (machine_id, machine_id)]
+    [let_in] = [each for each in events if each.kind == audit_pb2.AUDIT_EVENT_KIND_CLIENT_LET_IN]
+    assert let_in.client_id == client_id
+    assert {each.actor_client_id for each in await own(service, anna)} == {"", client_id}
+
+
+async def test_what_an_operator_does_to_a_client_is_told(service: UserService) -> None:
+    flow = await new_flow(service)
+    client_id = flow.client.client_id
+    await service.clients.RotateClientSecret(oauth_pb2.RotateClientSecretRequest(client_id=client_id))
+    for _ in range(2):
+        await service.clients.DeleteClient(oauth_pb2.DeleteClientRequest(client_id=client_id))
+    admin = await service.operator_metadata(role_pb2.ROLE_ADMIN)
+    listed = await service.audit_events(admin, audit_pb2.ListAuditEventsRequest(page_size=100))
+    events = [each for each in listed if each.client_id == client_id]
+    assert kinds(events) == ["CLIENT_REGISTERED", "CLIENT_SECRET_ROTATED", "CLIENT_REMOVED"]
+    assert {(each.user_id, each.actor_service) for each in events} == {("", "operator")}
 
 
 async def test_closing_disabling_and_passwords_are_told(service: UserService) -> None:
@@ -170,7 +225,7 @@ async def test_a_list_goes_on_where_its_page_ended(service: UserService) -> None
     assert await service.audit_events(anna.metadata, until) == whole[2:]
 
 
-NOBODY = Actor(None, None, "", "")
+NOBODY = Actor(None, None, None, "", "")
 
 
 def happening(user_id: UUID | None) -> Happening:

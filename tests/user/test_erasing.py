@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from commerce.user.v1 import oauth_pb2, privacy_pb2, role_pb2, user_pb2
+from commerce.user.v1 import audit_pb2, oauth_pb2, privacy_pb2, role_pb2, user_pb2
 
 from services.storage.events import read_stream
 from services.storage.postgres import Pool, connection, transaction
@@ -227,6 +227,9 @@ async def test_a_person_gets_all_that_is_kept_of_them_and_others_get_nothing(ser
         # It is not the administrator's.
         each.session.current = False
     assert await service.privacy.ExportUserData(of_ada, metadata=admin) == data
+    listed = audit_pb2.ListAuditEventsRequest(kind=audit_pb2.AUDIT_EVENT_KIND_ACCOUNT_EXPORTED, page_size=100)
+    [told] = await service.audit_events(ada.metadata, listed)
+    assert (told.user_id, list(told.actor_roles)) == (ada.user_id, [role_pb2.ROLE_ADMIN])
 
 
 async def test_a_person_gets_told_whom_they_have_let_in_and_for_what(service: UserService) -> None:

@@ -29,6 +29,11 @@ class AuditKind(StrEnum):
     ACCOUNTS_LISTED = "ACCOUNTS_LISTED"
     SESSIONS_LISTED = "SESSIONS_LISTED"
     AUDIT_EVENTS_LISTED = "AUDIT_EVENTS_LISTED"
+    ACCOUNT_EXPORTED = "ACCOUNT_EXPORTED"
+    SECOND_FACTOR_FAILED = "SECOND_FACTOR_FAILED"
+    CLIENT_REGISTERED = "CLIENT_REGISTERED"
+    CLIENT_SECRET_ROTATED = "CLIENT_SECRET_ROTATED"  # noqa: S105  a word, not a secret
+    CLIENT_REMOVED = "CLIENT_REMOVED"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +45,8 @@ class Happening:
     user_id: UUID | None
     occur_time: datetime
     session_id: UUID | None = None
+    # Which OAuth 2 client it was.
+    client_id: UUID | None = None
     reason: str = ""
     count: int = 0
     # ROLE_… that the account has since.
@@ -54,6 +61,8 @@ class Actor:
 
     user_id: UUID | None
     session_id: UUID | None
+    # The OAuth 2 client that does it, for the person or, as its own `user_id`, for itself.
+    client_id: UUID | None
     # Of the certificate that brought the call; "" for the service itself.
     service: str
     # The call's trace id, 32 hex digits; "" outside of calls.
@@ -69,8 +78,10 @@ class AuditEvent:
     actor_user_id: UUID | None
     actor_roles: tuple[str, ...]
     actor_session_id: UUID | None
+    actor_client_id: UUID | None
     actor_service: str
     session_id: UUID | None
+    client_id: UUID | None
     reason: str
     count: int
     roles: tuple[str, ...]

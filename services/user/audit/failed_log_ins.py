@@ -1,4 +1,4 @@
-"""Counts wrong passwords in memory and tells the audit log of them together.
+"""Counts wrong passwords and second factors in memory and tells the audit log of them together.
 
 A row each would let whoever guesses write as fast as they call, and tell by its time that the account exists.
 """
@@ -17,11 +17,11 @@ from services.user.audit.recording import record
 # What a process that is killed has not told yet.
 _INTERVAL_SECONDS = 5.0
 # Of more the rest is not told.
-_MOST_ACCOUNTS = 10_000
+_MOST_COUNTS = 10_000
 
 
 class FailedLogIns:
-    """The wrong passwords of accounts since the log was told last.
+    """The wrong passwords and second factors of accounts since the log was told last.
 
     Args:
         clock: Says when that is.
@@ -29,12 +29,15 @@ class FailedLogIns:
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
-        self._counts: Counter[UUID] = Counter()
+        self._counts: Counter[tuple[UUID, AuditKind]] = Counter()
 
     def note(self, user_id: UUID) -> None:
         """Count a wrong password."""
-        if user_id in self._counts or len(self._counts) < _MOST_ACCOUNTS:
-            self._counts[user_id] += 1
+        self._note(user_id, AuditKind.LOG_IN_FAILED)
+
+    def note_second_factor(self, user_id: UUID) -> None:
+        """Count a wrong second factor behind the right password."""
+        self._note(user_id, AuditKind.SECOND_FACTOR_FAILED)
 
     async def run(self, pool: Pool) -> None:
         """Tell the log until cancelled."""
@@ -55,8 +58,8 @@ class FailedLogIns:
             return
         now = self._clock()
         happenings = [
-            Happening(kind=AuditKind.LOG_IN_FAILED, user_id=user_id, occur_time=now, count=count)
-            for user_id, count in counted.items()
+            Happening(kind=kind, user_id=user_id, occur_time=now, count=count)
+            for (user_id, kind), count in counted.items()
         ]
         try:
             async with transaction(pool) as conn:
@@ -64,3 +67,7 @@ class FailedLogIns:
         except BaseException:
             self._counts += counted
             raise
+
+    def _note(self, user_id: UUID, kind: AuditKind) -> None:
+        if (user_id, kind) in self._counts or len(self._counts) < _MOST_COUNTS:
+            self._counts[user_id, kind] += 1

@@ -31,6 +31,8 @@ def audit_message(position: int, event: AuditEvent) -> audit_pb2.AuditEvent:
         count=event.count,
         roles=event.roles,
         request_id=event.request_id,
+        actor_client_id=_text(event.actor_client_id),
+        client_id=_text(event.client_id),
     )
 
 
@@ -48,6 +50,7 @@ def message_for(chained: ChainedEvent, reader: UUID) -> audit_pb2.AuditEvent:
     if chained.event.actor_user_id != reader:
         message.ClearField("actor_user_id")
         message.ClearField("actor_session_id")
+        message.ClearField("actor_client_id")
     return message
 
 

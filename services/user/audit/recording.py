@@ -17,5 +17,5 @@ def _actor() -> Actor:
     caller = current_caller()
     if caller is None:
         # A loop of our own, or the sessions that end with what it does.
-        return Actor(None, None, "", trace_id())
-    return Actor(caller.subject, caller.session_id, caller.service or "", trace_id())
+        return Actor(None, None, None, "", trace_id())
+    return Actor(caller.subject, caller.session_id, caller.client_id, caller.service or "", trace_id())

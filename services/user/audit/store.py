@@ -10,7 +10,6 @@ import asyncpg
 from services.storage.postgres import Connection
 from services.user.audit.domain import Actor, AuditEvent, ChainedEvent, Happening, Link
 
-
 class Waiting(NamedTuple):
     """An event that has no place in the chain yet, and the number that it waits under."""
 
@@ -23,13 +22,15 @@ async def append(conn: Connection, happenings: Sequence[Happening], actor: Actor
     await conn.execute(
         """
         INSERT INTO audit_inbox (kind, user_id, actor_user_id, actor_roles, actor_session_id, actor_service,
-                                 session_id, reason, count, roles, request_id, occur_time)
+                                 session_id, reason, count, roles, request_id, occur_time, client_id,
+                                 actor_client_id)
         SELECT n.kind, n.user_id, n.actor_user_id, coalesce(u.roles, '{}'), $9, $10,
-               n.session_id, n.reason, n.count, string_to_array(n.roles, ','), $11, n.occur_time
+               n.session_id, n.reason, n.count, string_to_array(n.roles, ','), $11, n.occur_time, n.client_id,
+               $13
           FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::bigint[], $7::text[],
-                      $8::timestamptz[])
+                      $8::timestamptz[], $12::uuid[])
                WITH ORDINALITY AS n (kind, user_id, actor_user_id, session_id, reason, count, roles,
-                                     occur_time, place)
+                                     occur_time, client_id, place)
           LEFT JOIN users u ON u.user_id = n.actor_user_id
          ORDER BY n.place
         """,
@@ -44,6 +45,8 @@ async def append(conn: Connection, happenings: Sequence[Happening], actor: Actor
         actor.session_id,
         actor.service,
         actor.request_id,
+        [each.client_id for each in happenings],
+        actor.client_id,
     )
 
 
@@ -64,7 +67,7 @@ async def list_waiting(conn: Connection, limit: int) -> list[Waiting]:
     rows = await conn.fetch(
         """
         SELECT entry_id, kind, user_id, actor_user_id, actor_roles, actor_session_id, actor_service,
-               session_id, reason, count, roles, request_id, occur_time
+               session_id, reason, count, roles, request_id, occur_time, actor_client_id, client_id
           FROM audit_inbox
          ORDER BY entry_id
          LIMIT $1
@@ -83,10 +86,10 @@ async def append_chained(
         """
         INSERT INTO audit_events (position, entry_id, kind, user_id, actor_user_id, actor_roles,
                                   actor_session_id, actor_service, session_id, reason, count, roles,
-                                  request_id, occur_time, hash)
+                                  request_id, occur_time, actor_client_id, client_id, hash)
         SELECT $3 + n.place - 1, i.entry_id, i.kind, i.user_id, i.actor_user_id, i.actor_roles,
                i.actor_session_id, i.actor_service, i.session_id, i.reason, i.count, i.roles,
-               i.request_id, i.occur_time, n.hash
+               i.request_id, i.occur_time, i.actor_client_id, i.client_id, n.hash
           FROM unnest($1::bigint[], $2::bytea[]) WITH ORDINALITY AS n (entry_id, hash, place)
           JOIN audit_inbox i USING (entry_id)
         """,
@@ -134,7 +137,7 @@ async def list_events(
     rows = await conn.fetch(
         """
         SELECT position, hash, kind, user_id, actor_user_id, actor_roles, actor_session_id, actor_service,
-               session_id, reason, count, roles, request_id, occur_time
+               session_id, reason, count, roles, request_id, occur_time, actor_client_id, client_id
           FROM audit_events
          WHERE position < $1
            AND ($3::uuid IS NULL OR user_id = $3)
@@ -167,8 +170,10 @@ def _event(row: asyncpg.Record) -> AuditEvent:
         actor_user_id=row["actor_user_id"],
         actor_roles=tuple(row["actor_roles"]),
         actor_session_id=row["actor_session_id"],
+        actor_client_id=row["actor_client_id"],
         actor_service=row["actor_service"],
         session_id=row["session_id"],
+        client_id=row["client_id"],
         reason=row["reason"],
         count=row["count"],
         roles=tuple(row["roles"]),

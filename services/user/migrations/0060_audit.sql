@@ -13,9 +13,12 @@ CREATE TABLE audit_inbox (
     actor_user_id    uuid,
     actor_roles      text[]      NOT NULL,
     actor_session_id uuid,
+    -- The OAuth 2 client that the call's token was issued to.
+    actor_client_id  uuid,
     -- The service that brought the call.
     actor_service    text        NOT NULL,
     session_id       uuid,
+    client_id        uuid,
     reason           text        NOT NULL,
     count            bigint      NOT NULL,
     roles            text[]      NOT NULL,
@@ -42,8 +45,10 @@ CREATE TABLE audit_events (
     actor_user_id    uuid,
     actor_roles      text[]      NOT NULL,
     actor_session_id uuid,
+    actor_client_id  uuid,
     actor_service    text        NOT NULL,
     session_id       uuid,
+    client_id        uuid,
     reason           text        NOT NULL,
     count            bigint      NOT NULL,
     roles            text[]      NOT NULL,
@@ -120,7 +125,8 @@ BEGIN
     EXECUTE format('GRANT SELECT ON audit_events, audit_checkpoint TO %I', app);
     EXECUTE format(
         'GRANT INSERT (position, entry_id, kind, user_id, actor_user_id, actor_roles, actor_session_id,'
-        ' actor_service, session_id, reason, count, roles, request_id, occur_time, hash) ON audit_events TO %I', app
+        ' actor_client_id, actor_service, session_id, client_id, reason, count, roles, request_id, occur_time,'
+        ' hash) ON audit_events TO %I', app
     );
     EXECUTE format('GRANT EXECUTE ON FUNCTION forget_audit_events(integer) TO %I', app);
 END

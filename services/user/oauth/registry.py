@@ -8,6 +8,8 @@ from commerce.user.v1 import oauth_pb2
 
 from services.rpc.policy import policies
 from services.storage.postgres import Connection, Pool, connection, transaction
+from services.user.audit.domain import AuditKind, Happening
+from services.user.audit.recording import record
 from services.user.oauth import domain, store
 from services.user.oauth.domain import Client, ClientKind
 from services.user.oauth.messages import client_message, kind_of
@@ -55,6 +57,7 @@ class ClientRegistry:
                 scopes=sorted(request.scopes),
                 now=self._clock(),
             )
+            await self._record(conn, AuditKind.CLIENT_REGISTERED, client)
         return oauth_pb2.CreateClientResponse(client=client_message(client), client_secret=secret)
 
     async def list_all(self) -> oauth_pb2.ListClientsResponse:
@@ -73,6 +76,7 @@ class ClientRegistry:
             removed = await store.delete_client(conn, client_id, now=self._clock())
             if removed is not None:
                 await self._end_tokens(conn, removed)
+                await self._record(conn, AuditKind.CLIENT_REMOVED, removed)
             elif not await store.was_client(conn, client_id):
                 raise domain.ClientNotFound
         ended, is_done = 0, False
@@ -101,6 +105,7 @@ class ClientRegistry:
             await store.replace_secret(conn, client_id, hash_secret(secret))
             await store.begin_tokens_anew(conn, client_id)
             await self._end_tokens(conn, client)
+            await self._record(conn, AuditKind.CLIENT_SECRET_ROTATED, client)
         return oauth_pb2.RotateClientSecretResponse(client_secret=secret)
 
     async def _end_tokens(self, conn: Connection, client: Client) -> None:
@@ -108,3 +113,8 @@ class ClientRegistry:
             await session_store.tell_machine_ended(
                 conn, client.client_id, client.session_id, now=self._clock()
             )
+
+    async def _record(self, conn: Connection, kind: AuditKind, client: Client) -> None:
+        # On nobody in particular.
+        now = self._clock()
+        await record(conn, Happening(kind=kind, user_id=None, client_id=client.client_id, occur_time=now))

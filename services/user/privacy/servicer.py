@@ -1,5 +1,7 @@
 """PrivacyService: what a person may ask of what is kept of them, and what operators do for it."""
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -7,11 +9,14 @@ import grpc
 from commerce.user.v1 import privacy_pb2, privacy_pb2_grpc
 
 from services.rpc.fields import timestamp
+from services.rpc.identity import caller
 from services.storage.paging import IdKey, Pages
 from services.storage.postgres import Pool, connection
 from services.user.accounts import store as account_store
 from services.user.accounts.messages import shown_user
 from services.user.accounts.ownership import owned_user_id
+from services.user.audit.domain import AuditKind, Happening
+from services.user.audit.recording import record
 from services.user.privacy import erasure_store, export_store, store
 from services.user.privacy.domain import Erasure
 from services.user.privacy.erasing import Erasing
@@ -28,11 +33,14 @@ MOST_RECORDS = 1_000
 class PrivacyServicer(privacy_pb2_grpc.PrivacyServiceServicer):
     """Exports, erasures and keys."""
 
-    def __init__(self, pool: Pool, pages: Pages, *, vault: Vault, erasing: Erasing) -> None:
+    def __init__(
+        self, pool: Pool, pages: Pages, *, vault: Vault, erasing: Erasing, clock: Callable[[], datetime]
+    ) -> None:
         self._pool = pool
         self._pages = pages
         self._vault = vault
         self._erasing = erasing
+        self._clock = clock
 
     async def ExportUserData(
         self, request: privacy_pb2.ExportUserDataRequest, context: Context
@@ -41,6 +49,9 @@ class PrivacyServicer(privacy_pb2_grpc.PrivacyServiceServicer):
         user_id = owned_user_id(request.user_id)
         async with connection(self._pool) as conn:
             user = await account_store.get_user(conn, user_id)
+            if user_id != caller().subject:
+                kind = AuditKind.ACCOUNT_EXPORTED
+                await record(conn, Happening(kind=kind, user_id=user_id, occur_time=self._clock()))
             sessions = await export_store.list_all_sessions(conn, user_id, MOST_RECORDS + 1)
             mails = await export_store.list_mails(conn, user_id, MOST_RECORDS + 1)
         return privacy_pb2.UserData(

@@ -4,6 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from services.storage.postgres import Connection
+from services.user.audit.failed_log_ins import FailedLogIns
 from services.user.second_factor import store
 from services.user.second_factor.codes import accepted_step, hash_recovery_code
 from services.user.second_factor.domain import SecondFactorInvalid, SecondFactorRequired, Totp
@@ -15,10 +16,12 @@ class SecondFactors:
 
     Args:
         sealer: Opens the secrets of devices.
+        failed: Has the audit log told of wrong codes.
     """
 
-    def __init__(self, sealer: Sealer) -> None:
+    def __init__(self, sealer: Sealer, failed: FailedLogIns) -> None:
         self._sealer = sealer
+        self._failed = failed
 
     def seal(self, user_id: UUID, secret: bytes) -> bytes:
         """Return what is kept of an account's secret: it opens for no other."""
@@ -42,12 +45,14 @@ class SecondFactors:
             return False
         if totp_code:
             step = self.step_of(totp, totp_code, now=now)
-            if step is None or not await store.use_step(conn, user_id, step):
-                raise SecondFactorInvalid
+            is_right = step is not None and await store.use_step(conn, user_id, step)
         elif recovery_code:
             code_hash = hash_recovery_code(user_id, recovery_code)
-            if not await store.use_recovery_code(conn, user_id, code_hash, now=now):
-                raise SecondFactorInvalid
+            is_right = await store.use_recovery_code(conn, user_id, code_hash, now=now)
         else:
             raise SecondFactorRequired
+        if not is_right:
+            # Not in this transaction, which is rolled back.
+            self._failed.note_second_factor(user_id)
+            raise SecondFactorInvalid
         return True

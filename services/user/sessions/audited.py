@@ -15,6 +15,7 @@ def begun(
         kind=kind,
         user_id=session.user_id,
         session_id=session.session_id,
+        client_id=session.client_id,
         occur_time=session.create_time,
         roles=roles,
         by=by,

@@ -38,6 +38,11 @@ class AuditEventKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     AUDIT_EVENT_KIND_SECOND_FACTOR_ADDED: _ClassVar[AuditEventKind]
     AUDIT_EVENT_KIND_SECOND_FACTOR_REMOVED: _ClassVar[AuditEventKind]
     AUDIT_EVENT_KIND_CLIENT_LET_IN: _ClassVar[AuditEventKind]
+    AUDIT_EVENT_KIND_ACCOUNT_EXPORTED: _ClassVar[AuditEventKind]
+    AUDIT_EVENT_KIND_SECOND_FACTOR_FAILED: _ClassVar[AuditEventKind]
+    AUDIT_EVENT_KIND_CLIENT_REGISTERED: _ClassVar[AuditEventKind]
+    AUDIT_EVENT_KIND_CLIENT_SECRET_ROTATED: _ClassVar[AuditEventKind]
+    AUDIT_EVENT_KIND_CLIENT_REMOVED: _ClassVar[AuditEventKind]
 AUDIT_EVENT_KIND_UNSPECIFIED: AuditEventKind
 AUDIT_EVENT_KIND_LOGGED_IN: AuditEventKind
 AUDIT_EVENT_KIND_LOG_IN_FAILED: AuditEventKind
@@ -59,9 +64,14 @@ AUDIT_EVENT_KIND_AUDIT_EVENTS_LISTED: AuditEventKind
 AUDIT_EVENT_KIND_SECOND_FACTOR_ADDED: AuditEventKind
 AUDIT_EVENT_KIND_SECOND_FACTOR_REMOVED: AuditEventKind
 AUDIT_EVENT_KIND_CLIENT_LET_IN: AuditEventKind
+AUDIT_EVENT_KIND_ACCOUNT_EXPORTED: AuditEventKind
+AUDIT_EVENT_KIND_SECOND_FACTOR_FAILED: AuditEventKind
+AUDIT_EVENT_KIND_CLIENT_REGISTERED: AuditEventKind
+AUDIT_EVENT_KIND_CLIENT_SECRET_ROTATED: AuditEventKind
+AUDIT_EVENT_KIND_CLIENT_REMOVED: AuditEventKind
 
 class AuditEvent(_message.Message):
-    __slots__ = ("position", "kind", "occur_time", "user_id", "actor_user_id", "actor_roles", "actor_session_id", "actor_service", "session_id", "reason", "count", "roles", "request_id", "hash")
+    __slots__ = ("position", "kind", "occur_time", "user_id", "actor_user_id", "actor_roles", "actor_session_id", "actor_service", "session_id", "reason", "count", "roles", "request_id", "hash", "actor_client_id", "client_id")
     POSITION_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     OCCUR_TIME_FIELD_NUMBER: _ClassVar[int]
@@ -76,6 +86,8 @@ class AuditEvent(_message.Message):
     ROLES_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     HASH_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
     position: int
     kind: AuditEventKind
     occur_time: _timestamp_pb2.Timestamp
@@ -90,7 +102,9 @@ class AuditEvent(_message.Message):
     roles: _containers.RepeatedScalarFieldContainer[_role_pb2.Role]
     request_id: str
     hash: str
-    def __init__(self, position: _Optional[int] = ..., kind: _Optional[_Union[AuditEventKind, str]] = ..., occur_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., user_id: _Optional[str] = ..., actor_user_id: _Optional[str] = ..., actor_roles: _Optional[_Iterable[_Union[_role_pb2.Role, str]]] = ..., actor_session_id: _Optional[str] = ..., actor_service: _Optional[str] = ..., session_id: _Optional[str] = ..., reason: _Optional[str] = ..., count: _Optional[int] = ..., roles: _Optional[_Iterable[_Union[_role_pb2.Role, str]]] = ..., request_id: _Optional[str] = ..., hash: _Optional[str] = ...) -> None: ...
+    actor_client_id: str
+    client_id: str
+    def __init__(self, position: _Optional[int] = ..., kind: _Optional[_Union[AuditEventKind, str]] = ..., occur_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., user_id: _Optional[str] = ..., actor_user_id: _Optional[str] = ..., actor_roles: _Optional[_Iterable[_Union[_role_pb2.Role, str]]] = ..., actor_session_id: _Optional[str] = ..., actor_service: _Optional[str] = ..., session_id: _Optional[str] = ..., reason: _Optional[str] = ..., count: _Optional[int] = ..., roles: _Optional[_Iterable[_Union[_role_pb2.Role, str]]] = ..., request_id: _Optional[str] = ..., hash: _Optional[str] = ..., actor_client_id: _Optional[str] = ..., client_id: _Optional[str] = ...) -> None: ...
 
 class ListAuditEventsRequest(_message.Message):
     __slots__ = ("user_id", "kind", "occur_time_from", "occur_time_before", "page_size", "page_token")
