@@ -498,6 +498,13 @@ PLANTS = (
         (_AUDIT + "test_what_a_client_does_names_it",),
     ),
     Plant(
+        "a person's changes fill the audit log once a minute",
+        "services/user/audit/recording.py",
+        "new = [each for each in happenings if not await _is_repeated(conn, each, actor)]",
+        "new = happenings",
+        (_AUDIT + "test_what_a_person_changes_again_and_again_is_told_once_a_minute",),
+    ),
+    Plant(
         "a closed account is erased after its time and not before",
         "services/user/privacy/erasing.py",
         "due = await erasure_store.list_due(conn, now - self._after, _BATCH)",

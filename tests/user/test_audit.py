@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -59,6 +59,28 @@ async def test_what_a_person_does_is_written_with_the_session_that_did_it(servic
     assert {each.user_id for each in events} == {anna.user_id}
     assert {each.actor_service for each in events} == {"edge"}
     assert all(len(each.request_id) == 32 for each in events)
+
+
+async def test_what_a_person_changes_again_and_again_is_told_once_a_minute(service: UserService) -> None:
+    anna = await service.register()
+    again = await service.log_in(anna.email)
+
+    async def change(person: Person, name: str) -> int:
+        """Change the name, and return how many such events there are; all are chained by then."""
+        await service.users.UpdateUser(named(name), metadata=person.metadata)
+        return kinds(await own(service, anna)).count("ACCOUNT_UPDATED")
+
+    # Of those at once none is chained yet.
+    await asyncio.gather(*(service.users.UpdateUser(named(name), metadata=anna.metadata) for name in "DEF"))
+    assert [await change(anna, name) for name in ("A", "B", "C")] == [1, 1, 1]
+    # Another session may be a thief's.
+    assert [await change(again, name) for name in ("G", "H")] == [2, 2]
+    service.clock.ahead += timedelta(seconds=61)
+    assert await change(anna, "I") == 3
+
+
+def named(name: str) -> user_pb2.UpdateUserRequest:
+    return user_pb2.UpdateUserRequest(user=user_pb2.User(user_id="me", display_name=name))
 
 
 async def test_what_staff_does_to_an_account_names_them_to_administrators_alone(service: UserService) -> None:

@@ -10,6 +10,10 @@ import asyncpg
 from services.storage.postgres import Connection
 from services.user.audit.domain import Actor, AuditEvent, ChainedEvent, Happening, Link
 
+# Of a person, read at each change of their account: they lie together in an index.
+_NEWEST = 20
+
+
 class Waiting(NamedTuple):
     """An event that has no place in the chain yet, and the number that it waits under."""
 
@@ -48,6 +52,35 @@ async def append(conn: Connection, happenings: Sequence[Happening], actor: Actor
         [each.client_id for each in happenings],
         actor.client_id,
     )
+
+
+async def was_told(conn: Connection, happening: Happening, actor: Actor, *, since: datetime) -> bool:
+    """Tell whether the same stands among the newest events of a person, by the same session, since a time."""
+    told: bool = await conn.fetchval(
+        """
+        SELECT EXISTS (
+            SELECT
+              FROM ((SELECT kind, actor_user_id, actor_session_id, reason, occur_time
+                       FROM audit_inbox
+                      WHERE user_id = $1)
+                    UNION ALL
+                    (SELECT kind, actor_user_id, actor_session_id, reason, occur_time
+                       FROM audit_events
+                      WHERE user_id = $1
+                      ORDER BY position DESC
+                      LIMIT $7)) AS n
+             WHERE kind = $2 AND reason = $3 AND occur_time > $4
+               AND actor_user_id IS NOT DISTINCT FROM $5 AND actor_session_id IS NOT DISTINCT FROM $6)
+        """,
+        happening.user_id,
+        happening.kind,
+        happening.reason,
+        since,
+        actor.user_id,
+        actor.session_id,
+        _NEWEST,
+    )
+    return told
 
 
 async def is_anything_waiting(conn: Connection) -> bool:
