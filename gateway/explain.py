@@ -152,10 +152,14 @@ def _server(contract: Contract, method: Method) -> Iterator[Rule]:
     if personal := method.rules.scoped.personal:
         text = f"one's own as it is; everyone's with {personal} ({_roles(contract, [personal])}); else masked"
         yield Rule("personal", text, method.place("scoped"))
+    if method.rules.scoped.own_session:
+        text = "of people themselves, else CLIENT_NOT_ALLOWED: no OAuth client, whatever its scopes"
+        yield Rule("session", text, method.place("scoped"))
     if method.rules.HasField("step_up"):
         some = "for some requests " if method.rules.step_up.on_demand else ""
         text = (
-            f"{some}a log-in of the last {seconds(method.rules.step_up.max_age):g} s, else STEP_UP_REQUIRED"
+            f"{some}a log-in of the last {seconds(method.rules.step_up.max_age):g} s, else STEP_UP_REQUIRED; "
+            "never a client's, CLIENT_NOT_ALLOWED"
         )
         yield Rule("step-up", text, method.place("step_up"))
     yield _deadline(method, "and no longer than the caller gives")

@@ -197,6 +197,15 @@ class ScopeMissing(PermissionDenied):
     reason = "SCOPE_MISSING"
 
 
+class ClientNotAllowed(PermissionDenied):
+    """People do this themselves: no OAuth client does, whatever its scopes."""
+
+    reason = "CLIENT_NOT_ALLOWED"
+
+    def __init__(self) -> None:
+        super().__init__("people do this in a session of their own, and no client does it for them")
+
+
 class CallerNotAllowed(PermissionDenied):
     reason = "CALLER_NOT_ALLOWED"
 

@@ -55,6 +55,7 @@ def _method_faults(contract: Contract, method: Method) -> Iterator[Fault]:
         _bad_streams,
         personal_method_faults,
         _bad_step_up,
+        _bad_own_session,
         method_faults,
     )
     for check in checks:
@@ -162,6 +163,13 @@ def _bad_step_up(_contract: Contract, method: Method) -> Iterator[tuple[str, str
         yield "step_up", "wants a log-in that nobody has: set `step_up.max_age` above 0"
     if "STEP_UP_REQUIRED" not in named(method):
         yield "step_up", "does not say that it refuses old log-ins: add REASON_STEP_UP_REQUIRED to `reasons`"
+
+
+def _bad_own_session(_contract: Contract, method: Method) -> Iterator[tuple[str, str]]:
+    key = "step_up" if method.rules.HasField("step_up") else "scoped"
+    refuses = key == "step_up" or method.rules.scoped.own_session
+    if refuses and "CLIENT_NOT_ALLOWED" not in named(method):
+        yield key, "does not say that it refuses clients: add REASON_CLIENT_NOT_ALLOWED to `reasons`"
 
 
 def _bad_streams(_contract: Contract, method: Method) -> Iterator[tuple[str, str]]:

@@ -248,10 +248,12 @@ def _description(contract: Contract, method: Method) -> str:
     text = [method.comment, "; ".join(facts) + "."]
     if method.access == "scoped":
         text.append("Needs one of the scopes: " + ", ".join(method.rules.scoped.any_of) + ".")
+    if method.rules.scoped.own_session:
+        text.append("Not for OAuth clients, whatever their scopes: CLIENT_NOT_ALLOWED.")
     if method.rules.HasField("step_up"):
         some = "Some requests want" if method.rules.step_up.on_demand else "Wants"
         age = f"{seconds(method.rules.step_up.max_age):g} seconds"
-        text.append(f"{some} a log-in of the last {age}, else STEP_UP_REQUIRED.")
+        text.append(f"{some} a log-in of the last {age}, else STEP_UP_REQUIRED; never a client's.")
     if owner := method.rules.scoped.any_owner:
         text.append(f"Without the scope {owner}, what belongs to others is as if it did not exist.")
     if scope := method.rules.scoped.personal:

@@ -23,6 +23,7 @@ def policy_of_check(method: str, *, client_streaming: bool, server_streaming: bo
         method=method,
         access=Access.PUBLIC if is_health else Access.INTERNAL,
         scopes=frozenset(),
+        own_session=False,
         any_owner=None,
         personal=None,
         ignores_token=False,

@@ -19,6 +19,7 @@ from commerce.user.v1 import auth_pb2, auth_pb2_grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from services.errors import (
+    ClientNotAllowed,
     ServiceError,
     ServiceUnavailable,
     StepUpRequired,
@@ -73,8 +74,11 @@ class Caller:
         """Check that the caller's session has logged in as recently as the method asks.
 
         Raises:
+            ClientNotAllowed: it is a client's: what its person has shown, they have shown to let it in.
             StepUpRequired: it has not.
         """
+        if self.step_up_seconds is not None and self.client_id is not None:
+            raise ClientNotAllowed
         if self.step_up_seconds is not None and self.login_age_seconds > self.step_up_seconds:
             raise StepUpRequired(self.step_up_seconds)
 

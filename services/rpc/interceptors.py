@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError, Message
 
 from services.errors import (
     CallerNotAllowed,
+    ClientNotAllowed,
     Code,
     DeadlineExceeded,
     InvalidArgument,
@@ -268,6 +269,8 @@ class _Method:
             if policy.scopes.isdisjoint(claims.scopes):
                 scopes = " ".join(sorted(policy.scopes))
                 raise ScopeMissing("the access token does not allow this", metadata={"scopes": scopes})
+            if policy.own_session and claims.client_id is not None:
+                raise ClientNotAllowed
 
     async def _message(self, context: Context) -> bytes:
         """Wait for the one message of a call.

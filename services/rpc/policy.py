@@ -49,6 +49,8 @@ class MethodPolicy:
     access: Access
     # Any one of these suffices (access scoped).
     scopes: frozenset[str]
+    # No token of an OAuth client does (access scoped).
+    own_session: bool
     # Who carries this scope may act on everyone's resources.
     any_owner: str | None
     # Who carries this scope gets others' personal fields as they are; else they are masked.
@@ -124,6 +126,7 @@ def _read(method: MethodDescriptor) -> MethodPolicy:
         method=f"/{method.containing_service.full_name}/{method.name}",
         access=Access(rules.WhichOneof("access")),
         scopes=frozenset(rules.scoped.any_of),
+        own_session=rules.scoped.own_session or (rules.HasField("step_up") and not rules.step_up.on_demand),
         any_owner=rules.scoped.any_owner or None,
         personal=rules.scoped.personal or None,
         ignores_token=rules.public.ignores_token,

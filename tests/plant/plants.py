@@ -27,6 +27,7 @@ _GROUPS = "tests/rpc/test_groups.py::"
 _PIPELINE = "tests/order/test_pipeline.py::"
 _STOCK = "tests/product/test_domain.py::"
 _OAUTH = "tests/user/test_oauth.py::"
+_CLIENT_SESSIONS = "tests/user/test_client_sessions.py::"
 _OAUTH_ATTACKS = "tests/attacks/test_oauth.py::"
 _REFUSALS = "tests/gateway/test_compiler_refusals.py::"
 _ERASING = "tests/user/test_erasing.py::"
@@ -667,5 +668,19 @@ PLANTS = (
         "elif migration.sql.startswith(_CONCURRENTLY) and name in builders:",
         "elif False:",
         ("tests/storage/test_concurrent_indexes.py::test_no_index_takes_the_name_of_anothers",),
+    ),
+    Plant(
+        "no client does what people do themselves alone",
+        "services/rpc/interceptors.py",
+        "if policy.own_session and claims.client_id is not None:",
+        "if False:",
+        (_CLIENT_SESSIONS + "test_no_client_takes_an_account",),
+    ),
+    Plant(
+        "no client's token is a recent log-in",
+        "services/rpc/identity.py",
+        "if self.step_up_seconds is not None and self.client_id is not None:",
+        "if False:",
+        (_CLIENT_SESSIONS + "test_no_client_takes_an_account",),
     ),
 )

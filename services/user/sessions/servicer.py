@@ -9,6 +9,7 @@ import grpc
 from commerce.user.v1 import auth_pb2, auth_pb2_grpc
 from google.protobuf.empty_pb2 import Empty
 
+from services.errors import ClientNotAllowed
 from services.rpc.identity import caller, told_user_agent
 from services.storage.paging import IdKey, Pages
 from services.storage.postgres import Pool, connection, transaction
@@ -134,6 +135,8 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         async with transaction(self._pool) as conn:
             session = await store.get_session(conn, UUID(request.session_id), now=now)
             check_owned(session.user_id, domain.SessionNotFound())
+            if caller().client_id is not None and session.session_id != caller().session_id:
+                raise ClientNotAllowed
             await store.end_session(conn, session.session_id, domain.EndReason.LOGGED_OUT, now=now)
         return Empty()
 

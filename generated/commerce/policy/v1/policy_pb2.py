@@ -27,33 +27,33 @@ from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63ommerce/policy/v1/policy.proto\x12\x12\x63ommerce.policy.v1\x1a\x1f\x63ommerce/policy/v1/reason.proto\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\xdd\x04\n\x06Policy\x12\x32\n\x06public\x18\x01 \x01(\x0b\x32 .commerce.policy.v1.PublicAccessH\x00\x12\x32\n\x06scoped\x18\x02 \x01(\x0b\x32 .commerce.policy.v1.ScopedAccessH\x00\x12\x36\n\x08internal\x18\x03 \x01(\x0b\x32\".commerce.policy.v1.InternalAccessH\x00\x12+\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\nrate_limit\x18\x05 \x01(\x0b\x32\x1d.commerce.policy.v1.RateLimit\x12.\n\x05\x63\x61\x63he\x18\x06 \x01(\x0b\x32\x1f.commerce.policy.v1.CachePolicy\x12\x19\n\x11max_request_bytes\x18\x07 \x01(\r\x12.\n\x04\x65\x64ge\x18\x08 \x01(\x0e\x32 .commerce.policy.v1.EdgeExposure\x12\x14\n\x0cmax_attempts\x18\t \x01(\r\x12,\n\x05holds\x18\x0b \x01(\x0b\x32\x1d.commerce.policy.v1.HoldLimit\x12\x30\n\x07streams\x18\n \x01(\x0b\x32\x1f.commerce.policy.v1.StreamLimit\x12+\n\x07step_up\x18\r \x01(\x0b\x32\x1a.commerce.policy.v1.StepUp\x12+\n\x07reasons\x18\x0c \x03(\x0e\x32\x1a.commerce.policy.v1.ReasonB\x08\n\x06\x61\x63\x63\x65ss\"%\n\x0cPublicAccess\x12\x15\n\rignores_token\x18\x01 \x01(\x08\"C\n\x0cScopedAccess\x12\x0e\n\x06\x61ny_of\x18\x01 \x03(\t\x12\x11\n\tany_owner\x18\x02 \x01(\t\x12\x10\n\x08personal\x18\x03 \x01(\t\"G\n\x06StepUp\x12*\n\x07max_age\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\ton_demand\x18\x02 \x01(\x08\"\"\n\x0eInternalAccess\x12\x10\n\x08services\x18\x01 \x03(\t\"E\n\tRateLimit\x12\x10\n\x08requests\x18\x01 \x01(\r\x12&\n\x03per\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"Y\n\x0bStreamLimit\x12\x12\n\nper_caller\x18\x01 \x01(\r\x12\r\n\x05total\x18\x02 \x01(\r\x12\'\n\x04idle\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"X\n\x0b\x43\x61\x63hePolicy\x12*\n\x07max_age\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x65tag\x18\x02 \x01(\x08\x12\x0f\n\x07private\x18\x03 \x01(\x08\"0\n\tHoldLimit\x12\x14\n\x0creservations\x18\x01 \x01(\r\x12\r\n\x05units\x18\x02 \x01(\r\"\x1b\n\tRoleGrant\x12\x0e\n\x06scopes\x18\x01 \x03(\t*b\n\x0c\x45\x64geExposure\x12\x1d\n\x19\x45\x44GE_EXPOSURE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45\x44GE_EXPOSURE_EXPOSED\x10\x01\x12\x18\n\x14\x45\x44GE_EXPOSURE_HIDDEN\x10\x02:L\n\x06policy\x12\x1e.google.protobuf.MethodOptions\x18\xc5\x8a\x03 \x01(\x0b\x32\x1a.commerce.policy.v1.Policy:1\n\x08personal\x12\x1d.google.protobuf.FieldOptions\x18\xc8\x8a\x03 \x01(\x08:Q\n\x05grant\x12!.google.protobuf.EnumValueOptions\x18\xc6\x8a\x03 \x01(\x0b\x32\x1d.commerce.policy.v1.RoleGrantb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63ommerce/policy/v1/policy.proto\x12\x12\x63ommerce.policy.v1\x1a\x1f\x63ommerce/policy/v1/reason.proto\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\xdd\x04\n\x06Policy\x12\x32\n\x06public\x18\x01 \x01(\x0b\x32 .commerce.policy.v1.PublicAccessH\x00\x12\x32\n\x06scoped\x18\x02 \x01(\x0b\x32 .commerce.policy.v1.ScopedAccessH\x00\x12\x36\n\x08internal\x18\x03 \x01(\x0b\x32\".commerce.policy.v1.InternalAccessH\x00\x12+\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\nrate_limit\x18\x05 \x01(\x0b\x32\x1d.commerce.policy.v1.RateLimit\x12.\n\x05\x63\x61\x63he\x18\x06 \x01(\x0b\x32\x1f.commerce.policy.v1.CachePolicy\x12\x19\n\x11max_request_bytes\x18\x07 \x01(\r\x12.\n\x04\x65\x64ge\x18\x08 \x01(\x0e\x32 .commerce.policy.v1.EdgeExposure\x12\x14\n\x0cmax_attempts\x18\t \x01(\r\x12,\n\x05holds\x18\x0b \x01(\x0b\x32\x1d.commerce.policy.v1.HoldLimit\x12\x30\n\x07streams\x18\n \x01(\x0b\x32\x1f.commerce.policy.v1.StreamLimit\x12+\n\x07step_up\x18\r \x01(\x0b\x32\x1a.commerce.policy.v1.StepUp\x12+\n\x07reasons\x18\x0c \x03(\x0e\x32\x1a.commerce.policy.v1.ReasonB\x08\n\x06\x61\x63\x63\x65ss\"%\n\x0cPublicAccess\x12\x15\n\rignores_token\x18\x01 \x01(\x08\"X\n\x0cScopedAccess\x12\x0e\n\x06\x61ny_of\x18\x01 \x03(\t\x12\x11\n\tany_owner\x18\x02 \x01(\t\x12\x10\n\x08personal\x18\x03 \x01(\t\x12\x13\n\x0bown_session\x18\x04 \x01(\x08\"G\n\x06StepUp\x12*\n\x07max_age\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\ton_demand\x18\x02 \x01(\x08\"\"\n\x0eInternalAccess\x12\x10\n\x08services\x18\x01 \x03(\t\"E\n\tRateLimit\x12\x10\n\x08requests\x18\x01 \x01(\r\x12&\n\x03per\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"Y\n\x0bStreamLimit\x12\x12\n\nper_caller\x18\x01 \x01(\r\x12\r\n\x05total\x18\x02 \x01(\r\x12\'\n\x04idle\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"X\n\x0b\x43\x61\x63hePolicy\x12*\n\x07max_age\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x65tag\x18\x02 \x01(\x08\x12\x0f\n\x07private\x18\x03 \x01(\x08\"0\n\tHoldLimit\x12\x14\n\x0creservations\x18\x01 \x01(\r\x12\r\n\x05units\x18\x02 \x01(\r\"\x1b\n\tRoleGrant\x12\x0e\n\x06scopes\x18\x01 \x03(\t*b\n\x0c\x45\x64geExposure\x12\x1d\n\x19\x45\x44GE_EXPOSURE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45\x44GE_EXPOSURE_EXPOSED\x10\x01\x12\x18\n\x14\x45\x44GE_EXPOSURE_HIDDEN\x10\x02:L\n\x06policy\x12\x1e.google.protobuf.MethodOptions\x18\xc5\x8a\x03 \x01(\x0b\x32\x1a.commerce.policy.v1.Policy:1\n\x08personal\x12\x1d.google.protobuf.FieldOptions\x18\xc8\x8a\x03 \x01(\x08:Q\n\x05grant\x12!.google.protobuf.EnumValueOptions\x18\xc6\x8a\x03 \x01(\x0b\x32\x1d.commerce.policy.v1.RoleGrantb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'commerce.policy.v1.policy_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EDGEEXPOSURE']._serialized_start=1310
-  _globals['_EDGEEXPOSURE']._serialized_end=1408
+  _globals['_EDGEEXPOSURE']._serialized_start=1331
+  _globals['_EDGEEXPOSURE']._serialized_end=1429
   _globals['_POLICY']._serialized_start=155
   _globals['_POLICY']._serialized_end=760
   _globals['_PUBLICACCESS']._serialized_start=762
   _globals['_PUBLICACCESS']._serialized_end=799
   _globals['_SCOPEDACCESS']._serialized_start=801
-  _globals['_SCOPEDACCESS']._serialized_end=868
-  _globals['_STEPUP']._serialized_start=870
-  _globals['_STEPUP']._serialized_end=941
-  _globals['_INTERNALACCESS']._serialized_start=943
-  _globals['_INTERNALACCESS']._serialized_end=977
-  _globals['_RATELIMIT']._serialized_start=979
-  _globals['_RATELIMIT']._serialized_end=1048
-  _globals['_STREAMLIMIT']._serialized_start=1050
-  _globals['_STREAMLIMIT']._serialized_end=1139
-  _globals['_CACHEPOLICY']._serialized_start=1141
-  _globals['_CACHEPOLICY']._serialized_end=1229
-  _globals['_HOLDLIMIT']._serialized_start=1231
-  _globals['_HOLDLIMIT']._serialized_end=1279
-  _globals['_ROLEGRANT']._serialized_start=1281
-  _globals['_ROLEGRANT']._serialized_end=1308
+  _globals['_SCOPEDACCESS']._serialized_end=889
+  _globals['_STEPUP']._serialized_start=891
+  _globals['_STEPUP']._serialized_end=962
+  _globals['_INTERNALACCESS']._serialized_start=964
+  _globals['_INTERNALACCESS']._serialized_end=998
+  _globals['_RATELIMIT']._serialized_start=1000
+  _globals['_RATELIMIT']._serialized_end=1069
+  _globals['_STREAMLIMIT']._serialized_start=1071
+  _globals['_STREAMLIMIT']._serialized_end=1160
+  _globals['_CACHEPOLICY']._serialized_start=1162
+  _globals['_CACHEPOLICY']._serialized_end=1250
+  _globals['_HOLDLIMIT']._serialized_start=1252
+  _globals['_HOLDLIMIT']._serialized_end=1300
+  _globals['_ROLEGRANT']._serialized_start=1302
+  _globals['_ROLEGRANT']._serialized_end=1329
 # @@protoc_insertion_point(module_scope)

@@ -64,14 +64,16 @@ class PublicAccess(_message.Message):
     def __init__(self, ignores_token: _Optional[bool] = ...) -> None: ...
 
 class ScopedAccess(_message.Message):
-    __slots__ = ("any_of", "any_owner", "personal")
+    __slots__ = ("any_of", "any_owner", "personal", "own_session")
     ANY_OF_FIELD_NUMBER: _ClassVar[int]
     ANY_OWNER_FIELD_NUMBER: _ClassVar[int]
     PERSONAL_FIELD_NUMBER: _ClassVar[int]
+    OWN_SESSION_FIELD_NUMBER: _ClassVar[int]
     any_of: _containers.RepeatedScalarFieldContainer[str]
     any_owner: str
     personal: str
-    def __init__(self, any_of: _Optional[_Iterable[str]] = ..., any_owner: _Optional[str] = ..., personal: _Optional[str] = ...) -> None: ...
+    own_session: bool
+    def __init__(self, any_of: _Optional[_Iterable[str]] = ..., any_owner: _Optional[str] = ..., personal: _Optional[str] = ..., own_session: _Optional[bool] = ...) -> None: ...
 
 class StepUp(_message.Message):
     __slots__ = ("max_age", "on_demand")

@@ -45,6 +45,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_CALLER_NOT_ALLOWED: _ClassVar[Reason]
     REASON_SESSION_ENDED: _ClassVar[Reason]
     REASON_STEP_UP_REQUIRED: _ClassVar[Reason]
+    REASON_CLIENT_NOT_ALLOWED: _ClassVar[Reason]
     REASON_STREAM_IDLE: _ClassVar[Reason]
     REASON_PAGE_TOKEN_INVALID: _ClassVar[Reason]
     REASON_ETAG_MISMATCH: _ClassVar[Reason]
@@ -139,6 +140,7 @@ REASON_CALLER_UNKNOWN: Reason
 REASON_CALLER_NOT_ALLOWED: Reason
 REASON_SESSION_ENDED: Reason
 REASON_STEP_UP_REQUIRED: Reason
+REASON_CLIENT_NOT_ALLOWED: Reason
 REASON_STREAM_IDLE: Reason
 REASON_PAGE_TOKEN_INVALID: Reason
 REASON_ETAG_MISMATCH: Reason

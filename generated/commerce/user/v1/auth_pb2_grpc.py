@@ -130,7 +130,7 @@ class AuthServiceServicer:
 
     def DeleteSession(self, request, context):
         """Logs a session out: its tokens stop working, and streams that were opened
-        with them end.
+        with them end. A client ends its own session and no other.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

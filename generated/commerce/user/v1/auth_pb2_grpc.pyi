@@ -54,7 +54,7 @@ class AuthServiceStub:
     """
     DeleteSession: _grpc.UnaryUnaryMultiCallable[_auth_pb2.DeleteSessionRequest, _empty_pb2.Empty]
     """Logs a session out: its tokens stop working, and streams that were opened
-    with them end.
+    with them end. A client ends its own session and no other.
     """
     EndSessions: _grpc.UnaryUnaryMultiCallable[_auth_pb2.EndSessionsRequest, _auth_pb2.EndSessionsResponse]
     """Ends all sessions of a person at once, or all but the caller's own. Those of
@@ -103,7 +103,7 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """
     DeleteSession: _aio.UnaryUnaryMultiCallable[_auth_pb2.DeleteSessionRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Logs a session out: its tokens stop working, and streams that were opened
-    with them end.
+    with them end. A client ends its own session and no other.
     """
     EndSessions: _aio.UnaryUnaryMultiCallable[_auth_pb2.EndSessionsRequest, _auth_pb2.EndSessionsResponse]  # type: ignore[assignment]
     """Ends all sessions of a person at once, or all but the caller's own. Those of
@@ -179,7 +179,7 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """Logs a session out: its tokens stop working, and streams that were opened
-        with them end.
+        with them end. A client ends its own session and no other.
         """
 
     @_abc_1.abstractmethod
