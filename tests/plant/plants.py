@@ -683,4 +683,18 @@ PLANTS = (
         "if False:",
         (_CLIENT_SESSIONS + "test_no_client_takes_an_account",),
     ),
+    Plant(
+        "a right password alone forgets no other count",
+        "services/user/sessions/throttle.py",
+        "if redis.call('HINCRBY', key, 'count', -1) <= 0 then",
+        "if true then",
+        (_SECOND_FACTOR + "test_a_repeated_request_takes_back_no_count_but_its_own",),
+    ),
+    Plant(
+        "wrong codes are counted for the account",
+        "services/user/sessions/authentication.py",
+        "if any(codes):",
+        "if False:",
+        (_SECOND_FACTOR + "test_neither_marks_nor_a_new_password_give_more_guesses_of_codes",),
+    ),
 )

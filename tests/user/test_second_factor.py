@@ -6,22 +6,25 @@ import hashlib
 import hmac
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
-from commerce.user.v1 import auth_pb2, role_pb2, second_factor_pb2
+from commerce.user.v1 import auth_pb2, recovery_pb2, role_pb2, second_factor_pb2, user_pb2
 
+from services.user.mail.domain import Kind
 from services.user.second_factor.codes import accepted_step, hash_recovery_code
 from services.user.second_factor.sealing import CannotOpen, KeyFileSealer
 from tests.support.people import Person
 from tests.support.refusals import ends, refusal
-from tests.user.conftest import LOGIN_KEYS, PASSWORD, UserService
+from tests.user.conftest import LOGIN_KEYS, PASSWORD, UserService, some_email
 from tests.user.test_endings import me
+from tests.user.test_recovery import NEW_PASSWORD, token_to
 
 # One event loop for all: the service runs in it.
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 REQUIRED = ("UNAUTHENTICATED", "SECOND_FACTOR_REQUIRED")
+THROTTLED = ("RESOURCE_EXHAUSTED", "LOGIN_THROTTLED")
 INVALID = ("UNAUTHENTICATED", "SECOND_FACTOR_INVALID")
 STEP = timedelta(seconds=30)
 
@@ -206,3 +209,48 @@ async def test_the_owner_is_told_by_a_mail(service: UserService) -> None:
     subjects = [mail["Subject"] for mail in await service.mails_to(person.email)]
     told = ["Your account has a second step now", "Your account has no second step any more"]
     assert subjects[-2:] == [f"Commerce Mesh: {each}" for each in told]
+
+
+async def test_a_repeated_request_takes_back_no_count_but_its_own(service: UserService) -> None:
+    """It shows the password alone, which whoever guesses the second factor has."""
+    email, request_id = some_email(), str(uuid4())
+    request = user_pb2.CreateUserRequest(
+        user=user_pb2.User(email=email, display_name="Ada"), password=PASSWORD, request_id=request_id
+    )
+    await service.users.CreateUser(request)
+    person = await service.log_in(email)
+    await turn_on(service, person)
+    for _ in range(9):
+        assert await refusal(log_in(service, person)) == REQUIRED
+        await service.users.CreateUser(request)
+    assert await refusal(log_in(service, person)) == REQUIRED
+    assert await refusal(log_in(service, person)) == THROTTLED
+
+
+async def test_neither_marks_nor_a_new_password_give_more_guesses_of_codes(service: UserService) -> None:
+    person = await service.register()
+    marks = [(await service.create_session(person.email)).device_token for _ in range(12)]
+    secret, _ = await turn_on(service, person)
+    outcomes = [
+        await refusal(log_in(service, person, totp_code=f"{n:06}", device_token=mark))
+        for n, mark in enumerate(marks)
+    ]
+    assert outcomes == [INVALID] * 10 + [THROTTLED] * 2
+    request = recovery_pb2.RequestPasswordResetRequest(email=person.email)
+    await service.recovery.RequestPasswordReset(request)
+    reset = recovery_pb2.ResetPasswordRequest(
+        token=await token_to(service, person.email, Kind.RESET_PASSWORD), new_password=NEW_PASSWORD
+    )
+    await service.recovery.ResetPassword(reset)
+    right = log_in(service, person, NEW_PASSWORD, totp_code=code_now(service, secret))
+    assert await refusal(right) == THROTTLED
+
+
+async def test_a_right_code_forgets_the_wrong_ones(service: UserService) -> None:
+    person = await service.register()
+    secret, _ = await turn_on(service, person)
+    for _ in range(2):
+        for n in range(6):
+            assert await refusal(log_in(service, person, totp_code=f"{n:06}")) == INVALID
+        await log_in(service, person, totp_code=code_now(service, secret))
+        service.clock.ahead += STEP

@@ -82,13 +82,12 @@ async def test_passwords_that_are_tried_by_a_known_request_id_are_counted_with_l
 ) -> None:
     request = registration(some_email(), request_id=str(uuid4()))
     first = await service.users.CreateUser(request)
-    for _ in range(2):
-        for n in range(5):
-            guess = registration(first.email, password=f"a wrong one {n}", request_id=request.request_id)
-            reused = ("INVALID_ARGUMENT", "REQUEST_ID_REUSED")
-            assert await refusal(service.users.CreateUser(guess)) == reused
-        assert await service.users.CreateUser(request) == first, "the right one forgets those before it"
-    for n in range(5):
+    for n in range(4):
+        guess = registration(first.email, password=f"a wrong one {n}", request_id=request.request_id)
+        reused = ("INVALID_ARGUMENT", "REQUEST_ID_REUSED")
+        assert await refusal(service.users.CreateUser(guess)) == reused
+        assert await service.users.CreateUser(request) == first, "the right one is not counted"
+    for n in range(3):
         assert (await refusal(service.create_session(first.email, f"wrong {n}")))[1] == "CREDENTIALS_INVALID"
         guess = registration(first.email, password=f"a wrong one {n}", request_id=request.request_id)
         assert (await refusal(service.users.CreateUser(guess)))[1] == "REQUEST_ID_REUSED"

@@ -67,6 +67,7 @@ class Asking:
         client, asked, scopes = await self._judged(request.request)
         email, origin = canonical_email(request.email), Origin.of_address(calling_source())
         found = await self._authentication.check(email, request.password, origin)
+        await self._authentication.count_code(found.user_id, request.totp_code, request.recovery_code)
         consent_token, now = new_secret(), self._clock()
         async with transaction(self._pool) as conn:
             user = await _held(conn, found)
@@ -94,7 +95,7 @@ class Asking:
                 now=now,
                 expire_time=now + domain.CONSENT_LIFETIME,
             )
-        await self._authentication.forget(email, origin)
+        await self._authentication.forget(email, origin, found.user_id)
         return oauth_pb2.BeginAuthorizationResponse(
             client_name=client.name, scopes=granted, consent_token=consent_token
         )

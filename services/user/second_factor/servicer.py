@@ -101,7 +101,8 @@ class SecondFactorServicer(second_factor_pb2_grpc.SecondFactorServiceServicer):
             await session_store.end_sessions(conn, user_id, reason, keep=session_id, now=now)
             await session_store.note_second_factor(conn, user_id)
             await mail_store.append_mail(conn, user_id, Kind.SECOND_FACTOR_ADDED, now=now)
-        await self._throttle.forget_failures(email, origin)
+        # And no wrong password of the session: who turns it on and off again would guess without end.
+        await self._throttle.take_back_failure(email, origin)
         return second_factor_pb2.ConfirmTotpResponse(recovery_codes=codes)
 
     async def RemoveTotp(self, request: second_factor_pb2.RemoveTotpRequest, context: Context) -> Empty:

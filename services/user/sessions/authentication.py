@@ -43,9 +43,22 @@ class Authentication:
             partial(find_credentials, email=email, digests=self._vault.digests(email)),
         )
 
-    async def forget(self, email: CanonicalEmail, origin: Origin) -> None:
-        """Forget the failures of an origin that has shown all that was asked for."""
-        await self._throttle.forget_failures(email, origin)
+    async def count_code(self, user_id: UUID, *codes: str) -> None:
+        """Count a code of a second factor, if one was sent, until `forget`: for the account, whoever sent it.
+
+        Raises:
+            LoginThrottled: too many were wrong.
+        """
+        if any(codes):
+            await self._throttle.count_code(user_id)
+
+    async def forget(self, email: CanonicalEmail, origin: Origin, user_id: UUID) -> None:
+        """Forget the failures of an origin that has shown all that was asked for, and the account's codes."""
+        await self._throttle.forget_failures(email, origin, user_id)
+
+    async def take_back(self, email: CanonicalEmail, origin: Origin) -> None:
+        """Take back the count of a right password, where nothing else was asked for, and no other count."""
+        await self._throttle.take_back_failure(email, origin)
 
     async def check_registrant(self, user_id: UUID, email: CanonicalEmail, password: str) -> None:
         """Check that it is the password of an account, closed or not, that was opened with this address.
@@ -62,7 +75,7 @@ class Authentication:
 
         origin = Origin.of_address(calling_source())
         await self._judge(email, password, origin, find)
-        await self.forget(email, origin)
+        await self.take_back(email, origin)
 
     async def check_repeated(self, user: OpenedUser, password: str, origin: Origin) -> None:
         """Check that a repeated request has the first one's password: nothing else of it is kept.
@@ -75,7 +88,7 @@ class Authentication:
             await self.check(user.canonical_email, password, origin)
         except CredentialsInvalid:
             raise RequestIdReused("request_id was used before, for another password") from None
-        await self.forget(user.canonical_email, origin)
+        await self.take_back(user.canonical_email, origin)
 
     async def _judge(self, email: CanonicalEmail, password: str, origin: Origin, find: Find) -> Credentials:
         await self._throttle.count_failure(email, origin)

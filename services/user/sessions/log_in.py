@@ -72,7 +72,7 @@ class LogIn:
         for _ in range(_ATTEMPTS):
             started = await self._attempt(request, device, email, origin)
             if started is not None:
-                await self._authentication.forget(email, origin)
+                await self._authentication.forget(email, origin, started.user.user_id)
                 return started
         raise domain.CredentialsInvalid
 
@@ -93,6 +93,7 @@ class LogIn:
             found = await self._authentication.check(email, request.password, origin)
         except domain.CredentialsInvalid:
             raise domain.PasswordWrong from None
+        await self._authentication.count_code(user_id, request.totp_code, request.recovery_code)
         now = self._clock()
         async with transaction(self._pool) as conn:
             user = await account_store.get_user_for_update(conn, user_id)
@@ -100,7 +101,7 @@ class LogIn:
                 raise domain.PasswordWrong
             second = await self._second_factor(conn, user_id, request, now)
             session = await store.reauthenticate(conn, session_id, second_factor=second, now=now)
-        await self._authentication.forget(email, origin)
+        await self._authentication.forget(email, origin, user_id)
         return user, session
 
     def _origin(self, device_token: str, email: CanonicalEmail) -> Origin:
@@ -112,6 +113,7 @@ class LogIn:
     ) -> Started | None:
         """Begin a session of whoever's password it is; None where another hash came meanwhile."""
         found = await self._authentication.check(email, request.password, origin)
+        await self._authentication.count_code(found.user_id, request.totp_code, request.recovery_code)
         stronger = await self._authentication.stronger_hash(found.password_hash, request.password)
         now, refresh_token = self._clock(), new_refresh_token()
         async with transaction(self._pool) as conn:

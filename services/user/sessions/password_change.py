@@ -136,7 +136,7 @@ class PasswordChange:
             if await self._is_answered(key):
                 return None
             raise OldPasswordWrong from None
-        await self._authentication.forget(user.canonical_email, origin)
+        await self._authentication.take_back(user.canonical_email, origin)
         new_hash = await self._passwords.hash(request.new_password)
         return _Change(user.user_id, NewPassword(new_hash, found.password_hash, keep), self._clock())
 

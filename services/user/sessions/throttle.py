@@ -1,6 +1,6 @@
 """Counts failed log-ins in Valkey, so that passwords cannot be guessed, and nobody can shut an owner out.
 
-Two counters, and who is counted by which:
+Three counters, and who is counted by which:
 
 - **Of one origin at one account.** Nine wrong passwords are free; after that each doubles the wait, from
   five seconds to a quarter of an hour. It is forgotten by a log-in, or after an hour of quiet. An origin is
@@ -11,6 +11,11 @@ Two counters, and who is counted by which:
   seconds to two minutes. That makes 720 tries a day at one account, wherever they come from: a million common
   passwords take nearly four years, three words of a list of 7,776 two million.
 
+- **Of one account's second factor, by all who have its password.** Ten wrong codes are judged; after that
+  each doubles the wait, from five seconds to a quarter of an hour. That makes 96 a day, of which one is right
+  by chance in nine years. Neither other addresses nor more marks nor a new password give more: a right code
+  alone forgets it, or a day of quiet.
+
 The second wait is what strangers could shut an owner out with. It is short for that, and does not count for
 a device with a mark nor for a session: they have a counter of their own, which no stranger reaches. Who
 comes with a new device from a new address while strangers try without a pause competes with them for one try
@@ -19,11 +24,13 @@ by the token of a mail forgets the account's counter at once.
 
 A try is counted before the password is judged, so that parallel guesses are all counted, and one that waits
 is not counted: who knocks again and again does not wait longer. A log-in whose second factor is missing or
-wrong stays counted: guessing those costs as guessing passwords does.
+wrong stays counted. Whoever shows the password alone, to repeat a request or to change it, has their own try
+taken back and no other one: they may still be guessing the second factor.
 """
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -47,9 +54,12 @@ class _Rule:
 # More than the repetitions of one request that are under way at once.
 _OF_ORIGIN = _Rule(free=9, longest_seconds=15 * 60)
 _OF_ACCOUNT = _Rule(free=50, longest_seconds=2 * 60)
+_OF_CODES = _Rule(free=9, longest_seconds=15 * 60)
 _FIRST_SECONDS = 5
 # Longer than any wait.
 _FORGOTTEN_SECONDS = 60 * 60
+# Who waits until it is forgotten gets ten codes judged then: fewer than who goes on.
+_CODES_FORGOTTEN_SECONDS = 24 * 60 * 60
 # Fewer than the client's connections: out of those it fails, and a flood would go by uncounted.
 _PLACES = 32
 
@@ -137,12 +147,21 @@ class LoginThrottle:
             LoginThrottled: too many failed; says when to come back.
         """
         rules = (_OF_ORIGIN,) if origin.is_known else (_OF_ORIGIN, _OF_ACCOUNT)
+        await self._counted(_keys(email, origin), rules, _FORGOTTEN_SECONDS)
+
+    async def count_code(self, user_id: UUID) -> None:
+        """Count a wrong code of an account's second factor before it is judged.
+
+        Raises:
+            LoginThrottled: too many were wrong; says when to come back.
+        """
+        await self._counted([_key_of_codes(user_id)], (_OF_CODES,), _CODES_FORGOTTEN_SECONDS)
+
+    async def _counted(self, keys: Sequence[str], rules: Sequence[_Rule], forgotten_seconds: int) -> None:
         limits = [limit for rule in rules for limit in (rule.free, rule.longest_seconds)]
         try:
             async with self._places:
-                wait = await self._count(
-                    keys=_keys(email, origin), args=[_FORGOTTEN_SECONDS, _FIRST_SECONDS, *limits]
-                )
+                wait = await self._count(keys=keys, args=[forgotten_seconds, _FIRST_SECONDS, *limits])
         except redis.exceptions.RedisError as error:
             _log_loss(error)
             return
@@ -151,18 +170,27 @@ class LoginThrottle:
             raise LoginThrottled(text, retry_after_seconds=wait / 1000)
 
     async def take_back_failure(self, email: CanonicalEmail, origin: Origin) -> None:
-        """Take back the last count: the password was not judged."""
+        """Take back one count: the password was not judged, or was right and all that was to be shown."""
         try:
             async with self._places:
                 await self._take_back(keys=_keys(email, origin), args=[_FORGOTTEN_SECONDS])
         except redis.exceptions.RedisError as error:
             _log_loss(error)
 
-    async def forget_failures(self, email: CanonicalEmail, origin: Origin) -> None:
-        """Forget what was counted of an origin, and of the account where it is counted there: it came in."""
+    async def forget_failures(
+        self, email: CanonicalEmail, origin: Origin, codes_of: UUID | None = None
+    ) -> None:
+        """Forget what was counted of an origin, and of the account where it is counted there: it came in.
+
+        Args:
+            email: The account's.
+            origin: Where it came in from.
+            codes_of: The account, where all that it asks for was shown: its wrong codes are forgotten too.
+        """
+        keys = [*_keys(email, origin), *([_key_of_codes(codes_of)] if codes_of else [])]
         try:
             async with self._places:
-                await self._redis.delete(*_keys(email, origin))
+                await self._redis.delete(*keys)
         except redis.exceptions.RedisError as error:
             _log_loss(error)
 
@@ -173,6 +201,10 @@ def _keys(email: CanonicalEmail, origin: Origin) -> list[str]:
     of_origin = hashlib.sha256(f"{email}\0{origin.name}".encode()).hexdigest()
     keys = [f"login_failures:{of_origin}"]
     return keys if origin.is_known else [*keys, f"login_failures_of_all:{account}"]
+
+
+def _key_of_codes(user_id: UUID) -> str:
+    return f"second_factor_failures:{user_id}"
 
 
 def _log_loss(error: redis.exceptions.RedisError) -> None:
