@@ -28,6 +28,7 @@ _PIPELINE = "tests/order/test_pipeline.py::"
 _STOCK = "tests/product/test_domain.py::"
 _OAUTH = "tests/user/test_oauth.py::"
 _CLIENT_SESSIONS = "tests/user/test_client_sessions.py::"
+_WAITING_CODES = "tests/user/test_waiting_codes.py::"
 _OAUTH_ATTACKS = "tests/attacks/test_oauth.py::"
 _REFUSALS = "tests/gateway/test_compiler_refusals.py::"
 _ERASING = "tests/user/test_erasing.py::"
@@ -389,7 +390,7 @@ PLANTS = (
         "services/user/oauth/granting.py",
         "or mark_password(password_hash) != authorization.password_mark:",
         "or not mark_password(password_hash):",
-        (_OAUTH + "test_another_password_makes_codes_and_grants_void",),
+        (_WAITING_CODES + "test_a_code_is_void_once_the_account_has_another_password",),
     ),
     Plant(
         "a client gets no scope that its person has not",
@@ -696,5 +697,19 @@ PLANTS = (
         "if any(codes):",
         "if False:",
         (_SECOND_FACTOR + "test_neither_marks_nor_a_new_password_give_more_guesses_of_codes",),
+    ),
+    Plant(
+        "the end of all sessions ends codes that wait",
+        "services/user/oauth/store.py",
+        "DELETE FROM oauth_authorizations WHERE user_id = $1 AND session_id IS NULL",
+        "DELETE FROM oauth_authorizations WHERE user_id = $1 AND FALSE",
+        (_WAITING_CODES + "test_what_ends_sessions_ends_codes_and_decisions_that_wait",),
+    ),
+    Plant(
+        "a code without the second factor is void once there is one",
+        "services/user/oauth/granting.py",
+        "if totp is not None and totp.confirm_time is not None and not authorization.second_factor:",
+        "if False:",
+        (_WAITING_CODES + "test_a_code_without_the_second_factor_is_void_once_there_is_one",),
     ),
 )

@@ -188,7 +188,7 @@ async def test_another_password_makes_codes_and_grants_void(service: UserService
     change = auth_pb2.ChangePasswordRequest(old_password=PASSWORD, new_password="a wholly other one")
     await service.auth.ChangePassword(change, metadata=person.metadata)
     assert await refusal(flow.exchange(code)) == GRANT_INVALID
-    assert await refusal(flow.exchange(await flow.decide(consent))) == GRANT_INVALID
+    assert await refusal(flow.decide(consent)) == CONSENT_OVER
     assert await refusal(flow.refresh(tokens.refresh_token)) == GRANT_INVALID
 
 
@@ -207,12 +207,23 @@ async def test_a_disabled_and_a_closed_account_get_nothing(service: UserService,
 
 
 async def test_wrong_passwords_count_with_those_of_log_ins(service: UserService, flow: Flow) -> None:
-    person = await service.register()
+    person, here = await service.register(), (("x-forwarded-for", "192.0.2.3"),)
+
+    def consent(password: str) -> Any:
+        request = oauth_pb2.BeginAuthorizationRequest(
+            request=flow.asked(), email=person.email, password=password
+        )
+        return service.oauth.BeginAuthorization(request, metadata=here)
+
+    def log_in(password: str) -> Any:
+        request = auth_pb2.CreateSessionRequest(email=person.email, password=password)
+        return service.auth.CreateSession(request, metadata=here)
+
     for _ in range(5):
-        assert (await error_of(flow.consent(person, "wrong"))).reason == "CREDENTIALS_INVALID"
-        assert (await error_of(service.create_session(person.email, "wrong"))).reason == "CREDENTIALS_INVALID"
-    assert (await error_of(flow.consent(person))).reason == "LOGIN_THROTTLED"
-    assert (await error_of(service.create_session(person.email))).reason == "LOGIN_THROTTLED"
+        assert (await error_of(consent("wrong"))).reason == "CREDENTIALS_INVALID"
+        assert (await error_of(log_in("wrong"))).reason == "CREDENTIALS_INVALID"
+    assert (await error_of(consent(PASSWORD))).reason == "LOGIN_THROTTLED"
+    assert (await error_of(log_in(PASSWORD))).reason == "LOGIN_THROTTLED"
 
 
 async def test_one_exchange_of_many_at_once_begins_a_session_and_none_stays(

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from datetime import datetime
+from uuid import UUID
 
 from commerce.user.v1 import oauth_pb2
 
@@ -20,6 +21,7 @@ from services.user.oauth.domain import (
     check_exchange,
 )
 from services.user.oauth.secrets import hash_secret, mark_password
+from services.user.second_factor import store as factor_store
 from services.user.sessions import domain as session_domain
 from services.user.sessions import store as session_store
 from services.user.sessions.audited import begun
@@ -45,8 +47,10 @@ async def begin_session(
         GrantInvalid: the code is not good, or not with this request, or the account has changed since.
     """
     code_hash = hash_secret(request.code)
+    user = await _held_user(conn, await store.find_person_of_code(conn, code_hash, client.client_id))
+    # After the account is held, as by all who make codes void: it may have gone meanwhile.
     authorization = await store.find_by_code(conn, code_hash)
-    if authorization is None or authorization.client_id != client.client_id:
+    if authorization is None:
         raise GrantInvalid
     if authorization.session_id is not None:
         # Two have the code, and nobody knows who of them came first (RFC 6749, 4.1.2).
@@ -55,7 +59,7 @@ async def begin_session(
     check_exchange(
         authorization, client, redirect_uri=request.redirect_uri, verifier=request.code_verifier, now=now
     )
-    user = await _held_user(conn, authorization)
+    await _check_account(conn, user, authorization)
     session = await _insert_session(conn, client, authorization, refresh_hash, now)
     await store.note_exchange(conn, authorization, session.session_id)
     await record(conn, begun(AuditKind.CLIENT_LET_IN, session, by=user.user_id))
@@ -92,17 +96,29 @@ async def _insert_session(
     return session
 
 
-async def _held_user(conn: Connection, authorization: Authorization) -> User:
-    """Return the person, held, if their account is as it was when they logged in.
+async def _held_user(conn: Connection, user_id: UUID | None) -> User:
+    """Return the person, held.
 
     Raises:
-        GrantInvalid: it is closed or disabled, or has another password.
+        GrantInvalid: there is none, or their account is closed.
     """
+    if user_id is None:
+        raise GrantInvalid
     try:
-        user = await account_store.get_user_for_update(conn, authorization.user_id)
+        return await account_store.get_user_for_update(conn, user_id)
     except UserNotFound:
         raise GrantInvalid from None
+
+
+async def _check_account(conn: Connection, user: User, authorization: Authorization) -> None:
+    """Check that an account is as it was when its person logged in.
+
+    Raises:
+        GrantInvalid: it is disabled, has another password, or asks for a second factor that was not shown.
+    """
     password_hash = await account_store.find_password_hash(conn, user.user_id)
     if user.disabled or password_hash is None or mark_password(password_hash) != authorization.password_mark:
         raise GrantInvalid
-    return user
+    totp = await factor_store.find_totp(conn, user.user_id)
+    if totp is not None and totp.confirm_time is not None and not authorization.second_factor:
+        raise GrantInvalid

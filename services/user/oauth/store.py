@@ -172,6 +172,15 @@ async def delete_authorizations(conn: Connection, user_id: UUID) -> None:
     )
 
 
+async def drop_waiting_authorizations(conn: Connection, user_id: UUID) -> None:
+    """Make decisions and codes void that wait; the person's account is held.
+
+    For whatever ends a person's sessions, or has their log-ins ask for more: a code from before would begin a
+    session after it. Those that were exchanged stay: a second use is to be noticed.
+    """
+    await conn.execute("DELETE FROM oauth_authorizations WHERE user_id = $1 AND session_id IS NULL", user_id)
+
+
 async def insert_authorization(
     conn: Connection,
     *,
@@ -224,6 +233,16 @@ async def find_by_consent(conn: Connection, consent_hash: bytes) -> Authorizatio
         consent_hash,
     )
     return None if row is None else _authorization(row)
+
+
+async def find_person_of_code(conn: Connection, code_hash: bytes, client_id: UUID) -> UUID | None:
+    """Return who has allowed a client what it shows a code for."""
+    user_id: UUID | None = await conn.fetchval(
+        "SELECT user_id FROM oauth_authorizations WHERE code_hash = $1 AND client_id = $2",
+        code_hash,
+        client_id,
+    )
+    return user_id
 
 
 async def find_by_code(conn: Connection, code_hash: bytes) -> Authorization | None:
