@@ -232,7 +232,10 @@ async def reauthenticate(parts: Parts) -> Attempt:
 
 
 async def enrol_totp(parts: Parts) -> Attempt:
-    _, who = await _new_user(parts)
+    email, who = await _new_user(parts)
+    token = await last_token(parts.users, MAIL_TOKENS, email, Kind.CONFIRM_EMAIL)
+    confirm = Attempt(recovery_pb2.ConfirmEmailRequest(token=token), ANYONE)
+    await parts.call(RECOVERY + "ConfirmEmail", confirm)
     return Attempt(second_factor_pb2.EnrolTotpRequest(), who, answers_alike=False)
 
 

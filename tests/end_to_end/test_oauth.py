@@ -1,5 +1,6 @@
 """An OAuth client that is not ours finds its way by itself: discovery, people, refresh, machines."""
 
+import asyncio
 import secrets
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import requests
 from authlib.integrations.requests_client import OAuth2Session
 
 from tests.conftest import Stack
+from tests.support.mails import mails_in, token_in
 from tests.support.oauth import (
     CALLBACK,
     TIMEOUT_SECONDS,
@@ -27,7 +29,7 @@ from tests.support.oauth import (
     rest_status,
     told_to_client,
 )
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, until
 from tests.user.test_second_factor import code_of
 
 pytestmark = pytest.mark.stack
@@ -282,6 +284,7 @@ def test_errors_stand_beside_their_field_and_pages_need_no_script(
 def test_the_log_in_page_asks_for_the_second_factor_beside_its_field(stack: Stack) -> None:
     flow = CodeFlow(stack, add_web_client(stack, "orders.read"))
     email, password, tokens = stack.register()
+    confirm_address(stack, email)
     recovery_code = turn_second_factor_on(stack, tokens["accessToken"])
     browser = FormBrowser(flow.url)
     login = browser.authorize(**flow.parameters())
@@ -296,6 +299,19 @@ def test_the_log_in_page_asks_for_the_second_factor_beside_its_field(stack: Stac
     typed = f" {recovery_code[:4]} {recovery_code[4:]}"
     asked = browser.submit(wrong, email=email, password=password, code=typed)
     assert told_to_client(browser.submit(asked, decision="allow"))["code"]
+
+
+def confirm_address(stack: Stack, email: str) -> None:
+    """Send back the token of the mail that a registration sends."""
+
+    async def is_sent() -> bool:
+        return bool(mails_in(stack.place.mail, email))
+
+    asyncio.run(until(is_sent))
+    [mail] = mails_in(stack.place.mail, email)
+    url = f"{stack.rest_url}/v1/users:confirmEmail"
+    answer = requests.post(url, json={"token": token_in(mail)}, timeout=TIMEOUT_SECONDS)
+    assert answer.status_code == 200, answer.text
 
 
 def turn_second_factor_on(stack: Stack, token: str) -> str:

@@ -712,4 +712,11 @@ PLANTS = (
         "if False:",
         (_WAITING_CODES + "test_a_code_without_the_second_factor_is_void_once_there_is_one",),
     ),
+    Plant(
+        "nobody keeps a stranger from their address by a second factor",
+        "services/user/second_factor/domain.py",
+        "if user.email_verify_time is None:",
+        "if False:",
+        (_SECOND_FACTOR + "test_whose_address_is_not_confirmed_has_no_second_factor",),
+    ),
 )

@@ -40,7 +40,13 @@ def code_now(service: UserService, secret: str) -> str:
     return code_of(secret, service.clock().timestamp())
 
 
+async def confirm_address(service: UserService, person: Person) -> None:
+    confirmed = "UPDATE users SET email_verify_time = now() WHERE user_id = $1"
+    await service.fetchval(confirmed, UUID(person.user_id))
+
+
 async def enrol(service: UserService, person: Person) -> str:
+    await confirm_address(service, person)
     answer = await service.second_factor.EnrolTotp(
         second_factor_pb2.EnrolTotpRequest(), metadata=person.metadata
     )
@@ -254,3 +260,17 @@ async def test_a_right_code_forgets_the_wrong_ones(service: UserService) -> None
             assert await refusal(log_in(service, person, totp_code=f"{n:06}")) == INVALID
         await log_in(service, person, totp_code=code_now(service, secret))
         service.clock.ahead += STEP
+
+
+async def test_whose_address_is_not_confirmed_has_no_second_factor(service: UserService) -> None:
+    """Else who registers a stranger's address keeps them from it, also after a new password by a mail."""
+    person = await service.register()
+    enrolling = service.second_factor.EnrolTotp(
+        second_factor_pb2.EnrolTotpRequest(), metadata=person.metadata
+    )
+    assert await refusal(enrolling) == ("FAILED_PRECONDITION", "EMAIL_NOT_CONFIRMED")
+    confirm = recovery_pb2.ConfirmEmailRequest(
+        token=await token_to(service, person.email, Kind.CONFIRM_EMAIL)
+    )
+    await service.recovery.ConfirmEmail(confirm)
+    await service.second_factor.EnrolTotp(second_factor_pb2.EnrolTotpRequest(), metadata=person.metadata)

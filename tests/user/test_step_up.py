@@ -12,7 +12,7 @@ from services.rpc.policy import policies
 from tests.support.people import Person
 from tests.support.refusals import error_of, refusal
 from tests.user.conftest import PASSWORD, UserService
-from tests.user.test_second_factor import REQUIRED, code_now, turn_on
+from tests.user.test_second_factor import REQUIRED, code_now, confirm_address, turn_on
 
 # One event loop for all: the service runs in it.
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -21,10 +21,10 @@ STEP_UP = ("UNAUTHENTICATED", "STEP_UP_REQUIRED")
 Call = Callable[[UserService, Person], Awaitable[Any]]
 
 
-def enrol(service: UserService, person: Person) -> Awaitable[Any]:
+async def enrol(service: UserService, person: Person) -> Any:
+    await confirm_address(service, person)
     request = second_factor_pb2.EnrolTotpRequest()
-    call: Awaitable[Any] = service.second_factor.EnrolTotp(request, metadata=person.metadata)
-    return call
+    return await service.second_factor.EnrolTotp(request, metadata=person.metadata)
 
 
 def remove(service: UserService, person: Person) -> Awaitable[Any]:

@@ -5,7 +5,13 @@ from datetime import datetime
 from uuid import UUID
 
 from services.errors import FailedPrecondition, FieldViolation, InvalidArgument, Unauthenticated
-from services.user.accounts.domain import SecondFactorAdded, SecondFactorRemoved, User
+from services.user.accounts.domain import (
+    OpenedUser,
+    SecondFactorAdded,
+    SecondFactorRemoved,
+    User,
+    check_registrable,
+)
 
 # More than anybody loses devices; each is good once.
 RECOVERY_CODES = 10
@@ -34,6 +40,13 @@ class TotpAlreadyOn(FailedPrecondition):
         super().__init__("the account has a second factor: remove it first")
 
 
+class EmailNotConfirmed(FailedPrecondition):
+    reason = "EMAIL_NOT_CONFIRMED"
+
+    def __init__(self) -> None:
+        super().__init__("the address of the account is not confirmed: confirm it first")
+
+
 class TotpNotEnrolled(FailedPrecondition):
     reason = "TOTP_NOT_ENROLLED"
 
@@ -59,6 +72,19 @@ class Totp:
     confirm_time: datetime | None
     # Of the last code that was accepted.
     last_step: int
+
+
+def check_enrollable(user: OpenedUser) -> None:
+    """Check that an account may have a second factor.
+
+    Raises:
+        EmailReserved: it is an operators', which never logs in.
+        EmailNotConfirmed: its address may be a stranger's, who could set a new password by a mail, and would
+            still be kept out by the second factor.
+    """
+    check_registrable(user.canonical_email)
+    if user.email_verify_time is None:
+        raise EmailNotConfirmed
 
 
 def unconfirmed(totp: Totp | None) -> Totp:

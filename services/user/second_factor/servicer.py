@@ -11,7 +11,6 @@ from google.protobuf.empty_pb2 import Empty
 from services.rpc.identity import caller
 from services.storage.postgres import Pool, connection, transaction
 from services.user.accounts import store as account_store
-from services.user.accounts.domain import check_registrable
 from services.user.accounts.ownership import owned_user_id
 from services.user.mail import store as mail_store
 from services.user.mail.domain import Kind
@@ -69,8 +68,7 @@ class SecondFactorServicer(second_factor_pb2_grpc.SecondFactorServiceServicer):
         user_id, secret = caller().require_subject(), new_secret()
         async with transaction(self._pool) as conn:
             user = self._vault.opened(await account_store.get_user_for_update(conn, user_id))
-            # An operator's account never logs in.
-            check_registrable(user.canonical_email)
+            domain.check_enrollable(user)
             sealed = self._factors.seal(user_id, secret)
             if not await store.replace_unconfirmed(conn, user_id, sealed, now=self._clock()):
                 raise domain.TotpAlreadyOn

@@ -74,6 +74,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_TOTP_ALREADY_ON: _ClassVar[Reason]
     REASON_TOTP_NOT_ENROLLED: _ClassVar[Reason]
     REASON_TOTP_CODE_WRONG: _ClassVar[Reason]
+    REASON_EMAIL_NOT_CONFIRMED: _ClassVar[Reason]
     REASON_PRODUCT_NOT_FOUND: _ClassVar[Reason]
     REASON_SKU_TAKEN: _ClassVar[Reason]
     REASON_PRODUCT_TOO_LARGE: _ClassVar[Reason]
@@ -169,6 +170,7 @@ REASON_TOO_MANY_MAILS: Reason
 REASON_TOTP_ALREADY_ON: Reason
 REASON_TOTP_NOT_ENROLLED: Reason
 REASON_TOTP_CODE_WRONG: Reason
+REASON_EMAIL_NOT_CONFIRMED: Reason
 REASON_PRODUCT_NOT_FOUND: Reason
 REASON_SKU_TAKEN: Reason
 REASON_PRODUCT_TOO_LARGE: Reason

@@ -61,7 +61,9 @@ class SecondFactorServiceServicer:
 
     def EnrolTotp(self, request, context):
         """Makes a secret for the caller's device. Nothing asks for its codes until
-        one has been confirmed; until then another call makes another secret.
+        one has been confirmed; until then another call makes another secret. Only
+        for who has confirmed their address: with a second factor, whoever registers
+        a stranger's would keep them from it for good.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,9 @@ class SecondFactorServiceStub:
     def __new__(cls, channel: _aio.Channel) -> SecondFactorServiceAsyncStub: ...
     EnrolTotp: _grpc.UnaryUnaryMultiCallable[_second_factor_pb2.EnrolTotpRequest, _second_factor_pb2.EnrolTotpResponse]
     """Makes a secret for the caller's device. Nothing asks for its codes until
-    one has been confirmed; until then another call makes another secret.
+    one has been confirmed; until then another call makes another secret. Only
+    for who has confirmed their address: with a second factor, whoever registers
+    a stranger's would keep them from it for good.
     """
     ConfirmTotp: _grpc.UnaryUnaryMultiCallable[_second_factor_pb2.ConfirmTotpRequest, _second_factor_pb2.ConfirmTotpResponse]
     """Turns the second factor on, by a code of the secret that was made. Ends
@@ -59,7 +61,9 @@ class SecondFactorServiceAsyncStub(SecondFactorServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     EnrolTotp: _aio.UnaryUnaryMultiCallable[_second_factor_pb2.EnrolTotpRequest, _second_factor_pb2.EnrolTotpResponse]  # type: ignore[assignment]
     """Makes a secret for the caller's device. Nothing asks for its codes until
-    one has been confirmed; until then another call makes another secret.
+    one has been confirmed; until then another call makes another secret. Only
+    for who has confirmed their address: with a second factor, whoever registers
+    a stranger's would keep them from it for good.
     """
     ConfirmTotp: _aio.UnaryUnaryMultiCallable[_second_factor_pb2.ConfirmTotpRequest, _second_factor_pb2.ConfirmTotpResponse]  # type: ignore[assignment]
     """Turns the second factor on, by a code of the secret that was made. Ends
@@ -83,7 +87,9 @@ class SecondFactorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_second_factor_pb2.EnrolTotpResponse, _abc.Awaitable[_second_factor_pb2.EnrolTotpResponse]]:
         """Makes a secret for the caller's device. Nothing asks for its codes until
-        one has been confirmed; until then another call makes another secret.
+        one has been confirmed; until then another call makes another secret. Only
+        for who has confirmed their address: with a second factor, whoever registers
+        a stranger's would keep them from it for good.
         """
 
     @_abc_1.abstractmethod
