@@ -82,7 +82,7 @@ class AuthorizationPages:
             )
         except ServiceError as error:
             return await self._not_logged_in(request, asked, email, error)
-        _, _, token = self._tokens.begin(request)
+        _, _, token = self._tokens.begin(request, begun.consent_token)
         return page(
             "consent",
             sends_to=asked.redirect_uri,
@@ -97,7 +97,7 @@ class AuthorizationPages:
         """Take the decision, and send the browser back to the client."""
         try:
             form = await form_of(request)
-            self._tokens.check(request, form)
+            self._tokens.check(request, form, form.get("consent_token", ""))
             if form.get("decision") not in {"allow", "deny"}:
                 raise BadRequest("Nothing was decided.")
             decided = await self._oauth.DecideAuthorization(
@@ -137,7 +137,7 @@ class AuthorizationPages:
             email=email,
             errors={"email": "", "password": "", "code": "", **(errors or {})},
         )
-        shown.set_cookie(cookie, value, httponly=True, samesite="strict", secure=is_secure(request), path="/")
+        shown.set_cookie(cookie, value, httponly=True, samesite="lax", secure=is_secure(request), path="/")
         return shown
 
     async def _not_logged_in(

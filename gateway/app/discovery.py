@@ -3,7 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from services.rpc.policy import policies
+from services.rpc.policy import contract_scopes
 
 _OIDC_SCOPES = {"openid", "profile", "email"}
 
@@ -24,7 +24,7 @@ class Discovery:
             "introspection_endpoint": f"{issuer}/oauth2/introspect",
             "userinfo_endpoint": f"{issuer}/oauth2/userinfo",
             "jwks_uri": f"{issuer}/.well-known/jwks.json",
-            "scopes_supported": sorted(_OIDC_SCOPES | _contract_scopes()),
+            "scopes_supported": sorted(_OIDC_SCOPES | contract_scopes()),
             "response_types_supported": ["code"],
             "response_modes_supported": ["query"],
             "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
@@ -50,7 +50,3 @@ class Discovery:
     async def document(self, _: Request) -> Response:
         """Return the document."""
         return JSONResponse(self._document, headers={"cache-control": "no-store"})
-
-
-def _contract_scopes() -> set[str]:
-    return {scope for policy in policies().values() for scope in policy.scopes}

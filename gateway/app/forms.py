@@ -118,8 +118,10 @@ def is_secure(request: Request) -> bool:
 class FormTokens:
     """Tells a form of our own pages from one of another site's, which cannot read them.
 
-    A page carries a token that is made of a cookie of its browser; a site that has a browser send a form here
-    knows neither.
+    A page carries a token that is made of a cookie of its browser, and of what it has that person decide; a
+    site that has a browser send a form here knows neither. The cookie comes along where a link of another
+    site leads here (SameSite=Lax), so that a second one does not take the first one's place, and with no form
+    of another site.
 
     Args:
         keys: Secrets: the first makes, all are accepted.
@@ -128,13 +130,18 @@ class FormTokens:
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._keys = tuple(keys)
 
-    def begin(self, request: Request) -> tuple[str, str, str]:
-        """Return the name and value of the browser's cookie, new or its own, and a token for a page."""
+    def begin(self, request: Request, decides: str = "") -> tuple[str, str, str]:
+        """Return the name and value of the browser's cookie, new or its own, and a token for a page.
+
+        Args:
+            request: Which the page answers.
+            decides: The consent token that the page holds: its form is good for no other.
+        """
         name = _SECURE_COOKIE if is_secure(request) else _COOKIE
         value = request.cookies.get(name) or secrets.token_urlsafe(_COOKIE_BYTES)
-        return name, value, self._token(self._keys[0], value)
+        return name, value, self._token(self._keys[0], value, decides)
 
-    def check(self, request: Request, form: Mapping[str, str]) -> None:
+    def check(self, request: Request, form: Mapping[str, str], decides: str = "") -> None:
         """Check that a form comes from a page of ours, in the browser that asked for it.
 
         Raises:
@@ -142,9 +149,11 @@ class FormTokens:
         """
         value = request.cookies.get(_SECURE_COOKIE if is_secure(request) else _COOKIE, "")
         shown = form.get("form_token", "").encode()
-        made = [self._token(key, value).encode() for key in self._keys]
+        made = [self._token(key, value, decides).encode() for key in self._keys]
         if not value or not any(hmac.compare_digest(each, shown) for each in made):
             raise BadRequest("this page was opened elsewhere, or your browser keeps no cookies: begin again")
 
-    def _token(self, key: bytes, value: str) -> str:
-        return hmac.new(key, _PURPOSE + value.encode(), hashlib.sha256).hexdigest()
+    def _token(self, key: bytes, value: str, decides: str) -> str:
+        # No cookie has a NUL in it.
+        said = f"{value}\0{decides}".encode()
+        return hmac.new(key, _PURPOSE + said, hashlib.sha256).hexdigest()

@@ -17,7 +17,7 @@ _ENVIRONMENT = Environment(
     lstrip_blocks=True,
 )
 # What a scope is called where somebody decides about it; another is shown as it is written.
-_WORDS = {
+WORDS = {
     "openid": "Know that it is you",
     "profile": "See your name",
     "email": "See your e-mail address",
@@ -29,6 +29,8 @@ _WORDS = {
     "users.write": "Change your account and end your sessions",
     "users.read_any": "See the accounts of everybody",
     "users.write_any": "Change the accounts of everybody",
+    "users.read_personal": "See the e-mail addresses and names of everybody, and all that is kept of them",
+    "audit.read_any": "See what was done to the accounts of everybody, and by whom",
     "products.write": "Change the products of the shop",
     "inventory.read": "See the stock of the shop",
     "inventory.write": "Change the stock of the shop",
@@ -61,7 +63,7 @@ def problem(told: str, *, status: int = 400) -> HTMLResponse:
 
 def told_scopes(scopes: Iterable[str]) -> list[str]:
     """Return what scopes mean, in words."""
-    return [_WORDS.get(scope, scope) for scope in scopes]
+    return [WORDS.get(scope, scope) for scope in scopes]
 
 
 def send_to(redirect_uri: str, parameters: Mapping[str, str]) -> Response:

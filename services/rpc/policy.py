@@ -105,6 +105,13 @@ def policy_of(method: str) -> MethodPolicy:
 
 
 @cache
+def contract_scopes() -> frozenset[str]:
+    """Return every scope that a method of the contract asks for, of callers or for what is others'."""
+    named = ({*each.scopes, each.any_owner, each.personal} for each in policies().values())
+    return frozenset(scope for scopes in named for scope in scopes if scope)
+
+
+@cache
 def scopes_of_role(role: int) -> frozenset[str]:
     """Return the scopes that a value of commerce.user.v1.Role carries."""
     value = role_pb2.Role.DESCRIPTOR.values_by_number[role]

@@ -256,8 +256,11 @@ def test_4_7_nobody_allows_by_a_form_of_another_site(flow: CodeFlow) -> None:
     email, password, _ = flow.stack.register()
     mine, theirs = FormBrowser(flow.url), FormBrowser(flow.url)
     asked = mine.submit(mine.authorize(**flow.parameters()), email=email, password=password)
-    theirs.authorize(**flow.parameters())
+    theirs_asked = theirs.submit(theirs.authorize(**flow.parameters()), email=email, password=password)
     assert shows_a_problem(theirs.submit(asked, decision="allow"))
+    # Nor with another browser's own form around what the first one was asked.
+    stolen = Page(asked.text).fields["consent_token"]
+    assert shows_a_problem(theirs.submit(theirs_asked, decision="allow", consent_token=stolen))
     assert shows_a_problem(mine.submit(asked, decision="allow", form_token="f" * 64))
     assert shows_a_problem(mine.submit(asked, decision="allow", consent_token="a" * 43))
     assert shows_a_problem(mine.submit(asked, decision=""))
@@ -269,7 +272,7 @@ def test_4_7_nobody_allows_by_a_form_of_another_site(flow: CodeFlow) -> None:
 def test_4_7_the_cookie_is_for_our_forms_alone(flow: CodeFlow) -> None:
     cookie = FormBrowser(flow.url).authorize(**flow.parameters()).headers["set-cookie"]
     assert "HttpOnly" in cookie
-    assert "samesite=strict" in cookie.lower()
+    assert "samesite=lax" in cookie.lower()
     https = requests.get(
         f"{flow.stack.https_url}/oauth2/authorize",
         params=flow.parameters(),

@@ -645,8 +645,8 @@ PLANTS = (
     Plant(
         "who has a second factor shows it to clients too",
         "services/user/oauth/asking.py",
-        "                conn, user.user_id, totp_code",
-        "                conn, client.client_id, totp_code",
+        "            conn, user.user_id, totp_code",
+        "            conn, type(user.user_id)(int=0), totp_code",
         (_OAUTH + "test_who_has_a_second_factor_shows_it_to_clients_too",),
     ),
     Plant(
@@ -718,5 +718,12 @@ PLANTS = (
         "if user.email_verify_time is None:",
         "if False:",
         (_SECOND_FACTOR + "test_whose_address_is_not_confirmed_has_no_second_factor",),
+    ),
+    Plant(
+        "a decision is taken in the browser that was asked",
+        "gateway/app/forms.py",
+        'said = f"{value}\\0{decides}".encode()',
+        'said = f"{value}\\0".encode()',
+        (_OAUTH_ATTACKS + "test_4_7_nobody_allows_by_a_form_of_another_site",),
     ),
 )

@@ -21,6 +21,7 @@ from tests.support.people import Person
 from tests.support.refusals import error_of, refusal
 from tests.support.tokens import Metadata
 from tests.user.conftest import PASSWORD, UserService
+from tests.user.test_password_change import WEAK_HASHES, give_hash, hash_of
 from tests.user.test_second_factor import INVALID, REQUIRED, code_now, turn_on
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -385,3 +386,22 @@ async def test_strangers_at_the_page_do_not_shut_its_owner_out(service: UserServ
     refusals = [await refusal(begun("not the password", "192.0.2.1")) for _ in range(12)]
     assert refusals[-1][1] == "LOGIN_THROTTLED"
     assert (await begun(PASSWORD, "192.0.2.2")).consent_token
+
+
+async def test_a_weak_hash_is_replaced_at_the_page_too_and_the_code_is_good(
+    service: UserService, flow: Flow
+) -> None:
+    person = await service.register()
+    await give_hash(service, person, WEAK_HASHES["bcrypt"])
+    code = await flow.code(person)
+    assert (await hash_of(service, person)).startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    await flow.exchange(code)
+
+
+@pytest.mark.parametrize("name", ["state", "nonce"])
+async def test_what_cannot_be_kept_is_refused_before_anybody_logs_in(
+    service: UserService, flow: Flow, name: str
+) -> None:
+    request = oauth_pb2.CheckAuthorizationRequest(request=flow.asked(**{name: "a\0b"}))
+    error = await error_of(service.oauth.CheckAuthorization(request))
+    assert (error.reason, error.metadata["error"]) == ("OAUTH_REQUEST_REFUSED", "invalid_request")

@@ -68,17 +68,15 @@ class Asking:
         email, origin = canonical_email(request.email), Origin.of_address(calling_source())
         found = await self._authentication.check(email, request.password, origin)
         await self._authentication.count_code(found.user_id, request.totp_code, request.recovery_code)
+        stronger = await self._authentication.stronger_hash(found.password_hash, request.password)
         consent_token, now = new_secret(), self._clock()
         async with transaction(self._pool) as conn:
-            user = await _held(conn, found)
-            second_factor = await self._factors.check(
-                conn, user.user_id, totp_code=request.totp_code, recovery_code=request.recovery_code, now=now
-            )
-            if user.disabled:
-                raise AccountDisabled
+            user, second_factor = await self._let_in(conn, found, request, now)
             granted = allowed_scopes(user, scopes, client)
             if not granted:
                 raise domain.RequestRefused("invalid_scope", "the person may do nothing of what is asked")
+            if stronger is not None:
+                await account_store.strengthen_password_hash(conn, user.user_id, stronger)
             await store.drop_oldest_authorizations(conn, user.user_id)
             await store.insert_authorization(
                 conn,
@@ -89,7 +87,7 @@ class Asking:
                 code_challenge=asked.code_challenge,
                 nonce=asked.nonce,
                 state=asked.state,
-                password_mark=mark_password(found.password_hash),
+                password_mark=mark_password(stronger or found.password_hash),
                 second_factor=second_factor,
                 consent_hash=hash_secret(consent_token),
                 now=now,
@@ -121,6 +119,22 @@ class Asking:
         return oauth_pb2.DecideAuthorizationResponse(
             redirect_uri=authorization.redirect_uri, state=authorization.state, code=code
         )
+
+    async def _let_in(
+        self,
+        conn: Connection,
+        found: Credentials,
+        request: oauth_pb2.BeginAuthorizationRequest,
+        now: datetime,
+    ) -> tuple[User, bool]:
+        """Return a person who has shown all that is asked for, held, and whether that was a second factor."""
+        user = await _held(conn, found)
+        second_factor = await self._factors.check(
+            conn, user.user_id, totp_code=request.totp_code, recovery_code=request.recovery_code, now=now
+        )
+        if user.disabled:
+            raise AccountDisabled
+        return user, second_factor
 
     async def _judged(
         self, message: oauth_pb2.AuthorizationRequest

@@ -231,6 +231,9 @@ def check_request(client: Client, request: AuthorizationRequest) -> tuple[str, .
     # Without it, or with `plain`, a code that is seen on its way can be used (RFC 9700, section 2.1.1).
     if request.code_challenge_method != "S256" or not _CHALLENGE.fullmatch(request.code_challenge):
         raise RequestRefused("invalid_request", "a code_challenge of the method S256 is needed (RFC 7636)")
+    # PostgreSQL keeps no text with a NUL, and nobody means one.
+    if "\0" in request.state + request.nonce:
+        raise RequestRefused("invalid_request", "state and nonce are text without a NUL")
     if "none" in request.prompt.split():
         raise RequestRefused("login_required", "people log in for each authorization")
     return scopes_for(client.scopes, request.scope)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from commerce.user.v1 import oauth_pb2
 
-from services.rpc.policy import policies
+from services.rpc.policy import contract_scopes
 from services.storage.postgres import Connection, Pool, connection, transaction
 from services.user.audit.domain import AuditKind, Happening
 from services.user.audit.recording import record
@@ -20,14 +20,6 @@ from services.user.sessions import store as session_store
 _ENDED_AT_ONCE = 200
 # In one call.
 _ENDED_IN_A_CALL = 1000
-
-
-def known_scopes() -> frozenset[str]:
-    """Return every scope that a method of the contract asks for."""
-    found = frozenset[str]()
-    for policy in policies().values():
-        found |= policy.scopes | (frozenset({policy.any_owner}) if policy.any_owner else frozenset())
-    return found
 
 
 class ClientRegistry:
@@ -45,7 +37,7 @@ class ClientRegistry:
             TooManyClients: there are as many as there may be.
         """
         kind = kind_of(request.kind)
-        domain.check_client(kind, request.redirect_uris, request.scopes, known_scopes())
+        domain.check_client(kind, request.redirect_uris, request.scopes, contract_scopes())
         secret = "" if kind is ClientKind.PUBLIC else new_secret()
         async with transaction(self._pool) as conn:
             client = await store.insert_client(
