@@ -6,7 +6,7 @@ from services.storage.postgres import Connection
 from services.user.accounts import domain, store
 from services.user.accounts.domain import User
 from services.user.mail.store import delete_mails
-from services.user.oauth.store import delete_authorizations
+from services.user.oauth.store import drop_authorizations
 from services.user.second_factor.store import delete_second_factor
 from services.user.sessions import store as session_store
 from services.user.sessions.domain import EndReason
@@ -24,5 +24,5 @@ async def close_account(conn: Connection, user: User, now: datetime) -> None:
     await session_store.end_sessions(conn, user.user_id, reason, keep=None, now=now)
     await session_store.forget_devices(conn, user.user_id)
     await delete_second_factor(conn, user.user_id)
-    await delete_authorizations(conn, user.user_id)
+    await drop_authorizations(conn, user.user_id, exchanged_too=True)
     await delete_mails(conn, user.user_id)

@@ -25,7 +25,7 @@ from services.user.audit.domain import AuditKind, Happening
 from services.user.audit.recording import record
 from services.user.mail import store as mail_store
 from services.user.mail.domain import Kind
-from services.user.oauth.store import drop_waiting_authorizations
+from services.user.oauth.store import drop_authorizations
 from services.user.privacy.domain import Sealed
 from services.user.privacy.erasing import Erasing
 from services.user.privacy.sealing import sealed_if_due
@@ -110,7 +110,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
             if user.disabled and event is not None:
                 reason = EndReason.ACCOUNT_DISABLED
                 await session_store.end_sessions(conn, user_id, reason, keep=None, now=user.update_time)
-                await drop_waiting_authorizations(conn, user_id)
+                await drop_authorizations(conn, user_id)
         return shown_user(user)
 
     async def DeleteUser(self, request: user_pb2.DeleteUserRequest, context: Context) -> Empty:

@@ -154,31 +154,18 @@ async def drop_oldest_authorizations(conn: Connection, user_id: UUID) -> None:
     )
 
 
-async def delete_authorizations(conn: Connection, user_id: UUID) -> None:
-    """Forget what a person, whose account is held, has decided about clients, with what those said for it.
+async def drop_authorizations(conn: Connection, user_id: UUID, *, exchanged_too: bool = False) -> None:
+    """Make decisions and codes void that wait; the person's account is held, as it is by an exchange.
 
-    What is decided or exchanged at this moment is not waited for, since the exchange waits for the account:
-    it gets nothing, and is forgotten in a day.
+    For whatever ends a person's sessions, or has their log-ins ask for more: a code from before would begin
+    a session after it. Those that were exchanged stay, so that a second use is noticed, unless the account
+    goes.
     """
     await conn.execute(
-        """
-        DELETE FROM oauth_authorizations
-         WHERE authorization_id IN (SELECT authorization_id
-                                      FROM oauth_authorizations
-                                     WHERE user_id = $1
-                                       FOR UPDATE SKIP LOCKED)
-        """,
+        "DELETE FROM oauth_authorizations WHERE user_id = $1 AND (session_id IS NULL OR $2)",
         user_id,
+        exchanged_too,
     )
-
-
-async def drop_waiting_authorizations(conn: Connection, user_id: UUID) -> None:
-    """Make decisions and codes void that wait; the person's account is held.
-
-    For whatever ends a person's sessions, or has their log-ins ask for more: a code from before would begin a
-    session after it. Those that were exchanged stay: a second use is to be noticed.
-    """
-    await conn.execute("DELETE FROM oauth_authorizations WHERE user_id = $1 AND session_id IS NULL", user_id)
 
 
 async def insert_authorization(

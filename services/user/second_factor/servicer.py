@@ -14,7 +14,7 @@ from services.user.accounts import store as account_store
 from services.user.accounts.ownership import owned_user_id
 from services.user.mail import store as mail_store
 from services.user.mail.domain import Kind
-from services.user.oauth.store import drop_waiting_authorizations
+from services.user.oauth.store import drop_authorizations
 from services.user.privacy.vault import Vault
 from services.user.second_factor import domain, store
 from services.user.second_factor.check import SecondFactors
@@ -99,7 +99,7 @@ class SecondFactorServicer(second_factor_pb2_grpc.SecondFactorServiceServicer):
             reason = EndReason.SECOND_FACTOR_ADDED
             await session_store.end_sessions(conn, user_id, reason, keep=session_id, now=now)
             await session_store.note_second_factor(conn, user_id)
-            await drop_waiting_authorizations(conn, user_id)
+            await drop_authorizations(conn, user_id)
             await mail_store.append_mail(conn, user_id, Kind.SECOND_FACTOR_ADDED, now=now)
         # And no wrong password of the session: who turns it on and off again would guess without end.
         await self._throttle.take_back_failure(email, origin)

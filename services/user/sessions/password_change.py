@@ -18,7 +18,7 @@ from services.user.accounts.domain import OpenedUser, User, change_password
 from services.user.accounts.passwords import Passwords
 from services.user.mail import store as mail_store
 from services.user.mail.domain import Kind
-from services.user.oauth.store import drop_waiting_authorizations
+from services.user.oauth.store import drop_authorizations
 from services.user.privacy.vault import Vault
 from services.user.sessions import store
 from services.user.sessions.authentication import Authentication
@@ -52,7 +52,7 @@ class NewPassword:
         )
         reason = EndReason.PASSWORD_CHANGED
         await store.end_sessions(conn, user.user_id, reason, keep=self.keep, now=now)
-        await drop_waiting_authorizations(conn, user.user_id)
+        await drop_authorizations(conn, user.user_id)
         await mail_store.append_mail(conn, user.user_id, Kind.PASSWORD_CHANGED, now=now)
 
 

@@ -20,7 +20,7 @@ from services.user.accounts.ownership import check_owned, owned_user_id
 from services.user.accounts.passwords import Passwords
 from services.user.audit.domain import AuditKind, Happening
 from services.user.audit.recording import record
-from services.user.oauth.store import drop_waiting_authorizations
+from services.user.oauth.store import drop_authorizations
 from services.user.privacy.sealing import sealed_if_due
 from services.user.privacy.vault import Vault
 from services.user.second_factor.check import SecondFactors
@@ -155,7 +155,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             ended = await store.end_sessions(
                 conn, user_id, domain.EndReason.LOGGED_OUT, keep=keep, now=self._clock()
             )
-            await drop_waiting_authorizations(conn, user_id)
+            await drop_authorizations(conn, user_id)
         return auth_pb2.EndSessionsResponse(ended_count=ended)
 
     async def ChangePassword(self, request: auth_pb2.ChangePasswordRequest, context: Context) -> Empty:
