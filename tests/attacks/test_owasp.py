@@ -31,6 +31,8 @@ PROVEN: Mapping[str, tuple[str, ...]] = {
         "user/test_sessions.py::test_ten_failures_close_the_door_to_an_account_also_for_its_owner",
         "user/test_sessions.py::test_a_wrong_password_and_an_unknown_email_get_one_answer",
         "end_to_end/test_session_ends.py",
+        "user/test_client_sessions.py::test_no_client_takes_an_account",
+        "user/test_waiting_codes.py",
     ),
     "API3": (
         "contract/test_server_owned_fields.py::test_server_owned_field_cannot_be_set_by_any_role",
