@@ -701,8 +701,8 @@ PLANTS = (
     Plant(
         "the end of all sessions ends codes that wait",
         "services/user/oauth/store.py",
-        "DELETE FROM oauth_authorizations WHERE user_id = $1 AND session_id IS NULL",
-        "DELETE FROM oauth_authorizations WHERE user_id = $1 AND FALSE",
+        "WHERE user_id = $1 AND (session_id IS NULL OR $2)",
+        "WHERE user_id = $1 AND ($2 AND session_id IS NOT NULL)",
         (_WAITING_CODES + "test_what_ends_sessions_ends_codes_and_decisions_that_wait",),
     ),
     Plant(
