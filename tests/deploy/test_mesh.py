@@ -251,7 +251,7 @@ def outside(stack: Stack, postgres_cluster: RunningCluster) -> Iterator[Stack]:
 @pytest.mark.alone
 def test_outside_parts_replace_our_own_beside_another_running_mesh(stack: Stack, outside: Stack) -> None:
     names = {part["name"] for part in status(outside)["parts"]}
-    assert names == {*(f"{name}-{number}" for name in NAMES for number in (1, 2)), "edge"}
+    assert names == {*(f"{name}-{number}" for name in NAMES for number in (1, 2)), "app", "edge"}
     assert "CONFIRMED" in outside.mesh("smoke").stdout
     status(stack)
 
@@ -269,7 +269,7 @@ def test_workers_are_replaced_one_by_one(outside: Stack) -> None:
 @pytest.mark.alone
 def test_down_ends_one_mesh_and_leaves_the_other(stack: Stack, outside: Stack) -> None:
     processes = [outside.state.supervisor, *outside.state.processes]
-    assert len(processes) == 8
+    assert len(processes) == 9
     assert "Stopped." in outside.mesh("down").stdout
     assert not any(process.is_alive() for process in processes)
     assert "No mesh runs" in outside.mesh("down").stdout
