@@ -23,14 +23,16 @@ async def test_a_key_is_rotated_without_a_failed_call(stack: Stack, world: World
 
     async def live() -> None:
         person = await new_customer(world.caller)
+        token = person.token
         while not stop.is_set():
-            outcomes.append(await world.caller.call_rest(USERS + "GetUser", me, person.token))
+            outcomes.append(await world.caller.call_rest(USERS + "GetUser", me, token))
             renamed = user_pb2.UpdateUserRequest(
                 user=user_pb2.User(user_id="me", display_name=f"Name {len(outcomes)}")
             )
-            outcomes.append(await world.caller.call_rest(USERS + "UpdateUser", renamed, person.token))
-            # By the address: it fails the test itself.
-            await log_in(world.caller, person.email)
+            outcomes.append(await world.caller.call_rest(USERS + "UpdateUser", renamed, token))
+            # By the address: it fails the test itself. The newest session goes on: the hundredth one after
+            # it ends the oldest.
+            token = (await log_in(world.caller, person.email)).tokens.access_token
 
     load = [asyncio.create_task(live()) for _ in range(2)]
     said = (await asyncio.to_thread(stack.mesh, "keys", "rotate", purpose)).stdout
