@@ -331,8 +331,11 @@ async def test_the_server_gets_the_deadline(edge: RunningEdge, backends: Backend
 BYTES_OF_A_BUCKET = 400
 
 
-def test_the_tables_of_all_limits_fit_into_the_edge_however_many_addresses_call(edge: RunningEdge) -> None:
+def test_the_tables_of_all_limits_fit_into_the_edge_however_many_addresses_call(
+    start_edge: Callable[..., RunningEdge], backends: Backends
+) -> None:
     """Nothing but their size ends an entry: with 100,000 in each they were larger than the edge's memory."""
+    edge = start_edge(backends, anonymous_calls=ANONYMOUS_CALLS, app=[("127.0.0.1", 1)])
     routes = json.loads((edge.folder / "rds.json").read_text(encoding="utf-8"))
     tables = list(_tables(routes))
     assert len(tables) > len(list(read_contract(PROTOS).exposed))
