@@ -1,15 +1,21 @@
 """The migrations of the user service find rows that older versions wrote, and one still running writes."""
 
+import argon2
 import asyncpg
+import bcrypt
 import pytest
 
 from services.user.accounts.emails import canonical_email
+from services.user.accounts.passwords import Passwords
 from tests.user.conftest import OldDatabase
 
 HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA"
+HASH_NOW = argon2.PasswordHasher(memory_cost=19_456, time_cost=2, parallelism=1).hash("any")
 
 
-async def insert_as_before(conn: "asyncpg.Connection[asyncpg.Record]", email: str) -> None:
+async def insert_as_before(
+    conn: "asyncpg.Connection[asyncpg.Record]", email: str, password_hash: str = HASH
+) -> None:
     """Register as the version before the canonical form did."""
     await conn.execute(
         """
@@ -18,7 +24,7 @@ async def insert_as_before(conn: "asyncpg.Connection[asyncpg.Record]", email: st
         VALUES (uuidv7(), $1, 'Ada', '{ROLE_CUSTOMER}', $2, 1, now(), now())
         """,
         email,
-        HASH,
+        password_hash,
     )
 
 
@@ -49,4 +55,35 @@ async def test_an_address_that_has_no_canonical_form_stops_the_migration_before_
         await old_database.migrate()
     await conn.execute("UPDATE users SET email = 'jose@example.com', canonical_email = 'jose@example.com'")
     await old_database.migrate()
+    await conn.close()
+
+
+async def test_a_hash_that_later_rules_bar_gives_way_to_one_that_no_password_has(
+    old_database: OldDatabase,
+) -> None:
+    """Its person has a new password set by a mail; nobody has to repair rows before the migration goes on."""
+    conn, password = await old_database.connect(), "correct horse battery staple"
+    good = argon2.PasswordHasher(memory_cost=8, time_cost=1, parallelism=1).hash(password)
+    await old_database.migrate("0013")
+    salted = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
+    barred = [
+        "$argon2id$",
+        "$argon2id$v=19$m=999999,t=99,p=1$c2FsdHNhbHQ$aGFzaA",
+        "$argon2id$v=19$m=19456,t=2,p=1,data=x$c2FsdHNhbHQ$aGFzaA",
+        salted.replace("$04$", "$14$"),
+    ]
+    for number, each in enumerate((good, salted, *barred)):
+        await insert_as_before(conn, f"{number}@example.com", each)
+    await old_database.migrate()
+    rows = await conn.fetch("SELECT password_hash FROM users ORDER BY email")
+    hashes = [row["password_hash"] for row in rows]
+    assert hashes[:2] == [good, salted]
+    assert len({*hashes, *barred}) == len(hashes) + len(barred), "each has another one, of its own"
+    passwords = Passwords("Commerce Mesh")
+    assert await passwords.verify(good, password)
+    for each in hashes[2:]:
+        # As long as those that are made now: how long a log-in takes tells nothing.
+        assert argon2.extract_parameters(each).hash_len == argon2.extract_parameters(HASH_NOW).hash_len
+        assert not await passwords.verify(each, password)
+    await passwords.close()
     await conn.close()
