@@ -40,7 +40,7 @@ class Discovery:
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["EdDSA"],
             "claims_supported": [
-                *("sub", "iss", "aud", "exp", "iat", "auth_time", "nonce"),
+                *("sub", "iss", "aud", "exp", "iat", "auth_time", "amr", "nonce"),
                 *("email", "email_verified", "name"),
             ],
             "request_parameter_supported": False,

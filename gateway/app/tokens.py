@@ -83,6 +83,8 @@ class TokenEndpoints:
                 "sub": told.subject,
                 "exp": told.expire_time.seconds,
                 **({"token_type": "Bearer"} if told.is_access_token else {}),
+                **({"auth_time": told.auth_time.seconds} if told.HasField("auth_time") else {}),
+                **({"amr": list(told.methods)} if told.methods else {}),
             }
         )
 

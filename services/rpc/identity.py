@@ -170,6 +170,8 @@ class Claims:
     auth_time: float = 0.0
     # The OAuth 2 client that it was issued to.
     client_id: UUID | None = None
+    # By what that session showed it (amr, RFC 8176).
+    methods: tuple[str, ...] = ()
 
     def caller(self, service: str, policy: MethodPolicy, now: float) -> Caller:
         """Return the person that `service` speaks for, in a method with these rules."""
@@ -337,6 +339,7 @@ class TokenVerifier:
                 int(payload.get("ver", 0)),
                 float(payload.get("auth_time", 0)),
                 UUID(payload["client_id"]) if "client_id" in payload else None,
+                tuple(map(str, payload.get("amr", ()))),
             )
             begins_at = max(float(payload["iat"]), float(payload.get("nbf", 0)))
         except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError):

@@ -68,7 +68,7 @@ from services.user.privacy.servicer import PrivacyServicer
 from services.user.privacy.vault import Vault
 from services.user.recovery.servicer import RecoveryServicer
 from services.user.second_factor.check import SecondFactors
-from services.user.second_factor.sealing import KeyFileSealer
+from services.user.second_factor.sealing import ShopSealer
 from services.user.second_factor.servicer import SecondFactorServicer
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.devices import DeviceMarks
@@ -142,6 +142,7 @@ def _add_people(
     shared: _Shared,
     *,
     erasing: Erasing,
+    rotation: Rotation,
     signer: TokenSigner,
     ended: Ended,
     factors: SecondFactors,
@@ -151,7 +152,9 @@ def _add_people(
     users = UserServicer(pool, pages, erasing=erasing, **shared)
     auth = AuthServicer(pool, pages, signer=signer, ended=ended, factors=factors, marks=marks, **shared)
     recovery = RecoveryServicer(pool, tokens=MailTokens(settings.mail.token_keys), **shared)
-    privacy = PrivacyServicer(pool, pages, vault=shared["vault"], erasing=erasing, clock=utc_now)
+    privacy = PrivacyServicer(
+        pool, pages, vault=shared["vault"], erasing=erasing, rotation=rotation, clock=utc_now
+    )
     second = SecondFactorServicer(
         pool,
         vault=shared["vault"],
@@ -191,10 +194,11 @@ def _add_oauth(
     oauth_pb2_grpc.add_OAuthServiceServicer_to_server(oauth, server)
 
 
-def _people(pool: Pool, settings: ServeSettings, vault: Vault) -> tuple[Erasing, Sequence[Loop]]:
-    """Return what erases, and the loops that keep what is personal."""
+def _people(pool: Pool, settings: ServeSettings, vault: Vault) -> tuple[Erasing, Rotation, Sequence[Loop]]:
+    """Return what erases and what rotates, and the loops that keep what is personal."""
     erasing = Erasing(pool, vault, timedelta(days=settings.erase_after_days), utc_now)
-    return erasing, [Sealing(pool, vault).run, Rotation(pool, vault).run, erasing.run]
+    rotation = Rotation(pool, vault, ShopSealer(settings.login_keys))
+    return erasing, rotation, [Sealing(pool, vault).run, rotation.run, erasing.run]
 
 
 async def _serve() -> None:
@@ -210,7 +214,7 @@ async def _serve() -> None:
     forgetting = Forgetting(pool, _FORGETS)
     vault = Vault(settings.personal_keys)
     sending = _sending(pool, settings.mail, vault, MailTokens(settings.mail.token_keys))
-    erasing, of_people = _people(pool, settings, vault)
+    erasing, rotation, of_people = _people(pool, settings, vault)
     verifier = TokenVerifier(issuer, audience, signer.verification_keys)
     ended = Ended(pool, event_log)
     hearing = EndingsFeed(verifier.endings, ended.source(feed))
@@ -220,9 +224,17 @@ async def _serve() -> None:
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         shared = _Shared(vault=vault, passwords=passwords, throttle=throttle, clock=utc_now)
-        factors = SecondFactors(KeyFileSealer(settings.login_keys), failed)
+        factors = SecondFactors(vault, ShopSealer(settings.login_keys), failed)
         _add_people(
-            server, settings, pool, shared, erasing=erasing, signer=signer, ended=ended, factors=factors
+            server,
+            settings,
+            pool,
+            shared,
+            erasing=erasing,
+            rotation=rotation,
+            signer=signer,
+            ended=ended,
+            factors=factors,
         )
         _add_oauth(server, settings, pool, shared, signer=signer, verifier=verifier, factors=factors)
         event_pb2_grpc.add_EventFeedServicer_to_server(feed, server)

@@ -27,10 +27,11 @@ from services.user.accounts.servicer import UserServicer
 from services.user.audit.failed_log_ins import FailedLogIns
 from services.user.oauth.servicer import OAuthServicer
 from services.user.privacy.erasing import Erasing
+from services.user.privacy.rotation import Rotation
 from services.user.privacy.servicer import PrivacyServicer
 from services.user.recovery.servicer import RecoveryServicer
 from services.user.second_factor.check import SecondFactors
-from services.user.second_factor.sealing import KeyFileSealer
+from services.user.second_factor.sealing import ShopSealer
 from services.user.second_factor.servicer import SecondFactorServicer
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.devices import DeviceMarks
@@ -177,7 +178,8 @@ async def open_parts(
         at_end.push_async_callback(close)
     throttle, finishing = LoginThrottle(redis, FailedLogIns(now)), Finishing(limit_seconds=10.0)
     erasing = Erasing(pool, VAULT, timedelta(days=30), now)
-    factors = SecondFactors(KeyFileSealer(LOGIN_KEYS), throttle.failed)
+    rotation = Rotation(pool, VAULT, ShopSealer(LOGIN_KEYS))
+    factors = SecondFactors(VAULT, ShopSealer(LOGIN_KEYS), throttle.failed)
     shared: Any = {"vault": VAULT, "passwords": passwords, "throttle": throttle, "clock": now}
     servicers: dict[str, Any] = {
         ORDERS: OrderServicer(
@@ -204,7 +206,9 @@ async def open_parts(
         SECOND_FACTOR: SecondFactorServicer(
             pool, vault=VAULT, factors=factors, throttle=throttle, shop="Commerce Mesh", clock=now
         ),
-        PRIVACY: PrivacyServicer(pool, PAGES, vault=VAULT, erasing=erasing, clock=now),
+        PRIVACY: PrivacyServicer(
+            pool, PAGES, vault=VAULT, erasing=erasing, rotation=rotation, clock=now
+        ),
         RECOVERY: RecoveryServicer(pool, tokens=MAIL_TOKENS, **shared),
     }
     servicers[OAUTH] = OAuthServicer(

@@ -66,11 +66,12 @@ from services.user.mail.sending import Sending
 from services.user.mail.tokens import MailTokens
 from services.user.oauth.servicer import OAuthServicer
 from services.user.privacy.erasing import Erasing
+from services.user.privacy.rotation import Rotation
 from services.user.privacy.sealing import sealed_if_due
 from services.user.privacy.servicer import PrivacyServicer
 from services.user.recovery.servicer import RecoveryServicer
 from services.user.second_factor.check import SecondFactors
-from services.user.second_factor.sealing import KeyFileSealer
+from services.user.second_factor.sealing import ShopSealer
 from services.user.second_factor.servicer import SecondFactorServicer
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.devices import DeviceMarks
@@ -357,13 +358,14 @@ async def running(
     clock, passwords, redis = Clock(), Passwords("Commerce Mesh"), open_redis(valkey)
     event_log = EventLog(pool, "user", database)
     pages, throttle = Pages([b"page tokens of these tests"]), LoginThrottle(redis, FailedLogIns(clock))
-    ended, factors = Ended(pool, event_log), SecondFactors(KeyFileSealer(LOGIN_KEYS), throttle.failed)
+    ended, factors = Ended(pool, event_log), SecondFactors(VAULT, ShopSealer(LOGIN_KEYS), throttle.failed)
 
     def register(server: grpc.aio.Server) -> list[str]:
         shared: Any = {"vault": VAULT, "passwords": passwords, "throttle": throttle, "clock": clock}
         erasing = Erasing(pool, VAULT, timedelta(days=30), clock)
         users = UserServicer(pool, pages, erasing=erasing, **shared)
-        privacy = PrivacyServicer(pool, pages, vault=VAULT, erasing=erasing, clock=clock)
+        rotation = Rotation(pool, VAULT, ShopSealer(LOGIN_KEYS))
+        privacy = PrivacyServicer(pool, pages, vault=VAULT, erasing=erasing, rotation=rotation, clock=clock)
         privacy_pb2_grpc.add_PrivacyServiceServicer_to_server(privacy, server)
         auth = AuthServicer(
             pool,

@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -16,12 +17,15 @@ from services.storage.postgres import Pool, connection, transaction
 from services.user.accounts import domain, store
 from services.user.accounts.domain import OpenedUser
 from services.user.accounts.emails import CanonicalEmail
+from services.user.privacy import erasure_store
 from services.user.privacy import store as key_store
 from services.user.privacy.domain import Sealed
 from services.user.privacy.keys import KeyFile
 from services.user.privacy.rotation import Rotation
 from services.user.privacy.sealing import sealed_if_due
 from services.user.privacy.vault import Vault
+from services.user.second_factor import store as factor_store
+from services.user.second_factor.sealing import ShopSealer
 from tests.conftest import DatabaseHandle
 from tests.support.vaults import make_key_file
 from tests.support.waiting import until
@@ -29,6 +33,8 @@ from tests.user.test_migrations import HASH
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 PEOPLE = 250
+OF_SHOP = ShopSealer([b"the secret of the shop's second factors"])
+SECRET = b"twenty bytes of TOTP"
 
 
 @dataclass
@@ -63,7 +69,8 @@ class Shop:
         self.path.write_text(without_versions_before(self.path.read_text(), purpose, version))
 
     async def rotate_all(self, vault: Vault) -> None:
-        while await Rotation(self.pool, vault).rotate():
+        rotation = Rotation(self.pool, vault, OF_SHOP)
+        while await rotation.rotate():
             pass
 
     async def versions(self, purpose: str) -> dict[int, int]:
@@ -76,6 +83,19 @@ class Shop:
             user = await store.find_user(conn, email, vault.digests(email))
         assert user is not None, "an open account was not found by its address"
         return vault.opened(user)
+
+    async def add_secret(self, user: OpenedUser, sealer: ShopSealer = OF_SHOP) -> None:
+        """Give somebody a second factor as the version before did."""
+        async with transaction(self.pool) as conn:
+            sealed = sealer.seal(SECRET, user.user_id.bytes)
+            assert await factor_store.replace_unconfirmed(conn, user.user_id, sealed, None, now=NOW)
+
+    async def secret(self, vault: Vault, user: OpenedUser) -> tuple[int, bytes]:
+        """Return under which version of their data key somebody's secret is, and what it is."""
+        async with connection(self.pool) as conn:
+            totp = await factor_store.find_totp(conn, user.user_id)
+        assert totp is not None and totp.data_key is not None
+        return totp.data_key.key_version, vault.read_secret(totp.data_key, totp.sealed_secret)
 
     async def check_all(self, vault: Vault) -> None:
         for each in self.users:
@@ -158,8 +178,8 @@ async def test_a_rotation_under_load_fails_no_call_and_leaves_nothing_under_the_
 async def test_a_rotation_that_is_killed_is_taken_up_by_the_next_process(shop: Shop, purpose: str) -> None:
     version = shop.begin(purpose)
     vault = shop.process()
-    assert await Rotation(shop.pool, vault).rotate() == 100
-    task = asyncio.create_task(Rotation(shop.pool, vault).rotate())
+    assert await Rotation(shop.pool, vault, OF_SHOP).rotate() == 100
+    task = asyncio.create_task(Rotation(shop.pool, vault, OF_SHOP).rotate())
     # Somewhere in the middle of its statements.
     for _ in range(20):
         await asyncio.sleep(0)
@@ -225,3 +245,50 @@ async def test_who_waits_for_a_rotation_reads_an_account_whole(shop: Shop) -> No
         assert not done, "it waits for the account"
         await rotating.commit()
     assert (await waiting).opened == user.opened
+
+
+async def test_secrets_of_second_factors_come_under_their_peoples_keys_and_go_with_them(shop: Shop) -> None:
+    ada, ben, cy = shop.users[:3]
+    for each in (ada, ben):
+        await shop.add_secret(each)
+    await shop.add_secret(cy, ShopSealer([b"a key that is not here any more"]))
+    vault = shop.process()
+    await shop.rotate_all(vault)
+    assert [await shop.secret(vault, each) for each in (ada, ben)] == [(1, SECRET)] * 2
+    async with connection(shop.pool) as conn:
+        assert await Rotation(shop.pool, vault, OF_SHOP).unreadable(conn) == [("totp", cy.user_id)]
+    assert shop.begin("data") == 2
+    await shop.rotate_all(vault := shop.process())
+    assert [await shop.secret(vault, each) for each in (ada, ben)] == [(2, SECRET)] * 2
+    assert isinstance(ada.personal, Sealed)
+    # As the version before gives somebody another data key: it knows of no secret under it.
+    with pytest.raises(asyncpg.ForeignKeyViolationError, match="totp_secrets_data_key_fkey"):
+        async with transaction(shop.pool) as conn:
+            new = replace(vault.seal(ada.user_id, ada.opened), key_version=3)
+            await key_store.update_sealed(conn, new)
+    async with transaction(shop.pool) as conn:
+        await store.delete_user(conn, *domain.close(await store.get_user_for_update(conn, ben.user_id), NOW))
+        await erasure_store.erase(conn, ben.user_id, now=NOW)
+    async with connection(shop.pool) as conn:
+        assert await factor_store.find_totp(conn, ben.user_id) is None
+
+
+async def test_rows_that_no_key_opens_are_named_and_hold_up_no_other(shop: Shop) -> None:
+    vault, broken = shop.process(), shop.users[:120]
+    ids = sorted(each.user_id for each in broken)
+    await shop.pool.execute(
+        "UPDATE data_keys SET wrapped_key = set_byte(wrapped_key, 64, get_byte(wrapped_key, 64) # 1)"
+        " WHERE user_id = ANY ($1)",
+        ids,
+    )
+    for purpose in ("kek", "data", "index"):
+        version = shop.begin(purpose)
+        vault = shop.process()
+        rotation = Rotation(shop.pool, vault, OF_SHOP)
+        while await rotation.rotate():
+            pass
+        counted = await shop.versions(purpose)
+        assert counted[version] == PEOPLE - len(broken), purpose
+        async with connection(shop.pool) as conn:
+            named = await rotation.unreadable(conn)
+        assert sorted(each.user_id for each in named if each.purpose == purpose) == ids

@@ -12,10 +12,13 @@ import pytest
 from commerce.user.v1 import auth_pb2, recovery_pb2, role_pb2, second_factor_pb2, user_pb2
 
 from services.user.mail.domain import Kind
+from services.user.privacy.domain import DataKey
+from services.user.privacy.vault import CannotRead
 from services.user.second_factor.codes import accepted_step, hash_recovery_code
-from services.user.second_factor.sealing import CannotOpen, KeyFileSealer
+from services.user.second_factor.sealing import ShopSealer
 from tests.support.people import Person
 from tests.support.refusals import ends, refusal
+from tests.support.vaults import VAULT
 from tests.user.conftest import LOGIN_KEYS, PASSWORD, UserService, some_email
 from tests.user.test_endings import me
 from tests.user.test_recovery import NEW_PASSWORD, token_to
@@ -128,18 +131,28 @@ async def test_neither_secret_nor_codes_stand_in_the_database(service: UserServi
     sealed = await service.fetchval("SELECT sealed_secret FROM totp_secrets WHERE user_id = $1", user_id)
     plain = base64.b32decode(secret)
     assert plain not in sealed
-    assert KeyFileSealer(LOGIN_KEYS).open(sealed, user_id.bytes) == plain
-    for keys, owner in ((LOGIN_KEYS, UUID(int=1)), ([b"another secret, of another file"], user_id)):
-        with pytest.raises(CannotOpen):
-            KeyFileSealer(keys).open(sealed, owner.bytes)
-    # A key is rotated by a new first line.
-    assert (
-        KeyFileSealer([b"another secret, of another file", *LOGIN_KEYS]).open(sealed, user_id.bytes) == plain
-    )
+    key = await service.fetchval("SELECT wrapped_key FROM data_keys WHERE user_id = $1", user_id)
+    data_key = DataKey(user_id, 1, key)
+    assert VAULT.read_secret(data_key, sealed) == plain
+    with pytest.raises(CannotRead):
+        VAULT.read_secret(data_key._replace(user_id=UUID(int=1)), sealed)
     hashes = await service.fetchval(
         "SELECT array_agg(code_hash) FROM recovery_codes WHERE user_id = $1", user_id
     )
     assert set(hashes) == {hash_recovery_code(user_id, code) for code in codes}
+
+
+async def test_a_secret_that_the_rotation_has_not_come_to_is_good_too(service: UserService) -> None:
+    person = await service.register()
+    secret, _ = await turn_on(service, person)
+    user_id, rotated = UUID(person.user_id), [b"a new first line of the file", *LOGIN_KEYS]
+    assert ShopSealer(rotated).open(ShopSealer(LOGIN_KEYS).seal(b"x", b"y"), b"y") == b"x"
+    await service.fetchval(
+        "UPDATE totp_secrets SET key_version = NULL, sealed_secret = $2 WHERE user_id = $1",
+        user_id,
+        ShopSealer(LOGIN_KEYS).seal(base64.b32decode(secret), user_id.bytes),
+    )
+    await log_in(service, person, totp_code=code_now(service, secret))
 
 
 async def test_guesses_of_codes_are_counted_with_those_of_passwords(service: UserService) -> None:

@@ -41,6 +41,8 @@ def list_keys(data: Path, console: Console) -> None:
     console.print(table)
     console.print(f"accounts that the newest index key does not find yet: {answer.unindexed_count}")
     console.print(f"accounts that are not encrypted yet: {answer.plain_count}")
+    for each in answer.unreadable:
+        console.print(f"no key opens {each.purpose} of {each.user_id}", highlight=False)
 
 
 def rotate(data: Path, purpose: str, console: Console) -> None:
@@ -49,7 +51,8 @@ def rotate(data: Path, purpose: str, console: Console) -> None:
     Whatever ends it, running it again goes on from there, under one version more.
 
     Raises:
-        MeshError: there is no such key, another rotation runs, or it took too long.
+        MeshError: there is no such key, another rotation runs, it took too long, or some rows cannot be read.
+            All others have moved then, and the older keys stay in the file.
     """
     if purpose not in PURPOSES:
         raise MeshError(f"There is no key called {purpose}.", f"Name one of {', '.join((*PURPOSES, JWKS))}.")
@@ -64,7 +67,16 @@ def _rotate(data: Path, path: Path, purpose: str, console: Console) -> None:
     console.print(f"{purpose} {version} is in use; rows move to it.")
     # Until every process writes under the new one: what is counted before that may still grow.
     time.sleep(_SEEN_SECONDS)
-    _await(data, lambda answer: _rows_left(answer, purpose, version) == 0)
+    answer = _await(
+        data, lambda answer: _rows_left(answer, purpose, version) == len(_unreadable(answer, purpose))
+    )
+    if unreadable := _unreadable(answer, purpose):
+        raise MeshError(
+            f"No key opens {purpose} of {len(unreadable)} people: {', '.join(unreadable)}. "
+            "All other rows have moved.",
+            "Put a key that is missing back into the file, or erase these people, and run it again; "
+            "the older keys stay in the file until then.",
+        )
     # As it is now, and not as it was: a key that came meanwhile, by whatever hand, may open rows.
     replace_file(path, without_versions_before(path.read_text(encoding="ascii"), purpose, version))
     if purpose == "index":
@@ -139,12 +151,14 @@ def _service(data: Path) -> Iterator[Callable[[str, Any], Any]]:
         yield call
 
 
-def _await(data: Path, is_done: Callable[[Any], bool]) -> None:
+def _await(data: Path, is_done: Callable[[Any], bool]) -> Any:
+    """Return the first answer that says it is done."""
     give_up_at = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < give_up_at:
         with _service(data) as call:
-            if is_done(call("ListKeyVersions", privacy_pb2.ListKeyVersionsRequest())):
-                return
+            answer = call("ListKeyVersions", privacy_pb2.ListKeyVersionsRequest())
+        if is_done(answer):
+            return answer
         time.sleep(_POLL_SECONDS)
     raise MeshError(
         "Not all rows have moved yet.", "See `mesh keys list` and `mesh logs user`; run it again."
@@ -158,6 +172,10 @@ def _rows_left(answer: Any, purpose: str, version: int) -> int:
         # people by them.
         return int(answer.unindexed_count)
     return _rows_before(answer, purpose, version)
+
+
+def _unreadable(answer: Any, purpose: str) -> list[str]:
+    return [each.user_id for each in answer.unreadable if each.purpose == purpose]
 
 
 def _rows_before(answer: Any, purpose: str, version: int) -> int:

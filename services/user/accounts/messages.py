@@ -6,7 +6,7 @@ from services.rpc.fields import timestamp
 from services.rpc.identity import caller
 from services.rpc.masks import masked_fields
 from services.rpc.policy import scopes_of_role
-from services.user.accounts.domain import OpenedUser, Role, UserChange
+from services.user.accounts.domain import OpenedUser, Role, User, UserChange
 from services.user.accounts.emails import masked_email
 
 _UPDATABLE = ("display_name", "roles", "disabled")
@@ -22,10 +22,15 @@ def shown_user(user: OpenedUser) -> user_pb2.User:
 
 def user_message(user: OpenedUser) -> user_pb2.User:
     """Write an account as it is."""
+    message = unread_user(user)
+    message.email, message.display_name = user.email, user.display_name
+    return message
+
+
+def unread_user(user: User) -> user_pb2.User:
+    """Write an account without what is personal of it, which nobody can read."""
     return user_pb2.User(
         user_id=str(user.user_id),
-        email=user.email,
-        display_name=user.display_name,
         roles=[role.value for role in user.roles],
         create_time=timestamp(user.create_time),
         update_time=timestamp(user.update_time),

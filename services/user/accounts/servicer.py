@@ -18,7 +18,7 @@ from services.storage.postgres import Connection, Pool, connection, transaction
 from services.user.accounts import domain, registration, store
 from services.user.accounts.closing import close_account
 from services.user.accounts.emails import canonical_email
-from services.user.accounts.messages import change_of, shown_user, user_message
+from services.user.accounts.messages import change_of, shown_user, unread_user, user_message
 from services.user.accounts.ownership import owned_user_id
 from services.user.accounts.passwords import Passwords
 from services.user.audit.domain import AuditKind, Happening
@@ -29,7 +29,7 @@ from services.user.oauth.store import drop_authorizations
 from services.user.privacy.domain import Sealed
 from services.user.privacy.erasing import Erasing
 from services.user.privacy.sealing import sealed_if_due
-from services.user.privacy.vault import Vault
+from services.user.privacy.vault import CannotRead, Vault
 from services.user.sessions import store as session_store
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.domain import CredentialsInvalid, EndReason
@@ -134,7 +134,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         async with connection(self._pool) as conn:
             found = await store.list_users(conn, before=before, limit=page.limit)
         users, token = await page.cut(
-            found, lambda user: shown_user(self._vault.opened(user)), lambda user: IdKey(user.user_id)
+            found, self._listed, lambda user: IdKey(user.user_id)
         )
         kind, now = AuditKind.ACCOUNTS_LISTED, self._clock()
         async with connection(self._pool) as conn:
@@ -152,6 +152,13 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
                 await record(conn, Happening(kind=kind, user_id=user.user_id, occur_time=self._clock()))
         found = [] if user is None else [shown_user(self._vault.opened(user))]
         return user_pb2.ListUsersResponse(users=found)
+
+    def _listed(self, user: domain.User) -> user_pb2.User:
+        """Show an account; one that no key opens does not keep the others of its page from being shown."""
+        try:
+            return shown_user(self._vault.opened(user))
+        except CannotRead:
+            return unread_user(user)
 
     def _closed(self, user: domain.OpenedUser) -> domain.OpenedUser:
         """Return a changed account in the form that its row has."""

@@ -74,8 +74,8 @@ async def _insert_session(
     Raises:
         GrantInvalid: the client has been removed.
     """
-    # Held: whoever removes the client ends this session too.
-    if await store.find_client_for_update(conn, client.client_id) is None:
+    # Held, and by others too: whoever removes the client ends this session, and exchanges do not queue.
+    if await store.find_client_for_share(conn, client.client_id) is None:
         raise GrantInvalid
     keep = session_domain.MAX_LIVE_SESSIONS - 1
     await session_store.end_oldest_sessions(conn, authorization.user_id, keep=keep, now=now)

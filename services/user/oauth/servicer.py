@@ -244,6 +244,7 @@ class OAuthServicer(oauth_pb2_grpc.OAuthServiceServicer):
             "iat": now,
             "exp": now + domain.ID_TOKEN_LIFETIME,
             "auth_time": int(authorization.auth_time.timestamp()),
+            "amr": list(session_domain.methods(second_factor=authorization.second_factor)),
             **({"nonce": authorization.nonce} if authorization.nonce else {}),
         }
         return self._signer.sign_id(claims, now)

@@ -70,6 +70,20 @@ async def find_client(conn: Connection, client_id: UUID) -> Client | None:
     return None if row is None else _client(row)
 
 
+async def find_client_for_share(conn: Connection, client_id: UUID) -> Client | None:
+    """Return a client and keep it from being removed until this transaction ends; others may do so too."""
+    row = await conn.fetchrow(
+        """
+        SELECT client_id, name, kind, secret_hash, redirect_uris, scopes, session_id, create_time
+          FROM oauth_clients
+         WHERE client_id = $1 AND delete_time IS NULL
+           FOR SHARE
+        """,
+        client_id,
+    )
+    return None if row is None else _client(row)
+
+
 async def find_client_for_update(conn: Connection, client_id: UUID) -> Client | None:
     """Return a client and keep it as it is until this transaction ends."""
     row = await conn.fetchrow(

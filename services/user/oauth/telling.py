@@ -68,6 +68,8 @@ class Telling:
             client_id=str(client.client_id),
             subject=str(session.user_id),
             expire_time=timestamp(session.expire_time),
+            auth_time=timestamp(session.authenticated_at),
+            methods=session.methods,
         )
 
     async def _claims(self, token: str) -> Claims | None:
@@ -116,4 +118,7 @@ def _told(client: Client, claims: Claims) -> oauth_pb2.IntrospectTokenResponse:
         subject=str(claims.subject),
         expire_time=timestamp(datetime.fromtimestamp(claims.expires_at, UTC)),
         is_access_token=True,
+        # A machine has never logged in.
+        auth_time=timestamp(datetime.fromtimestamp(claims.auth_time, UTC)) if claims.auth_time else None,
+        methods=claims.methods,
     )

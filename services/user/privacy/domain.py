@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from services.user.accounts.emails import CanonicalEmail, canonical_email
@@ -21,18 +22,28 @@ class Personal:
         return canonical_email(self.email)
 
 
+class DataKey(NamedTuple):
+    """A person's data key, as it is kept: wrapped by a key that is not in the database."""
+
+    user_id: UUID
+    key_version: int
+    wrapped_key: bytes
+
+
 @dataclass(frozen=True)
 class Sealed:
-    """The same, encrypted under the person's data key.
-
-    That is wrapped by a key that is not in the database.
-    """
+    """The same, encrypted under the person's data key."""
 
     user_id: UUID
     key_version: int
     wrapped_key: bytes
     email: bytes
     display_name: bytes
+
+    @property
+    def data_key(self) -> DataKey:
+        """Under which it is encrypted."""
+        return DataKey(self.user_id, self.key_version, self.wrapped_key)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from services.user.audit.recording import record
 from services.user.privacy import erasure_store, export_store, store
 from services.user.privacy.domain import Erasure
 from services.user.privacy.erasing import Erasing
+from services.user.privacy.rotation import Rotation
 from services.user.privacy.vault import Vault
 from services.user.sessions.domain import Session
 from services.user.sessions.messages import shown_session
@@ -34,12 +35,20 @@ class PrivacyServicer(privacy_pb2_grpc.PrivacyServiceServicer):
     """Exports, erasures and keys."""
 
     def __init__(
-        self, pool: Pool, pages: Pages, *, vault: Vault, erasing: Erasing, clock: Callable[[], datetime]
+        self,
+        pool: Pool,
+        pages: Pages,
+        *,
+        vault: Vault,
+        erasing: Erasing,
+        rotation: Rotation,
+        clock: Callable[[], datetime],
     ) -> None:
         self._pool = pool
         self._pages = pages
         self._vault = vault
         self._erasing = erasing
+        self._rotation = rotation
         self._clock = clock
 
     async def ExportUserData(
@@ -93,6 +102,7 @@ class PrivacyServicer(privacy_pb2_grpc.PrivacyServiceServicer):
         async with connection(self._pool) as conn:
             counted = await store.count_versions(conn)
             unindexed, plain = await store.count_left(conn, keys.index_version)
+            unreadable = await self._rotation.unreadable(conn)
         known = {("data", keys.data_version)}
         known |= {("kek", version) for version in keys.kek} | {("index", version) for version in keys.index}
         rows = dict.fromkeys(known, 0) | {(purpose, version): count for purpose, version, count in counted}
@@ -101,7 +111,13 @@ class PrivacyServicer(privacy_pb2_grpc.PrivacyServiceServicer):
             for key in sorted(rows)
         ]
         return privacy_pb2.ListKeyVersionsResponse(
-            versions=versions, unindexed_count=unindexed, plain_count=plain
+            versions=versions,
+            unindexed_count=unindexed,
+            plain_count=plain,
+            unreadable=[
+                privacy_pb2.UnreadableRow(purpose=each.purpose, user_id=str(each.user_id))
+                for each in unreadable
+            ],
         )
 
 

@@ -1,13 +1,13 @@
 """SQL of data keys, of what addresses are found by, and of the rows that are not encrypted yet."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
 
 from services.storage.postgres import Connection
-from services.user.privacy.domain import Digest, Personal, Sealed
+from services.user.privacy.domain import DataKey, Digest, Personal, Sealed
 from services.user.privacy.keys import version_in
 
 
@@ -36,6 +36,12 @@ async def seals_new(conn: Connection) -> bool:
     if state == "WAITING":
         state = await conn.fetchval("SELECT state FROM sealing FOR SHARE")
     return bool(state != "WAITING")
+
+
+async def seals_secrets(conn: Connection) -> bool:
+    """Tell whether the version before has gone, which reads no secret that is under a data key."""
+    begun: bool = await conn.fetchval("SELECT secrets_begin_time <= now() FROM sealing")
+    return begun
 
 
 async def insert_key(conn: Connection, sealed: Sealed) -> None:
@@ -142,59 +148,60 @@ def is_torn(row: asyncpg.Record) -> bool:
     return sealed is not None and (row["wrapped_key"] is None or version_in(sealed) != row["key_version"])
 
 
-class Wrapped(NamedTuple):
-    """A data key, as it is kept."""
-
-    user_id: UUID
-    key_version: int
-    wrapped_key: bytes
-
-
-async def list_wrapped_by_others(conn: Connection, kek_version: int, limit: int) -> list[Wrapped]:
-    """Return data keys that another key than this one wraps, and hold them."""
+async def list_wrapped_by_others(
+    conn: Connection, kek_version: int, limit: int, skip: Collection[UUID] = ()
+) -> list[DataKey]:
+    """Return data keys that another key than this one wraps, but of these people, and hold them."""
     rows = await conn.fetch(
         """
         SELECT user_id, key_version, wrapped_key
           FROM data_keys
-         WHERE kek_version < $1
+         WHERE kek_version < $1 AND user_id <> ALL ($3::uuid[])
          ORDER BY kek_version
          LIMIT $2
            FOR NO KEY UPDATE SKIP LOCKED
         """,
         kek_version,
         limit,
+        list(skip),
     )
-    return [Wrapped(*row) for row in rows]
+    return [DataKey(*row) for row in rows]
 
 
-async def update_keys(conn: Connection, wrapped: Sequence[Wrapped]) -> None:
+async def update_keys(conn: Connection, data_keys: Sequence[DataKey]) -> None:
     """Write data keys that this transaction holds."""
     await conn.executemany(
-        "UPDATE data_keys SET key_version = $2, wrapped_key = $3 WHERE user_id = $1", wrapped
+        "UPDATE data_keys SET key_version = $2, wrapped_key = $3 WHERE user_id = $1", data_keys
     )
 
 
-async def list_sealed_before(conn: Connection, data_version: int, limit: int) -> list[Sealed]:
-    """Return what is encrypted under data keys of earlier versions; hold the accounts and the keys."""
+async def list_sealed_before(
+    conn: Connection, data_version: int, limit: int, skip: Collection[UUID] = ()
+) -> list[Sealed]:
+    """Return what is encrypted under data keys of earlier versions, but of these people.
+
+    The accounts and the keys are held.
+    """
     rows = await conn.fetch(
         """
         SELECT u.user_id, k.key_version, k.wrapped_key, u.sealed_email, u.sealed_display_name
           FROM data_keys k
           JOIN users u ON u.user_id = k.user_id
-         WHERE k.key_version < $1 AND u.sealed_email IS NOT NULL
+         WHERE k.key_version < $1 AND u.sealed_email IS NOT NULL AND k.user_id <> ALL ($3::uuid[])
          ORDER BY k.key_version
          LIMIT $2
            FOR NO KEY UPDATE SKIP LOCKED
         """,
         data_version,
         limit,
+        list(skip),
     )
     return [Sealed(*row) for row in rows]
 
 
 async def update_sealed(conn: Connection, sealed: Sealed) -> None:
     """Write what is encrypted of an account under another data key; both are held."""
-    await update_keys(conn, [Wrapped(sealed.user_id, sealed.key_version, sealed.wrapped_key)])
+    await update_keys(conn, [sealed.data_key])
     await conn.execute(
         "UPDATE users SET sealed_email = $2, sealed_display_name = $3 WHERE user_id = $1",
         sealed.user_id,
@@ -203,15 +210,17 @@ async def update_sealed(conn: Connection, sealed: Sealed) -> None:
     )
 
 
-async def list_unindexed(conn: Connection, index_version: int, limit: int) -> list[Sealed]:
-    """Return open accounts that are not found by an index key yet, and hold them."""
+async def list_unindexed(
+    conn: Connection, index_version: int, limit: int, skip: Collection[UUID] = ()
+) -> list[Sealed]:
+    """Return open accounts that are not found by an index key yet, but of these people, and hold them."""
     rows = await conn.fetch(
         """
         SELECT u.user_id, k.key_version, k.wrapped_key, u.sealed_email, u.sealed_display_name
           FROM email_indexes i
           JOIN users u ON u.user_id = i.user_id
           JOIN data_keys k ON k.user_id = i.user_id
-         WHERE i.key_version < $1 AND u.delete_time IS NULL
+         WHERE i.key_version < $1 AND u.delete_time IS NULL AND i.user_id <> ALL ($3::uuid[])
            AND NOT EXISTS (SELECT FROM email_indexes n WHERE n.user_id = i.user_id AND n.key_version = $1)
          ORDER BY i.key_version
          LIMIT $2
@@ -219,6 +228,7 @@ async def list_unindexed(conn: Connection, index_version: int, limit: int) -> li
         """,
         index_version,
         limit,
+        list(skip),
     )
     return [Sealed(*row) for row in rows]
 

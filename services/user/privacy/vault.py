@@ -3,7 +3,8 @@
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from services.user.accounts.domain import OpenedUser, User
 from services.user.accounts.emails import CanonicalEmail
-from services.user.privacy.domain import Digest, Personal, Sealed
+from services.user.privacy.domain import DataKey, Digest, Personal, Sealed
 from services.user.privacy.keys import (
     HEADER_BYTES,
     KEY_BYTES,
@@ -31,7 +32,14 @@ _KEPT_KEYS = 10_000
 # A wrapped key that is erased from the database is of no use to us either, after this time.
 _KEPT_SECONDS = 60.0
 
+# Where each ciphertext stands: moved to another row or column it cannot be read.
+_EMAIL, _DISPLAY_NAME, _TOTP_SECRET = "users\0email", "users\0display_name", "totp_secrets\0sealed_secret"
+
 log = structlog.get_logger(__name__)
+
+
+class CannotRead(Exception):
+    """A key is not in the file, or what was encrypted stands in another's row, or was changed."""
 
 
 class Vault:
@@ -66,36 +74,62 @@ class Vault:
 
     def seal_again(self, sealed: Sealed, personal: Personal) -> Sealed:
         """Encrypt something else of a person under the data key that they have."""
-        key = self._data_key(sealed)
+        key = self._data_key(sealed.data_key)
         return _sealed(sealed.user_id, sealed.key_version, sealed.wrapped_key, key, personal)
 
-    def wrap_again(self, user_id: UUID, key_version: int, wrapped_key: bytes) -> bytes:
-        """Wrap a data key by the newest key."""
-        context = _context(user_id, key_version)
-        return self._keys.wrap(self._keys.unwrap(wrapped_key, context), context)
+    def wrap_again(self, data_key: DataKey) -> DataKey:
+        """Wrap a data key by the newest key.
+
+        Raises:
+            CannotRead: it cannot be unwrapped.
+        """
+        context = _context(data_key.user_id, data_key.key_version)
+        with _reading():
+            key = self._keys.unwrap(data_key.wrapped_key, context)
+        return data_key._replace(wrapped_key=self._keys.wrap(key, context))
+
+    def seal_secret(self, data_key: DataKey, secret: bytes) -> bytes:
+        """Encrypt the secret of a second factor under its person's data key.
+
+        Raises:
+            CannotRead: that cannot be unwrapped.
+        """
+        with _reading():
+            key = self._data_key(data_key)
+        return _encrypted(key, data_key.user_id, data_key.key_version, _TOTP_SECRET, secret)
+
+    def read_secret(self, data_key: DataKey, sealed: bytes) -> bytes:
+        """Return the secret of a second factor.
+
+        Raises:
+            CannotRead: it cannot be read.
+        """
+        with _reading():
+            return _decrypted(self._data_key(data_key), data_key, _TOTP_SECRET, sealed)
 
     def read(self, personal: Sealed | Personal) -> Personal:
         """Return what is personal, to be read.
 
         Raises:
-            KeyMissing: a key is not in the file.
-            cryptography.exceptions.InvalidTag: it stands in another's row, or was changed.
+            CannotRead: it cannot be read.
         """
         if isinstance(personal, Personal):
             return personal
-        key = self._data_key(personal)
-        return Personal(
-            _decrypted(key, personal, "email", personal.email),
-            _decrypted(key, personal, "display_name", personal.display_name),
-        )
+        data_key = personal.data_key
+        with _reading():
+            key = self._data_key(data_key)
+            return Personal(
+                _decrypted(key, data_key, _EMAIL, personal.email).decode(),
+                _decrypted(key, data_key, _DISPLAY_NAME, personal.display_name).decode(),
+            )
 
     def find(self, personal: Sealed | Personal) -> Personal | None:
         """Return what is personal; None, with a line in the log, where no key that is here opens it."""
         try:
             return self.read(personal)
-        except (KeyMissing, InvalidTag) as error:
+        except CannotRead as error:
             user_id = str(personal.user_id) if isinstance(personal, Sealed) else ""
-            log.error("a person cannot be read", user_id=user_id, error=type(error).__name__)
+            log.error("a person cannot be read", user_id=user_id, error=str(error))
             return None
 
     def opened(self, user: User) -> OpenedUser:
@@ -108,14 +142,15 @@ class Vault:
         for wrapped_key in wrapped_keys:
             self._unwrapped.pop(wrapped_key, None)
 
-    def _data_key(self, sealed: Sealed) -> AESGCM:
+    def _data_key(self, data_key: DataKey) -> AESGCM:
         now = self._clock()
-        known = self._unwrapped.get(sealed.wrapped_key)
+        wrapped = data_key.wrapped_key
+        known = self._unwrapped.get(wrapped)
         if known is not None and now < known[1]:
             return known[0]
-        key = AESGCM(self._keys.unwrap(sealed.wrapped_key, _context(sealed.user_id, sealed.key_version)))
-        self._unwrapped.pop(sealed.wrapped_key, None)
-        self._unwrapped[sealed.wrapped_key] = (key, now + _KEPT_SECONDS)
+        key = AESGCM(self._keys.unwrap(wrapped, _context(data_key.user_id, data_key.key_version)))
+        self._unwrapped.pop(wrapped, None)
+        self._unwrapped[wrapped] = (key, now + _KEPT_SECONDS)
         # In the order in which they end.
         while len(self._unwrapped) > _KEPT_KEYS or next(iter(self._unwrapped.values()))[1] <= now:
             self._unwrapped.popitem(last=False)
@@ -123,27 +158,35 @@ class Vault:
 
 
 def _sealed(user_id: UUID, version: int, wrapped: bytes, key: AESGCM, personal: Personal) -> Sealed:
-    email = _encrypted(key, user_id, version, "email", personal.email)
-    name = _encrypted(key, user_id, version, "display_name", personal.display_name)
+    email = _encrypted(key, user_id, version, _EMAIL, personal.email.encode())
+    name = _encrypted(key, user_id, version, _DISPLAY_NAME, personal.display_name.encode())
     return Sealed(user_id, version, wrapped, email, name)
 
 
-def _encrypted(key: AESGCM, user_id: UUID, version: int, column: str, text: str) -> bytes:
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Around what opens a ciphertext: whatever is wrong with it is one error."""
+    try:
+        yield
+    except (KeyMissing, InvalidTag) as error:
+        raise CannotRead(str(error) or type(error).__name__) from error
+
+
+def _encrypted(key: AESGCM, user_id: UUID, version: int, column: str, octets: bytes) -> bytes:
     header, nonce = header_of(version), os.urandom(NONCE_BYTES)
-    return header + nonce + key.encrypt(nonce, text.encode(), header + _place(user_id, column))
+    return header + nonce + key.encrypt(nonce, octets, header + _place(user_id, column))
 
 
-def _decrypted(key: AESGCM, sealed: Sealed, column: str, octets: bytes) -> str:
-    if version_in(octets) != sealed.key_version:
-        raise KeyMissing(f"data key {version_in(octets)} of an account that has {sealed.key_version}")
+def _decrypted(key: AESGCM, data_key: DataKey, column: str, octets: bytes) -> bytes:
+    if version_in(octets) != data_key.key_version:
+        raise KeyMissing(f"data key {version_in(octets)} of an account that has {data_key.key_version}")
     header, nonce = octets[:HEADER_BYTES], octets[HEADER_BYTES : HEADER_BYTES + NONCE_BYTES]
     rest = octets[HEADER_BYTES + NONCE_BYTES :]
-    return key.decrypt(nonce, rest, header + _place(sealed.user_id, column)).decode()
+    return key.decrypt(nonce, rest, header + _place(data_key.user_id, column))
 
 
 def _place(user_id: UUID, column: str) -> bytes:
-    """Name where a ciphertext stands: moved to another row or column it cannot be read."""
-    return f"users\0{column}\0".encode() + user_id.bytes
+    return f"{column}\0".encode() + user_id.bytes
 
 
 def _context(user_id: UUID, version: int) -> bytes:

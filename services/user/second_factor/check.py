@@ -4,32 +4,53 @@ from datetime import datetime
 from uuid import UUID
 
 from services.storage.postgres import Connection
+from services.user.accounts.domain import User
 from services.user.audit.failed_log_ins import FailedLogIns
+from services.user.privacy.domain import Sealed
+from services.user.privacy.store import seals_secrets
+from services.user.privacy.vault import Vault
 from services.user.second_factor import store
 from services.user.second_factor.codes import accepted_step, hash_recovery_code
 from services.user.second_factor.domain import SecondFactorInvalid, SecondFactorRequired, Totp
-from services.user.second_factor.sealing import Sealer
+from services.user.second_factor.sealing import ShopSealer
 
 
 class SecondFactors:
     """Judges codes. Each is accepted once, which the database remembers.
 
     Args:
-        sealer: Opens the secrets of devices.
+        vault: Opens the secrets of devices.
+        of_shop: Opens those that are not under their person's data key yet.
         failed: Has the audit log told of wrong codes.
     """
 
-    def __init__(self, sealer: Sealer, failed: FailedLogIns) -> None:
-        self._sealer = sealer
+    def __init__(self, vault: Vault, of_shop: ShopSealer, failed: FailedLogIns) -> None:
+        self._vault = vault
+        self._of_shop = of_shop
         self._failed = failed
 
-    def seal(self, user_id: UUID, secret: bytes) -> bytes:
-        """Return what is kept of an account's secret: it opens for no other."""
-        return self._sealer.seal(secret, user_id.bytes)
+    async def replace(self, conn: Connection, user: User, secret: bytes, *, now: datetime) -> bool:
+        """Write a secret of an account that this transaction holds; False: a confirmed one is in its place."""
+        if isinstance(user.personal, Sealed) and await seals_secrets(conn):
+            data_key = user.personal.data_key
+            sealed, version = self._vault.seal_secret(data_key, secret), data_key.key_version
+            return await store.replace_unconfirmed(conn, user.user_id, sealed, version, now=now)
+        # The version before may still run, or the account itself is not encrypted yet: the rotation moves it.
+        sealed = self._of_shop.seal(secret, user.user_id.bytes)
+        return await store.replace_unconfirmed(conn, user.user_id, sealed, None, now=now)
 
     def step_of(self, totp: Totp, code: str, *, now: datetime) -> int | None:
-        """Return the time step whose code this is, if it is one of now."""
-        return accepted_step(self._sealer.open(totp.sealed_secret, totp.user_id.bytes), code, now=now)
+        """Return the time step whose code this is, if it is one of now.
+
+        Raises:
+            CannotRead: no key that is here opens the secret.
+        """
+        return accepted_step(self._secret(totp), code, now=now)
+
+    def _secret(self, totp: Totp) -> bytes:
+        if totp.data_key is None:
+            return self._of_shop.open(totp.sealed_secret, totp.user_id.bytes)
+        return self._vault.read_secret(totp.data_key, totp.sealed_secret)
 
     async def check(
         self, conn: Connection, user_id: UUID, *, totp_code: str, recovery_code: str, now: datetime

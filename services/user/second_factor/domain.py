@@ -12,6 +12,7 @@ from services.user.accounts.domain import (
     User,
     check_registrable,
 )
+from services.user.privacy.domain import DataKey
 
 # More than anybody loses devices; each is good once.
 RECOVERY_CODES = 10
@@ -68,6 +69,8 @@ class Totp:
 
     user_id: UUID
     sealed_secret: bytes
+    # Under which it is encrypted; None: under a key of the shop, until the rotation has come to it.
+    data_key: DataKey | None
     # None: no log-in asks for it yet.
     confirm_time: datetime | None
     # Of the last code that was accepted.

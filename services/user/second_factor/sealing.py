@@ -1,16 +1,16 @@
-"""Encrypts what the database keeps of second factors, under a key that it does not hold.
+"""Opens secrets of second factors as they were kept first, under a key of the shop.
 
-`seal` and `open` are all that the rest asks for, so that keys of another kind, such as one for each person,
-take this one's place where services/user/__main__.py makes it.
+The rotation moves them to their person's data key (services/user/privacy/rotation.py); what is new begins there.
 """
 
 import hmac
 import secrets
 from collections.abc import Sequence
-from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from services.user.privacy.vault import CannotRead
 
 _NONCE_BYTES = 12
 _NAME_BYTES = 4
@@ -18,25 +18,7 @@ _NAME_BYTES = 4
 _PURPOSE = b"commerce second factor 1"
 
 
-class CannotOpen(Exception):
-    """It was sealed under a key that is not here, or for something else."""
-
-
-class Sealer(Protocol):
-    """Encrypts short secrets."""
-
-    def seal(self, plain: bytes, associated: bytes) -> bytes:
-        """Encrypt; `associated` says whose it is, and must be the same when it is opened."""
-
-    def open(self, sealed: bytes, associated: bytes) -> bytes:
-        """Decrypt.
-
-        Raises:
-            CannotOpen: it was sealed under a key that is not here, or with other associated data.
-        """
-
-
-class KeyFileSealer:
+class ShopSealer:
     """AES-256-GCM under the keys of a file.
 
     What is sealed begins with the name of its key, so that keys rotate: the new one comes first.
@@ -51,17 +33,21 @@ class KeyFileSealer:
         self._first = _name(keys[0])
 
     def seal(self, plain: bytes, associated: bytes) -> bytes:
-        """Encrypt."""
+        """Encrypt; `associated` says whose it is, and must be the same when it is opened."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
         return self._first + nonce + self._keys[self._first].encrypt(nonce, plain, associated)
 
     def open(self, sealed: bytes, associated: bytes) -> bytes:
-        """Decrypt."""
+        """Decrypt.
+
+        Raises:
+            CannotRead: it was sealed under a key that is not here, or with other associated data.
+        """
         name, rest = sealed[:_NAME_BYTES], sealed[_NAME_BYTES:]
         try:
             return self._keys[name].decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], associated)
         except (KeyError, InvalidTag):
-            raise CannotOpen("a second factor was sealed under a key that is not here") from None
+            raise CannotRead("a second factor was sealed under a key that is not here") from None
 
 
 def _name(key: bytes) -> bytes:

@@ -69,8 +69,7 @@ class SecondFactorServicer(second_factor_pb2_grpc.SecondFactorServiceServicer):
         async with transaction(self._pool) as conn:
             user = self._vault.opened(await account_store.get_user_for_update(conn, user_id))
             domain.check_enrollable(user)
-            sealed = self._factors.seal(user_id, secret)
-            if not await store.replace_unconfirmed(conn, user_id, sealed, now=self._clock()):
+            if not await self._factors.replace(conn, user, secret, now=self._clock()):
                 raise domain.TotpAlreadyOn
         uri = secret_uri(secret, user.email, self._shop)
         return second_factor_pb2.EnrolTotpResponse(secret=secret_text(secret), uri=uri)

@@ -1,37 +1,105 @@
 """SQL of second factors: rows to domain and back. Transactions are the caller's, who holds the account."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from services.storage.postgres import Connection
+from services.user.privacy.domain import DataKey
 from services.user.second_factor.domain import Totp
 
 
 async def find_totp(conn: Connection, user_id: UUID) -> Totp | None:
     """Return an account's secret, confirmed or not."""
     row = await conn.fetchrow(
-        "SELECT user_id, sealed_secret, confirm_time, last_step FROM totp_secrets WHERE user_id = $1", user_id
+        """
+        SELECT t.user_id, sealed_secret, confirm_time, last_step, t.key_version, wrapped_key
+          FROM totp_secrets t
+          LEFT JOIN data_keys k ON k.user_id = t.user_id AND k.key_version = t.key_version
+         WHERE t.user_id = $1
+        """,
+        user_id,
     )
-    return None if row is None else Totp(**row)
+    if row is None:
+        return None
+    is_own = row["key_version"] is not None
+    return Totp(
+        user_id,
+        row["sealed_secret"],
+        DataKey(user_id, row["key_version"], row["wrapped_key"]) if is_own else None,
+        row["confirm_time"],
+        row["last_step"],
+    )
 
 
-async def replace_unconfirmed(conn: Connection, user_id: UUID, sealed: bytes, *, now: datetime) -> bool:
-    """Write a secret that is not confirmed yet; tell whether there was no confirmed one in its place."""
+async def replace_unconfirmed(
+    conn: Connection, user_id: UUID, sealed: bytes, key_version: int | None, *, now: datetime
+) -> bool:
+    """Write a secret that is not confirmed yet; tell whether there was no confirmed one in its place.
+
+    `key_version` is of the person's data key; None: it is under a key of the shop.
+    """
     written = await conn.fetchval(
         """
-        INSERT INTO totp_secrets (user_id, sealed_secret, create_time)
-        VALUES ($1, $2, $3)
+        INSERT INTO totp_secrets (user_id, sealed_secret, create_time, key_version)
+        VALUES ($1, $2, $3, $4)
             ON CONFLICT (user_id) DO UPDATE
-           SET sealed_secret = $2, create_time = $3, last_step = 0
+           SET sealed_secret = $2, create_time = $3, last_step = 0, key_version = $4
          WHERE totp_secrets.confirm_time IS NULL
         RETURNING TRUE
         """,
         user_id,
         sealed,
         now,
+        key_version,
     )
     return written is not None
+
+
+async def list_of_shop(
+    conn: Connection, limit: int, skip: Collection[UUID] = ()
+) -> list[tuple[DataKey, bytes]]:
+    """Return secrets that are under a key of the shop, but of these people, with the data keys to be theirs.
+
+    The accounts and the keys are held.
+    """
+    rows = await conn.fetch(
+        """
+        SELECT t.user_id, k.key_version, k.wrapped_key, t.sealed_secret
+          FROM totp_secrets t
+          JOIN users u ON u.user_id = t.user_id
+          JOIN data_keys k ON k.user_id = t.user_id
+         WHERE t.key_version IS NULL AND t.user_id <> ALL ($2::uuid[])
+         LIMIT $1
+           FOR NO KEY UPDATE OF u, k SKIP LOCKED
+        """,
+        limit,
+        list(skip),
+    )
+    return [
+        (DataKey(row["user_id"], row["key_version"], row["wrapped_key"]), row["sealed_secret"])
+        for row in rows
+    ]
+
+
+async def find_of_key(conn: Connection, data_key: DataKey) -> bytes | None:
+    """Return what is encrypted of a person's secret under their data key, which this transaction holds."""
+    sealed: bytes | None = await conn.fetchval(
+        "SELECT sealed_secret FROM totp_secrets WHERE user_id = $1 AND key_version = $2",
+        data_key.user_id,
+        data_key.key_version,
+    )
+    return sealed
+
+
+async def move_secret(conn: Connection, user_id: UUID, sealed: bytes, key_version: int) -> None:
+    """Write a secret under another data key; the account and the key are held."""
+    await conn.execute(
+        "UPDATE totp_secrets SET sealed_secret = $2, key_version = $3 WHERE user_id = $1",
+        user_id,
+        sealed,
+        key_version,
+    )
 
 
 async def confirm_totp(

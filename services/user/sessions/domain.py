@@ -129,8 +129,13 @@ class Session:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """By what, in the words of RFC 8176."""
-        return ("pwd", "otp", "mfa") if self.second_factor else ("pwd",)
+        """By what."""
+        return methods(second_factor=self.second_factor)
+
+
+def methods(*, second_factor: bool) -> tuple[str, ...]:
+    """Return by what a person has shown who they are, in the words of RFC 8176 (amr)."""
+    return ("pwd", "otp", "mfa") if second_factor else ("pwd",)
 
 
 def check_refresh(session: Session, *, token_used: bool, now: datetime) -> None:

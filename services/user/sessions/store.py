@@ -1,4 +1,8 @@
-"""SQL of sessions and their refresh tokens: rows to domain and back. Transactions are the caller's."""
+"""SQL of sessions and their refresh tokens: rows to domain and back. Transactions are the caller's.
+
+Whoever changes several sessions holds them by their ids, the smallest first: whoever ends a client's and
+whoever ends a person's meet at some, and each would wait for what the other holds.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -144,7 +148,7 @@ async def find_unused_session(conn: Connection, token_hash: bytes, *, now: datet
     row = await conn.fetchrow(
         """
         SELECT session_id, user_id, create_time, last_use_time, expire_time, device, end_time,
-               client_id, scopes
+               client_id, scopes, auth_time, second_factor
           FROM sessions
          WHERE session_id = (SELECT session_id FROM refresh_tokens WHERE token_hash = $1 AND use_time IS NULL)
            AND end_time IS NULL AND expire_time > $2
@@ -184,9 +188,13 @@ async def end_oldest_sessions(conn: Connection, user_id: UUID, *, keep: int, now
            SET end_time = $3, end_reason = $4
          WHERE session_id IN (SELECT session_id
                                 FROM sessions
-                               WHERE user_id = $1 AND end_time IS NULL
-                               ORDER BY session_id DESC
-                              OFFSET $2)
+                               WHERE session_id IN (SELECT session_id
+                                                      FROM sessions
+                                                     WHERE user_id = $1 AND end_time IS NULL
+                                                     ORDER BY session_id DESC
+                                                    OFFSET $2)
+                               ORDER BY session_id
+                                 FOR NO KEY UPDATE)
            AND end_time IS NULL
         RETURNING session_id, user_id
         """,
@@ -260,7 +268,13 @@ async def end_sessions(
         """
         UPDATE sessions
            SET end_time = $3, end_reason = $4
-         WHERE user_id = $1 AND session_id IS DISTINCT FROM $2 AND end_time IS NULL AND expire_time > $3
+         WHERE session_id IN (SELECT session_id
+                                FROM sessions
+                               WHERE user_id = $1 AND session_id IS DISTINCT FROM $2
+                                 AND end_time IS NULL AND expire_time > $3
+                               ORDER BY session_id
+                                 FOR NO KEY UPDATE)
+           AND end_time IS NULL
         RETURNING session_id, user_id
         """,
         user_id,
@@ -298,13 +312,33 @@ async def reauthenticate(
 async def note_second_factor(conn: Connection, user_id: UUID) -> None:
     """Note that the live sessions of an account have shown its second factor."""
     await conn.execute(
-        "UPDATE sessions SET second_factor = TRUE WHERE user_id = $1 AND end_time IS NULL", user_id
+        """
+        UPDATE sessions
+           SET second_factor = TRUE
+         WHERE session_id IN (SELECT session_id
+                                FROM sessions
+                               WHERE user_id = $1 AND end_time IS NULL
+                               ORDER BY session_id
+                                 FOR NO KEY UPDATE)
+        """,
+        user_id,
     )
 
 
 async def forget_devices(conn: Connection, user_id: UUID) -> None:
     """Forget what a person's sessions are called, also those that have ended: it tells of the person."""
-    await conn.execute("UPDATE sessions SET device = '' WHERE user_id = $1 AND device <> ''", user_id)
+    await conn.execute(
+        """
+        UPDATE sessions
+           SET device = ''
+         WHERE session_id IN (SELECT session_id
+                                FROM sessions
+                               WHERE user_id = $1 AND device <> ''
+                               ORDER BY session_id
+                                 FOR NO KEY UPDATE)
+        """,
+        user_id,
+    )
 
 
 async def _tell_ended(

@@ -262,20 +262,24 @@ class IntrospectTokenRequest(_message.Message):
     def __init__(self, client: _Optional[_Union[ClientCredentials, _Mapping]] = ..., token: _Optional[str] = ...) -> None: ...
 
 class IntrospectTokenResponse(_message.Message):
-    __slots__ = ("active", "scopes", "client_id", "subject", "expire_time", "is_access_token")
+    __slots__ = ("active", "scopes", "client_id", "subject", "expire_time", "is_access_token", "auth_time", "methods")
     ACTIVE_FIELD_NUMBER: _ClassVar[int]
     SCOPES_FIELD_NUMBER: _ClassVar[int]
     CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     IS_ACCESS_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    AUTH_TIME_FIELD_NUMBER: _ClassVar[int]
+    METHODS_FIELD_NUMBER: _ClassVar[int]
     active: bool
     scopes: _containers.RepeatedScalarFieldContainer[str]
     client_id: str
     subject: str
     expire_time: _timestamp_pb2.Timestamp
     is_access_token: bool
-    def __init__(self, active: _Optional[bool] = ..., scopes: _Optional[_Iterable[str]] = ..., client_id: _Optional[str] = ..., subject: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., is_access_token: _Optional[bool] = ...) -> None: ...
+    auth_time: _timestamp_pb2.Timestamp
+    methods: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, active: _Optional[bool] = ..., scopes: _Optional[_Iterable[str]] = ..., client_id: _Optional[str] = ..., subject: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., is_access_token: _Optional[bool] = ..., auth_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., methods: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetUserInfoRequest(_message.Message):
     __slots__ = ("access_token",)

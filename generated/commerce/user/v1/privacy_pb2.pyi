@@ -92,14 +92,24 @@ class ListKeyVersionsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ListKeyVersionsResponse(_message.Message):
-    __slots__ = ("versions", "unindexed_count", "plain_count")
+    __slots__ = ("versions", "unindexed_count", "plain_count", "unreadable")
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     UNINDEXED_COUNT_FIELD_NUMBER: _ClassVar[int]
     PLAIN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    UNREADABLE_FIELD_NUMBER: _ClassVar[int]
     versions: _containers.RepeatedCompositeFieldContainer[KeyVersion]
     unindexed_count: int
     plain_count: int
-    def __init__(self, versions: _Optional[_Iterable[_Union[KeyVersion, _Mapping]]] = ..., unindexed_count: _Optional[int] = ..., plain_count: _Optional[int] = ...) -> None: ...
+    unreadable: _containers.RepeatedCompositeFieldContainer[UnreadableRow]
+    def __init__(self, versions: _Optional[_Iterable[_Union[KeyVersion, _Mapping]]] = ..., unindexed_count: _Optional[int] = ..., plain_count: _Optional[int] = ..., unreadable: _Optional[_Iterable[_Union[UnreadableRow, _Mapping]]] = ...) -> None: ...
+
+class UnreadableRow(_message.Message):
+    __slots__ = ("purpose", "user_id")
+    PURPOSE_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    purpose: str
+    user_id: str
+    def __init__(self, purpose: _Optional[str] = ..., user_id: _Optional[str] = ...) -> None: ...
 
 class KeyVersion(_message.Message):
     __slots__ = ("purpose", "version", "row_count", "is_known")
