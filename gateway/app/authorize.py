@@ -8,7 +8,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from gateway.app.failures import BadRequest, OAuthFailure, oauth_failure
-from gateway.app.forms import FormTokens, caller_address, form_of, is_secure, query_of
+from gateway.app.forms import (
+    FormTokens,
+    caller_address,
+    device_token_of,
+    form_of,
+    is_secure,
+    keep_device_token,
+    query_of,
+)
 from gateway.app.pages import STYLE, page, problem, send_to, told_scopes
 from services.errors import Code, ServiceError
 
@@ -76,14 +84,18 @@ class AuthorizationPages:
         try:
             begun = await self._oauth.BeginAuthorization(
                 oauth_pb2.BeginAuthorizationRequest(
-                    request=asked, email=email, password=form.get("password", ""), **_second_factor(form)
+                    request=asked,
+                    email=email,
+                    password=form.get("password", ""),
+                    device_token=device_token_of(request),
+                    **_second_factor(form),
                 ),
                 metadata=caller_address(request),
             )
         except ServiceError as error:
             return await self._not_logged_in(request, asked, email, error)
         _, _, token = self._tokens.begin(request, begun.consent_token)
-        return page(
+        shown = page(
             "consent",
             sends_to=asked.redirect_uri,
             client_name=begun.client_name,
@@ -92,6 +104,8 @@ class AuthorizationPages:
             form_token=token,
             consent_token=begun.consent_token,
         )
+        keep_device_token(request, shown, begun.device_token)
+        return shown
 
     async def consent(self, request: Request) -> Response:
         """Take the decision, and send the browser back to the client."""

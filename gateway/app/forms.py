@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, unquote_plus
 
 from commerce.user.v1 import oauth_pb2
 from starlette.requests import Request
+from starlette.responses import Response
 
 from gateway.app.failures import BadRequest
 
@@ -19,6 +20,11 @@ _MOST_PARAMETERS = 40
 _FORM = "application/x-www-form-urlencoded"
 _COOKIE_BYTES = 32
 _COOKIE, _SECURE_COOKIE = "oauth_form", "__Host-oauth_form"
+# By which a browser that has logged in is known again (docs/sign-in.md). It lets nobody in.
+_DEVICE, _SECURE_DEVICE = "oauth_device", "__Host-oauth_device"
+_DEVICE_SECONDS = 180 * 24 * 3600
+# As long as the contract lets one be.
+_LARGEST_DEVICE_TOKEN = 128
 _PURPOSE = b"commerce oauth form 1\0"
 # What the edge has kept of the caller's own: it writes the headers of gRPC over them (gateway/edge/app.py).
 CONTENT_TYPE, SCHEME = "x-app-content-type", "x-app-scheme"
@@ -113,6 +119,20 @@ def bearer_of(request: Request) -> str:
 def is_secure(request: Request) -> bool:
     """Tell whether the caller speaks TLS with the edge."""
     return request.headers.get(SCHEME) == "https"
+
+
+def device_token_of(request: Request) -> str:
+    """Return what an earlier log-in has left in the browser; "" where there is nothing that could be it."""
+    token = request.cookies.get(_SECURE_DEVICE if is_secure(request) else _DEVICE, "")
+    return token if len(token) <= _LARGEST_DEVICE_TOKEN else ""
+
+
+def keep_device_token(request: Request, response: Response, token: str) -> None:
+    """Have the browser keep what its next log-in here sends, and no form of another site (SameSite)."""
+    name, seconds = _SECURE_DEVICE if is_secure(request) else _DEVICE, _DEVICE_SECONDS
+    response.set_cookie(
+        name, token, seconds, httponly=True, samesite="strict", secure=is_secure(request), path="/"
+    )
 
 
 class FormTokens:

@@ -74,6 +74,7 @@ from services.user.sessions.authentication import Authentication
 from services.user.sessions.devices import DeviceMarks
 from services.user.sessions.endings import Ended
 from services.user.sessions.keys import KeyFile as SigningKeys
+from services.user.sessions.origins import Origins
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.store import forget_sessions, forget_used_tokens
 from services.user.sessions.throttle import LoginThrottle
@@ -96,6 +97,13 @@ class _Shared(TypedDict):
     passwords: Passwords
     throttle: LoginThrottle
     clock: Callable[[], datetime]
+
+
+class _Proofs(TypedDict):
+    """What judges log-ins beside the password."""
+
+    factors: SecondFactors
+    origins: Origins
 
 
 def _signing_keys(text: str) -> SigningKeys:
@@ -146,11 +154,12 @@ def _add_people(
     signer: TokenSigner,
     ended: Ended,
     factors: SecondFactors,
+    origins: Origins,
 ) -> None:
     """Add the servicers of accounts and log-ins."""
-    pages, marks = Pages(settings.pages.token_keys), DeviceMarks(settings.login_keys)
+    pages = Pages(settings.pages.token_keys)
     users = UserServicer(pool, pages, erasing=erasing, **shared)
-    auth = AuthServicer(pool, pages, signer=signer, ended=ended, factors=factors, marks=marks, **shared)
+    auth = AuthServicer(pool, pages, signer=signer, ended=ended, factors=factors, origins=origins, **shared)
     recovery = RecoveryServicer(pool, tokens=MailTokens(settings.mail.token_keys), **shared)
     privacy = PrivacyServicer(
         pool, pages, vault=shared["vault"], erasing=erasing, rotation=rotation, clock=utc_now
@@ -180,11 +189,13 @@ def _add_oauth(
     signer: TokenSigner,
     verifier: TokenVerifier,
     factors: SecondFactors,
+    origins: Origins,
 ) -> None:
     oauth = OAuthServicer(
         pool,
         authentication=Authentication(pool, shared["passwords"], shared["throttle"], shared["vault"]),
         factors=factors,
+        origins=origins,
         vault=shared["vault"],
         signer=signer,
         verifier=verifier,
@@ -224,7 +235,10 @@ async def _serve() -> None:
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         shared = _Shared(vault=vault, passwords=passwords, throttle=throttle, clock=utc_now)
-        factors = SecondFactors(vault, ShopSealer(settings.login_keys), failed)
+        proofs = _Proofs(
+            factors=SecondFactors(vault, ShopSealer(settings.login_keys), failed),
+            origins=Origins(pool, vault, DeviceMarks(settings.login_keys), utc_now),
+        )
         _add_people(
             server,
             settings,
@@ -234,9 +248,9 @@ async def _serve() -> None:
             rotation=rotation,
             signer=signer,
             ended=ended,
-            factors=factors,
+            **proofs,
         )
-        _add_oauth(server, settings, pool, shared, signer=signer, verifier=verifier, factors=factors)
+        _add_oauth(server, settings, pool, shared, signer=signer, verifier=verifier, **proofs)
         event_pb2_grpc.add_EventFeedServicer_to_server(feed, server)
         people = (user_pb2, auth_pb2, recovery_pb2, second_factor_pb2, privacy_pb2, oauth_pb2, audit_pb2)
         return service_names(*people, event_pb2)

@@ -36,6 +36,7 @@ from services.user.second_factor.servicer import SecondFactorServicer
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.devices import DeviceMarks
 from services.user.sessions.endings import Ended
+from services.user.sessions.origins import Origins
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.throttle import LoginThrottle
 from services.user.sessions.tokens import TokenSigner
@@ -178,6 +179,7 @@ async def open_parts(
         at_end.push_async_callback(close)
     throttle, finishing = LoginThrottle(redis, FailedLogIns(now)), Finishing(limit_seconds=10.0)
     erasing = Erasing(pool, VAULT, timedelta(days=30), now)
+    origins = Origins(pool, VAULT, DeviceMarks(LOGIN_KEYS), now)
     rotation = Rotation(pool, VAULT, ShopSealer(LOGIN_KEYS))
     factors = SecondFactors(VAULT, ShopSealer(LOGIN_KEYS), throttle.failed)
     shared: Any = {"vault": VAULT, "passwords": passwords, "throttle": throttle, "clock": now}
@@ -200,21 +202,20 @@ async def open_parts(
             signer=signer,
             ended=Ended(pool, EventLog(pool, "user", users.settings)),
             factors=factors,
-            marks=DeviceMarks(LOGIN_KEYS),
+            origins=origins,
             **shared,
         ),
         SECOND_FACTOR: SecondFactorServicer(
             pool, vault=VAULT, factors=factors, throttle=throttle, shop="Commerce Mesh", clock=now
         ),
-        PRIVACY: PrivacyServicer(
-            pool, PAGES, vault=VAULT, erasing=erasing, rotation=rotation, clock=now
-        ),
+        PRIVACY: PrivacyServicer(pool, PAGES, vault=VAULT, erasing=erasing, rotation=rotation, clock=now),
         RECOVERY: RecoveryServicer(pool, tokens=MAIL_TOKENS, **shared),
     }
     servicers[OAUTH] = OAuthServicer(
         pool,
         authentication=Authentication(pool, passwords, throttle, VAULT),
         factors=factors,
+        origins=origins,
         vault=VAULT,
         signer=signer,
         verifier=TokenVerifier(ISSUER, AUDIENCE, signer.verification_keys),

@@ -283,6 +283,17 @@ def test_4_7_the_cookie_is_for_our_forms_alone(flow: CodeFlow) -> None:
     assert "Secure" in https
 
 
+def test_4_7_a_browser_that_logged_in_is_known_and_tells_no_other_site(flow: CodeFlow) -> None:
+    email, password, _ = flow.stack.register()
+    browser = FormBrowser(flow.url)
+    asked = browser.submit(browser.authorize(**flow.parameters()), email=email, password=password)
+    cookie = asked.headers["set-cookie"]
+    assert cookie.startswith("oauth_device=")
+    assert "HttpOnly" in cookie
+    assert "samesite=strict" in cookie.lower()
+    assert "code" in browser.allow(email, password, **flow.parameters())
+
+
 # 4.10: tokens that are taken for others.
 
 

@@ -77,6 +77,7 @@ from services.user.sessions.authentication import Authentication
 from services.user.sessions.devices import DeviceMarks
 from services.user.sessions.endings import Ended
 from services.user.sessions.keys import SigningKey
+from services.user.sessions.origins import Origins
 from services.user.sessions.servicer import AuthServicer
 from services.user.sessions.throttle import LoginThrottle
 from services.user.sessions.tokens import TokenSigner
@@ -360,6 +361,8 @@ async def running(
     pages, throttle = Pages([b"page tokens of these tests"]), LoginThrottle(redis, FailedLogIns(clock))
     ended, factors = Ended(pool, event_log), SecondFactors(VAULT, ShopSealer(LOGIN_KEYS), throttle.failed)
 
+    origins = Origins(pool, VAULT, DeviceMarks(LOGIN_KEYS), clock)
+
     def register(server: grpc.aio.Server) -> list[str]:
         shared: Any = {"vault": VAULT, "passwords": passwords, "throttle": throttle, "clock": clock}
         erasing = Erasing(pool, VAULT, timedelta(days=30), clock)
@@ -373,7 +376,7 @@ async def running(
             signer=signer,
             ended=ended,
             factors=factors,
-            marks=DeviceMarks(LOGIN_KEYS),
+            origins=origins,
             **shared,
         )
         second_factor = SecondFactorServicer(
@@ -385,6 +388,7 @@ async def running(
             pool,
             authentication=Authentication(pool, passwords, throttle, VAULT),
             factors=factors,
+            origins=origins,
             vault=VAULT,
             signer=signer,
             verifier=verifier,

@@ -4,7 +4,9 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
+import asyncpg
 import jwt
 import pytest
 import pytest_asyncio
@@ -13,9 +15,9 @@ from commerce.user.v1 import auth_pb2, oauth_pb2, role_pb2, user_pb2
 from deploy.local.shop.clients import bearer
 from services.errors import ServiceError
 from services.rpc.policy import scopes_of_role
-from services.storage.postgres import Pool
+from services.storage.postgres import Pool, transaction
 from services.user.oauth.domain import MAX_AUTHORIZATIONS, MAX_CLIENTS
-from services.user.oauth.store import forget_authorizations
+from services.user.oauth.store import delete_client, find_client_for_share, forget_authorizations
 from tests.support.oauth import Pkce
 from tests.support.people import Person
 from tests.support.refusals import error_of, refusal
@@ -71,6 +73,13 @@ class Flow:
         )
         answer: oauth_pb2.ExchangeCodeResponse = await self.service.oauth.ExchangeCode(request)
         return answer.tokens
+
+    async def told(self, token: str) -> dict[str, Any]:
+        """Return when and by what the person of a token has logged in, as its client is told."""
+        request = oauth_pb2.IntrospectTokenRequest(client=self.client, token=token)
+        answer = await self.service.oauth.IntrospectToken(request)
+        assert answer.active
+        return {"amr": list(answer.methods), "auth_time": answer.auth_time.seconds}
 
     async def refresh(self, refresh_token: str, scope: str = "") -> oauth_pb2.GrantedTokens:
         request = oauth_pb2.RefreshGrantRequest(client=self.client, refresh_token=refresh_token, scope=scope)
@@ -154,6 +163,9 @@ async def test_an_id_token_says_who_and_for_whom(service: UserService, flow: Flo
     assert (claims["sub"], claims["aud"]) == (person.user_id, flow.client.client_id)
     assert (claims["iss"], claims["nonce"]) == ("https://shop.example", "a nonce")
     assert claims["exp"] - claims["iat"] == 300
+    assert claims["amr"] == ["pwd"]
+    assert abs(claims["auth_time"] - service.clock().timestamp()) < 60
+    assert await flow.told(tokens.access_token) == {key: claims[key] for key in ("amr", "auth_time")}
     assert jwt.get_unverified_header(tokens.id_token)["typ"] == "JWT"
     assert not (await flow.exchange(await flow.code(person, scope="orders.read"))).id_token
 
@@ -356,9 +368,12 @@ async def test_who_has_a_second_factor_shows_it_to_clients_too(service: UserServ
         service.clock.ahead += timedelta(seconds=40)
         tokens = await flow.exchange(await flow.decide(consent))
         claims = service.claims(tokens.access_token)
-        assert claims["amr"] == ["pwd", "otp", "mfa"]
-        # Not when the code was exchanged.
-        assert abs(claims["auth_time"] - logged_in.timestamp()) < 20
+        told = [claims, jwt.decode(tokens.id_token, options={"verify_signature": False})]
+        told.append(await flow.told(tokens.refresh_token))
+        for each in told:
+            assert each["amr"] == ["pwd", "otp", "mfa"]
+            # Not when the code was exchanged.
+            assert abs(each["auth_time"] - logged_in.timestamp()) < 20
 
 
 async def test_a_machine_has_never_logged_in(service: UserService) -> None:
@@ -386,6 +401,37 @@ async def test_strangers_at_the_page_do_not_shut_its_owner_out(service: UserServ
     refusals = [await refusal(begun("not the password", "192.0.2.1")) for _ in range(12)]
     assert refusals[-1][1] == "LOGIN_THROTTLED"
     assert (await begun(PASSWORD, "192.0.2.2")).consent_token
+
+
+async def test_a_browser_that_logged_in_before_is_not_kept_out_by_strangers(
+    service: UserService, flow: Flow
+) -> None:
+    person = await service.register()
+
+    async def begun(password: str, mark: str = "") -> Any:
+        request = oauth_pb2.BeginAuthorizationRequest(
+            request=flow.asked(), email=person.email, password=password, device_token=mark
+        )
+        return await service.oauth.BeginAuthorization(request)
+
+    mark = (await begun(PASSWORD)).device_token
+    refusals = [await refusal(begun("not the password")) for _ in range(11)]
+    assert refusals[-1][1] == (await refusal(begun(PASSWORD)))[1] == "LOGIN_THROTTLED"
+    assert (await begun(PASSWORD, mark)).consent_token
+
+
+async def test_exchanges_of_one_client_do_not_wait_for_one_another(
+    service: UserService, flow: Flow, pool: Pool
+) -> None:
+    code, client_id = await flow.code(await service.register()), UUID(flow.client.client_id)
+    async with transaction(pool) as conn:
+        assert await find_client_for_share(conn, client_id) is not None
+        await flow.exchange(code)
+        # Who removes it waits, and ends the sessions of both.
+        async with transaction(pool) as other:
+            await other.execute("SET LOCAL lock_timeout = '50ms'")
+            with pytest.raises(asyncpg.LockNotAvailableError):
+                await delete_client(other, client_id, now=service.clock())
 
 
 async def test_a_weak_hash_is_replaced_at_the_page_too_and_the_code_is_good(

@@ -90,11 +90,16 @@ class Shop:
             sealed = sealer.seal(SECRET, user.user_id.bytes)
             assert await factor_store.replace_unconfirmed(conn, user.user_id, sealed, None, now=NOW)
 
+    async def update_sealed(self, sealed: Sealed) -> None:
+        async with transaction(self.pool) as conn:
+            await key_store.update_sealed(conn, sealed)
+
     async def secret(self, vault: Vault, user: OpenedUser) -> tuple[int, bytes]:
         """Return under which version of their data key somebody's secret is, and what it is."""
         async with connection(self.pool) as conn:
             totp = await factor_store.find_totp(conn, user.user_id)
-        assert totp is not None and totp.data_key is not None
+        assert totp is not None
+        assert totp.data_key is not None
         return totp.data_key.key_version, vault.read_secret(totp.data_key, totp.sealed_secret)
 
     async def check_all(self, vault: Vault) -> None:
@@ -262,10 +267,9 @@ async def test_secrets_of_second_factors_come_under_their_peoples_keys_and_go_wi
     assert [await shop.secret(vault, each) for each in (ada, ben)] == [(2, SECRET)] * 2
     assert isinstance(ada.personal, Sealed)
     # As the version before gives somebody another data key: it knows of no secret under it.
+    new = replace(vault.seal(ada.user_id, ada.opened), key_version=3)
     with pytest.raises(asyncpg.ForeignKeyViolationError, match="totp_secrets_data_key_fkey"):
-        async with transaction(shop.pool) as conn:
-            new = replace(vault.seal(ada.user_id, ada.opened), key_version=3)
-            await key_store.update_sealed(conn, new)
+        await shop.update_sealed(new)
     async with transaction(shop.pool) as conn:
         await store.delete_user(conn, *domain.close(await store.get_user_for_update(conn, ben.user_id), NOW))
         await erasure_store.erase(conn, ben.user_id, now=NOW)

@@ -265,6 +265,26 @@ async def test_neither_marks_nor_a_new_password_give_more_guesses_of_codes(servi
     assert await refusal(right) == THROTTLED
 
 
+async def test_who_knows_the_password_keeps_no_owner_out_who_has_a_marked_device(
+    service: UserService,
+) -> None:
+    person = await service.register()
+    secret, codes = await turn_on(service, person)
+    mark = (await log_in(service, person, recovery_code=codes[0])).device_token
+    for n in range(10):
+        await refusal(log_in(service, person, totp_code=f"{n:06}"))
+    right = code_now(service, secret)
+    assert await refusal(log_in(service, person, totp_code=right)) == THROTTLED
+    await log_in(service, person, totp_code=right, device_token=mark)
+    # Its codes are counted too, and the owner's forget none of the others'.
+    assert await refusal(log_in(service, person, recovery_code=codes[1])) == THROTTLED
+    wrong = [await refusal(log_in(service, person, totp_code="000000", device_token=mark)) for _ in range(11)]
+    assert wrong == [INVALID] * 10 + [THROTTLED]
+    # By a session that goes on, too.
+    again = auth_pb2.ReauthenticateRequest(password=PASSWORD, recovery_code=codes[2])
+    await service.auth.Reauthenticate(again, metadata=person.metadata)
+
+
 async def test_a_right_code_forgets_the_wrong_ones(service: UserService) -> None:
     person = await service.register()
     secret, _ = await turn_on(service, person)

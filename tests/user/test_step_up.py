@@ -142,3 +142,25 @@ async def test_a_device_that_logged_in_before_is_not_kept_out_by_strangers(servi
         assert await refusal(service.auth.CreateSession(request)) == throttled
     request = auth_pb2.CreateSessionRequest(email=person.email, password=PASSWORD, device_token=mark)
     await service.auth.CreateSession(request)
+
+
+@pytest.mark.parametrize("ends", ["ChangePassword", "EndSessions"])
+async def test_a_mark_ends_with_the_sessions_of_its_person(service: UserService, ends: str) -> None:
+    person, password = await service.register(), PASSWORD
+    old = (await service.create_session(person.email)).device_token
+    if ends == "ChangePassword":
+        password = "a wholly other password"
+        change = auth_pb2.ChangePasswordRequest(old_password=PASSWORD, new_password=password)
+        await service.auth.ChangePassword(change, metadata=person.metadata)
+    else:
+        end = auth_pb2.EndSessionsRequest(user_id="me")
+        await service.auth.EndSessions(end, metadata=person.metadata)
+    new = (await service.create_session(person.email, password)).device_token
+    for _ in range(10):
+        await refusal(service.create_session(person.email, "wrong"))
+    requests = [
+        auth_pb2.CreateSessionRequest(email=person.email, password=password, device_token=mark)
+        for mark in (old, new)
+    ]
+    assert (await refusal(service.auth.CreateSession(requests[0])))[1] == "LOGIN_THROTTLED"
+    await service.auth.CreateSession(requests[1])

@@ -14,12 +14,16 @@ from services.storage.forgetting import Forgetting
 from services.storage.postgres import Pool, connection, transaction
 from services.user.accounts import domain, store
 from services.user.accounts.domain import OpenedUser, Role, User
+from services.user.oauth import store as oauth_store
+from services.user.oauth.domain import ClientKind
 from services.user.privacy.domain import Sealed
 from services.user.privacy.sealing import sealed_if_due
 from services.user.sessions import store as session_store
 from services.user.sessions.domain import EndReason, Session, SessionNotFound
 from tests.support.vaults import VAULT
+from tests.support.waiting import until
 from tests.user.conftest import insert_account, some_email
+from tests.user.test_recovery import count_waiting
 
 # One event loop for all: the service runs in it.
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -326,3 +330,40 @@ async def test_the_service_cannot_delete_a_live_session_or_its_tokens(pool: Pool
             "SELECT count(*) FROM sessions JOIN refresh_tokens USING (session_id) WHERE user_id = $1",
             user.user_id,
         )
+
+
+async def test_who_ends_a_clients_sessions_and_who_ends_a_persons_do_not_lock_each_other(pool: Pool) -> None:
+    user = await add_user(pool, some_email())
+    async with transaction(pool) as conn:
+        client = await oauth_store.insert_client(
+            conn,
+            name="A client",
+            kind=ClientKind.PUBLIC,
+            secret_hash=None,
+            redirect_uris=["https://shop.example/"],
+            scopes=["openid"],
+            now=NOW,
+        )
+        live = {"now": NOW, "expire_time": NOW + MONTH, "client_id": client.client_id, "scopes": ["openid"]}
+        ids = [(await session_store.insert_session(conn, user.user_id, **live)).session_id for _ in range(3)]
+
+    async def end_persons() -> int:
+        async with transaction(pool) as conn:
+            await store.get_user_for_update(conn, user.user_id)
+            reason = EndReason.LOGGED_OUT
+            return await session_store.end_sessions(conn, user.user_id, reason, keep=None, now=NOW)
+
+    async def end_clients() -> int:
+        async with transaction(pool) as conn:
+            return await session_store.end_client_sessions(conn, client.client_id, limit=10, now=NOW)
+
+    async with transaction(pool) as conn:
+        # Both wait for the one in the middle, with what they hold by then: not each other's.
+        await conn.execute("SELECT FROM sessions WHERE session_id = $1 FOR UPDATE", ids[1])
+        ending = [asyncio.create_task(each()) for each in (end_persons, end_clients)]
+        await until(lambda: both_wait(pool))
+    assert sorted(await asyncio.gather(*ending)) == [0, 3]
+
+
+async def both_wait(pool: Pool) -> bool:
+    return await count_waiting(pool) == 2

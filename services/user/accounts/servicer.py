@@ -133,9 +133,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         before = page.after.id if page.after else store.AFTER_ALL
         async with connection(self._pool) as conn:
             found = await store.list_users(conn, before=before, limit=page.limit)
-        users, token = await page.cut(
-            found, self._listed, lambda user: IdKey(user.user_id)
-        )
+        users, token = await page.cut(found, self._listed, lambda user: IdKey(user.user_id))
         kind, now = AuditKind.ACCOUNTS_LISTED, self._clock()
         async with connection(self._pool) as conn:
             await record(conn, Happening(kind=kind, user_id=None, occur_time=now, count=len(users)))

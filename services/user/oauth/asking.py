@@ -5,7 +5,6 @@ from datetime import datetime
 
 from commerce.user.v1 import oauth_pb2
 
-from services.rpc.identity import calling_source
 from services.storage.postgres import Connection, Pool, connection, transaction
 from services.user.accounts import store as account_store
 from services.user.accounts.domain import User, UserNotFound
@@ -20,7 +19,7 @@ from services.user.oauth.secrets import hash_secret, mark_password, new_secret
 from services.user.second_factor.check import SecondFactors
 from services.user.sessions.authentication import Authentication
 from services.user.sessions.domain import AccountDisabled, CredentialsInvalid
-from services.user.sessions.throttle import Origin
+from services.user.sessions.origins import Origins
 
 
 class Asking:
@@ -31,11 +30,13 @@ class Asking:
         pool: Pool,
         authentication: Authentication,
         factors: SecondFactors,
+        origins: Origins,
         clock: Callable[[], datetime],
     ) -> None:
         self._pool = pool
         self._authentication = authentication
         self._factors = factors
+        self._origins = origins
         self._clock = clock
 
     async def check(
@@ -65,9 +66,11 @@ class Asking:
             AccountDisabled: it is right, and the account is barred.
         """
         client, asked, scopes = await self._judged(request.request)
-        email, origin = canonical_email(request.email), Origin.of_address(calling_source())
+        email = canonical_email(request.email)
+        origin = await self._origins.of(request.device_token, email)
         found = await self._authentication.check(email, request.password, origin)
-        await self._authentication.count_code(found.user_id, request.totp_code, request.recovery_code)
+        codes = (request.totp_code, request.recovery_code)
+        await self._authentication.count_code(found.user_id, origin, *codes)
         stronger = await self._authentication.stronger_hash(found.password_hash, request.password)
         consent_token, now = new_secret(), self._clock()
         async with transaction(self._pool) as conn:
@@ -95,7 +98,10 @@ class Asking:
             )
         await self._authentication.forget(email, origin, found.user_id)
         return oauth_pb2.BeginAuthorizationResponse(
-            client_name=client.name, scopes=granted, consent_token=consent_token
+            client_name=client.name,
+            scopes=granted,
+            consent_token=consent_token,
+            device_token=self._origins.mark(email, now),
         )
 
     async def decide(

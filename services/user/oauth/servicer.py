@@ -24,6 +24,7 @@ from services.user.privacy.vault import Vault
 from services.user.second_factor.check import SecondFactors
 from services.user.sessions import domain as session_domain
 from services.user.sessions.authentication import Authentication
+from services.user.sessions.origins import Origins
 from services.user.sessions.refreshing import exchange
 from services.user.sessions.tokens import TokenSigner, hash_refresh_token, new_refresh_token
 
@@ -43,6 +44,7 @@ class OAuthServicer(oauth_pb2_grpc.OAuthServiceServicer):
         pool: The service's database.
         authentication: Of people, with the counters of their log-ins.
         factors: Asks for the second factor of those who have one.
+        origins: Knows devices that have logged in.
         vault: Opens what is personal.
         signer: Of access and ID tokens.
         verifier: Of access tokens that come back.
@@ -56,6 +58,7 @@ class OAuthServicer(oauth_pb2_grpc.OAuthServiceServicer):
         *,
         authentication: Authentication,
         factors: SecondFactors,
+        origins: Origins,
         vault: Vault,
         signer: TokenSigner,
         verifier: TokenVerifier,
@@ -64,7 +67,7 @@ class OAuthServicer(oauth_pb2_grpc.OAuthServiceServicer):
     ) -> None:
         self._pool = pool
         self._registry = ClientRegistry(pool, clock)
-        self._asking = Asking(pool, authentication, factors, clock)
+        self._asking = Asking(pool, authentication, factors, origins, clock)
         self._telling = Telling(pool, verifier, clock)
         self._vault = vault
         self._signer = signer

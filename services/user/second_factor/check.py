@@ -30,7 +30,7 @@ class SecondFactors:
         self._failed = failed
 
     async def replace(self, conn: Connection, user: User, secret: bytes, *, now: datetime) -> bool:
-        """Write a secret of an account that this transaction holds; False: a confirmed one is in its place."""
+        """Write a secret of an account that this transaction holds; False: a confirmed one is there."""
         if isinstance(user.personal, Sealed) and await seals_secrets(conn):
             data_key = user.personal.data_key
             sealed, version = self._vault.seal_secret(data_key, secret), data_key.key_version

@@ -1,6 +1,6 @@
 """Opens secrets of second factors as they were kept first, under a key of the shop.
 
-The rotation moves them to their person's data key (services/user/privacy/rotation.py); what is new begins there.
+The rotation moves them under their person's data key (services/user/privacy/rotation.py).
 """
 
 import hmac

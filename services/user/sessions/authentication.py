@@ -43,14 +43,14 @@ class Authentication:
             partial(find_credentials, email=email, digests=self._vault.digests(email)),
         )
 
-    async def count_code(self, user_id: UUID, *codes: str) -> None:
-        """Count a code of a second factor, if one was sent, until `forget`: for the account, whoever sent it.
+    async def count_code(self, user_id: UUID, origin: Origin, *codes: str) -> None:
+        """Count a code of a second factor, if one was sent, until `forget`: of a known origin, or all others.
 
         Raises:
             LoginThrottled: too many were wrong.
         """
         if any(codes):
-            await self._throttle.count_code(user_id)
+            await self._throttle.count_code(user_id, origin)
 
     async def forget(self, email: CanonicalEmail, origin: Origin, user_id: UUID) -> None:
         """Forget the failures of an origin that has shown all that was asked for, and the account's codes."""

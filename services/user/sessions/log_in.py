@@ -7,7 +7,6 @@ from uuid import UUID
 
 from commerce.user.v1 import auth_pb2
 
-from services.rpc.identity import calling_source
 from services.storage.postgres import Connection, Pool, connection, transaction
 from services.user.accounts import store as account_store
 from services.user.accounts.domain import User, UserNotFound
@@ -20,7 +19,7 @@ from services.user.second_factor.check import SecondFactors
 from services.user.sessions import domain, store
 from services.user.sessions.audited import begun
 from services.user.sessions.authentication import Authentication
-from services.user.sessions.devices import DeviceMarks
+from services.user.sessions.origins import Origins
 from services.user.sessions.throttle import Origin
 from services.user.sessions.tokens import hash_refresh_token, new_refresh_token
 
@@ -47,14 +46,14 @@ class LogIn:
         *,
         vault: Vault,
         factors: SecondFactors,
-        marks: DeviceMarks,
+        origins: Origins,
         clock: Callable[[], datetime],
     ) -> None:
         self._pool = pool
         self._vault = vault
         self._authentication = authentication
         self._factors = factors
-        self._marks = marks
+        self._origins = origins
         self._clock = clock
 
     async def start(self, request: auth_pb2.CreateSessionRequest, device: str) -> Started:
@@ -68,7 +67,7 @@ class LogIn:
             AccountDisabled: all is right, and the account is barred.
         """
         email = canonical_email(request.email)
-        origin = self._origin(request.device_token, email)
+        origin = await self._origins.of(request.device_token, email)
         for _ in range(_ATTEMPTS):
             started = await self._attempt(request, device, email, origin)
             if started is not None:
@@ -93,7 +92,8 @@ class LogIn:
             found = await self._authentication.check(email, request.password, origin)
         except domain.CredentialsInvalid:
             raise domain.PasswordWrong from None
-        await self._authentication.count_code(user_id, request.totp_code, request.recovery_code)
+        codes = (request.totp_code, request.recovery_code)
+        await self._authentication.count_code(user_id, origin, *codes)
         now = self._clock()
         async with transaction(self._pool) as conn:
             user = await account_store.get_user_for_update(conn, user_id)
@@ -104,16 +104,13 @@ class LogIn:
         await self._authentication.forget(email, origin, user_id)
         return user, session
 
-    def _origin(self, device_token: str, email: CanonicalEmail) -> Origin:
-        mark = self._marks.name_of(device_token, email, self._clock()) if device_token else None
-        return Origin.of_address(calling_source()) if mark is None else Origin.of_device(mark)
-
     async def _attempt(
         self, request: auth_pb2.CreateSessionRequest, device: str, email: CanonicalEmail, origin: Origin
     ) -> Started | None:
         """Begin a session of whoever's password it is; None where another hash came meanwhile."""
         found = await self._authentication.check(email, request.password, origin)
-        await self._authentication.count_code(found.user_id, request.totp_code, request.recovery_code)
+        codes = (request.totp_code, request.recovery_code)
+        await self._authentication.count_code(found.user_id, origin, *codes)
         stronger = await self._authentication.stronger_hash(found.password_hash, request.password)
         now, refresh_token = self._clock(), new_refresh_token()
         async with transaction(self._pool) as conn:
@@ -132,7 +129,7 @@ class LogIn:
             if stronger is not None:
                 await account_store.strengthen_password_hash(conn, user.user_id, stronger)
             session = await _insert(conn, user, device, refresh_token, second_factor=second, now=now)
-        return Started(user, session, refresh_token, self._marks.make(email, now))
+        return Started(user, session, refresh_token, self._origins.mark(email, now))
 
     async def _second_factor(
         self,

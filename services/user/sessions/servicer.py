@@ -27,10 +27,11 @@ from services.user.second_factor.check import SecondFactors
 from services.user.sessions import domain, store
 from services.user.sessions.audited import begun
 from services.user.sessions.authentication import Authentication
-from services.user.sessions.devices import DeviceMarks, device_of
+from services.user.sessions.devices import device_of
 from services.user.sessions.endings import Ended
 from services.user.sessions.log_in import LogIn
 from services.user.sessions.messages import session_message, shown_session
+from services.user.sessions.origins import Origins
 from services.user.sessions.password_change import PasswordChange
 from services.user.sessions.refreshing import exchange
 from services.user.sessions.throttle import LoginThrottle
@@ -57,14 +58,14 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
         signer: TokenSigner,
         ended: Ended,
         factors: SecondFactors,
-        marks: DeviceMarks,
+        origins: Origins,
         clock: Callable[[], datetime],
     ) -> None:
         self._pool = pool
         self._pages = pages
         self._vault = vault
         authentication = Authentication(pool, passwords, throttle, vault)
-        self._log_in = LogIn(pool, authentication, vault=vault, factors=factors, marks=marks, clock=clock)
+        self._log_in = LogIn(pool, authentication, vault=vault, factors=factors, origins=origins, clock=clock)
         self._password_change = PasswordChange(pool, passwords, authentication, vault, clock)
         self._signer = signer
         self._ended = ended

@@ -13,6 +13,7 @@ import asyncpg
 from services.storage.events import NewEvent, append_events
 from services.storage.forgetting import OVER_SESSIONS_KEPT, USED_TOKENS_KEPT
 from services.storage.postgres import Connection
+from services.user.accounts.store import end_device_marks
 from services.user.audit.recording import record
 from services.user.sessions.audited import ended as ended_session
 from services.user.sessions.domain import EndReason, Session, SessionNotFound
@@ -257,6 +258,8 @@ async def end_sessions(
 ) -> int:
     """End the live sessions of an account that this transaction holds, and return how many those were.
 
+    Whatever ends them ends the marks of its devices too: one of them may be a thief's.
+
     Args:
         conn: In the transaction.
         user_id: The account.
@@ -264,6 +267,7 @@ async def end_sessions(
         keep: A session that goes on.
         now: When.
     """
+    await end_device_marks(conn, user_id, now)
     ended = await conn.fetch(
         """
         UPDATE sessions

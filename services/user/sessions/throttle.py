@@ -13,11 +13,14 @@ Three counters, and who is counted by which:
 
 - **Of one account's second factor, by all who have its password.** Ten wrong codes are judged; after that
   each doubles the wait, from five seconds to a quarter of an hour. That makes 96 a day, of which one is right
-  by chance in nine years. Neither other addresses nor more marks nor a new password give more: a right code
-  alone forgets it, or a day of quiet.
+  by chance in nine years. Neither other addresses nor a new password give more: a right code alone forgets
+  it, or a day of quiet.
 
-The second wait is what strangers could shut an owner out with. It is short for that, and does not count for
-a device with a mark nor for a session: they have a counter of their own, which no stranger reaches. Who
+The second wait is what strangers could shut an owner out with, and the third who has stolen the password. So
+they do not count for a device with a mark nor for a session: each has counters of its own, which no stranger
+reaches. A mark or a session gives nobody more codes who has not shown one: with a second factor that is
+turned on those from before end, and a log-in gets a new one by a right code alone. The second wait is short,
+for who comes with a new device. Who
 comes with a new device from a new address while strangers try without a pause competes with them for one try
 each two minutes; once they stop, it is two minutes until the right password lets in. A password that is set
 by the token of a mail forgets the account's counter at once.
@@ -149,13 +152,13 @@ class LoginThrottle:
         rules = (_OF_ORIGIN,) if origin.is_known else (_OF_ORIGIN, _OF_ACCOUNT)
         await self._counted(_keys(email, origin), rules, _FORGOTTEN_SECONDS)
 
-    async def count_code(self, user_id: UUID) -> None:
+    async def count_code(self, user_id: UUID, origin: Origin) -> None:
         """Count a wrong code of an account's second factor before it is judged.
 
         Raises:
             LoginThrottled: too many were wrong; says when to come back.
         """
-        await self._counted([_key_of_codes(user_id)], (_OF_CODES,), _CODES_FORGOTTEN_SECONDS)
+        await self._counted([_key_of_codes(user_id, origin)], (_OF_CODES,), _CODES_FORGOTTEN_SECONDS)
 
     async def _counted(self, keys: Sequence[str], rules: Sequence[_Rule], forgotten_seconds: int) -> None:
         limits = [limit for rule in rules for limit in (rule.free, rule.longest_seconds)]
@@ -185,9 +188,10 @@ class LoginThrottle:
         Args:
             email: The account's.
             origin: Where it came in from.
-            codes_of: The account, where all that it asks for was shown: its wrong codes are forgotten too.
+            codes_of: The account, where all that it asks for was shown: wrong codes are forgotten too that
+                were counted with this one.
         """
-        keys = [*_keys(email, origin), *([_key_of_codes(codes_of)] if codes_of else [])]
+        keys = [*_keys(email, origin), *([_key_of_codes(codes_of, origin)] if codes_of else [])]
         try:
             async with self._places:
                 await self._redis.delete(*keys)
@@ -203,8 +207,9 @@ def _keys(email: CanonicalEmail, origin: Origin) -> list[str]:
     return keys if origin.is_known else [*keys, f"login_failures_of_all:{account}"]
 
 
-def _key_of_codes(user_id: UUID) -> str:
-    return f"second_factor_failures:{user_id}"
+def _key_of_codes(user_id: UUID, origin: Origin) -> str:
+    key = f"second_factor_failures:{user_id}"
+    return f"{key}:{hashlib.sha256(origin.name.encode()).hexdigest()}" if origin.is_known else key
 
 
 def _log_loss(error: redis.exceptions.RedisError) -> None:

@@ -134,28 +134,32 @@ class CheckAuthorizationResponse(_message.Message):
     def __init__(self, client_name: _Optional[str] = ...) -> None: ...
 
 class BeginAuthorizationRequest(_message.Message):
-    __slots__ = ("request", "email", "password", "totp_code", "recovery_code")
+    __slots__ = ("request", "email", "password", "totp_code", "recovery_code", "device_token")
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     EMAIL_FIELD_NUMBER: _ClassVar[int]
     PASSWORD_FIELD_NUMBER: _ClassVar[int]
     TOTP_CODE_FIELD_NUMBER: _ClassVar[int]
     RECOVERY_CODE_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     request: AuthorizationRequest
     email: str
     password: str
     totp_code: str
     recovery_code: str
-    def __init__(self, request: _Optional[_Union[AuthorizationRequest, _Mapping]] = ..., email: _Optional[str] = ..., password: _Optional[str] = ..., totp_code: _Optional[str] = ..., recovery_code: _Optional[str] = ...) -> None: ...
+    device_token: str
+    def __init__(self, request: _Optional[_Union[AuthorizationRequest, _Mapping]] = ..., email: _Optional[str] = ..., password: _Optional[str] = ..., totp_code: _Optional[str] = ..., recovery_code: _Optional[str] = ..., device_token: _Optional[str] = ...) -> None: ...
 
 class BeginAuthorizationResponse(_message.Message):
-    __slots__ = ("client_name", "scopes", "consent_token")
+    __slots__ = ("client_name", "scopes", "consent_token", "device_token")
     CLIENT_NAME_FIELD_NUMBER: _ClassVar[int]
     SCOPES_FIELD_NUMBER: _ClassVar[int]
     CONSENT_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     client_name: str
     scopes: _containers.RepeatedScalarFieldContainer[str]
     consent_token: str
-    def __init__(self, client_name: _Optional[str] = ..., scopes: _Optional[_Iterable[str]] = ..., consent_token: _Optional[str] = ...) -> None: ...
+    device_token: str
+    def __init__(self, client_name: _Optional[str] = ..., scopes: _Optional[_Iterable[str]] = ..., consent_token: _Optional[str] = ..., device_token: _Optional[str] = ...) -> None: ...
 
 class DecideAuthorizationRequest(_message.Message):
     __slots__ = ("consent_token", "is_allowed")
