@@ -95,6 +95,7 @@ RULES: Mapping[str, Rule] = {
     AUTH + "Reauthenticate": ByRole(EVERYONE),
     SECOND_FACTOR + "EnrolTotp": ByRole(EVERYONE),
     SECOND_FACTOR + "ConfirmTotp": ByRole(EVERYONE),
+    SECOND_FACTOR + "GetSecondFactor": ByRole(EVERYONE),
     SECOND_FACTOR + "RemoveTotp": ByRole(EVERYONE, for_others=frozenset({"admin"})),
     AUTH + "GetJwks": Public(ignores_token=True),
     AUTH + "ListEndings": Internal(frozenset({*NAMES, "gateway"} - {"user"})),
@@ -196,6 +197,7 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
     # None of their accounts has a secret to confirm, and an operator's has none to be made.
     SECOND_FACTOR + "EnrolTotp": lambda w: second_factor_pb2.EnrolTotpRequest(),
     SECOND_FACTOR + "ConfirmTotp": lambda w: second_factor_pb2.ConfirmTotpRequest(totp_code="000000"),
+    SECOND_FACTOR + "GetSecondFactor": lambda w: second_factor_pb2.GetSecondFactorRequest(user_id="me"),
     SECOND_FACTOR + "RemoveTotp": lambda w: second_factor_pb2.RemoveTotpRequest(user_id="me"),
     AUTH + "ListEndings": lambda w: auth_pb2.ListEndingsRequest(),
     RECOVERY + "GetMailQueue": lambda w: recovery_pb2.GetMailQueueRequest(),
@@ -306,6 +308,7 @@ NAMING: Mapping[str, Callable[[str], Message]] = {
     USERS + "DeleteUser": lambda named: user_pb2.DeleteUserRequest(user_id=named, etag="past"),
     AUTH + "ListSessions": lambda named: auth_pb2.ListSessionsRequest(user_id=named),
     AUTH + "DeleteSession": lambda named: auth_pb2.DeleteSessionRequest(session_id=named),
+    SECOND_FACTOR + "GetSecondFactor": lambda named: second_factor_pb2.GetSecondFactorRequest(user_id=named),
     SECOND_FACTOR + "RemoveTotp": lambda named: second_factor_pb2.RemoveTotpRequest(user_id=named),
     RECOVERY + "RequestEmailVerification": lambda named: recovery_pb2.RequestEmailVerificationRequest(
         user_id=named, etag="past"

@@ -1,6 +1,7 @@
 """The audit log: who did what is written with it, in a chain that shows what was done to it since."""
 
 import asyncio
+import re
 import dataclasses
 from collections.abc import Callable
 from contextlib import suppress
@@ -135,6 +136,8 @@ async def test_wrong_passwords_are_counted_together(service: UserService) -> Non
     )
     events = await service.audit_events(anna.metadata, request)
     assert [each.count for each in events] == [3]
+    # Of the last one's call: it leads to the lines of the logs.
+    assert re.fullmatch("[0-9a-f]{32}", events[0].request_id)
 
 
 async def test_wrong_second_factors_behind_the_right_password_are_counted_together(

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from commerce.user.v1 import audit_pb2, oauth_pb2, privacy_pb2, role_pb2, user_pb2
+from commerce.user.v1 import audit_pb2, auth_pb2, oauth_pb2, privacy_pb2, role_pb2, user_pb2
 
 from services.storage.events import read_stream
 from services.storage.postgres import Pool, connection, transaction
@@ -235,10 +235,22 @@ async def test_a_person_gets_all_that_is_kept_of_them_and_others_get_nothing(ser
 async def test_a_person_gets_told_whom_they_have_let_in_and_for_what(service: UserService) -> None:
     person, flow = await service.register(), await new_flow(service)
     await flow.exchange(await flow.code(person))
+    await flow.consent(person, state="a state", nonce="a nonce")
+    events = await service.audit_events(person.metadata)
+    await service.auth.EndSessions(
+        auth_pb2.EndSessionsRequest(user_id="me", keep_current=True), metadata=person.metadata
+    )
+    await flow.consent(person, state="a state", nonce="a nonce")
     own = privacy_pb2.ExportUserDataRequest(user_id="me")
     data = await service.privacy.ExportUserData(own, metadata=person.metadata)
     told = [(each.session.client_id, list(each.session.scopes)) for each in data.sessions]
     assert told == [(flow.client.client_id, ["openid", "orders.read"]), ("", [])]
+    waiting, exchanged = data.authorizations
+    assert (waiting.client_id, waiting.state, waiting.nonce) == (flow.client.client_id, "a state", "a nonce")
+    assert (waiting.HasField("decide_time"), waiting.session_id) == (False, "")
+    assert exchanged.session_id == data.sessions[0].session.session_id
+    assert list(data.audit_events) == events
+    assert data.HasField("device_marks_from")
 
 
 @pytest.mark.parametrize("text", ["", "-1", "never", "inf", "3651"])

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from commerce.user.v1 import auth_pb2, recovery_pb2, role_pb2, second_factor_pb2, user_pb2
+from commerce.user.v1 import auth_pb2, privacy_pb2, recovery_pb2, role_pb2, second_factor_pb2, user_pb2
 
 from services.user.mail.domain import Kind
 from services.user.privacy.domain import DataKey
@@ -198,6 +198,31 @@ async def test_it_is_confirmed_by_a_right_code_and_made_once(service: UserServic
     assert await enrol(service, person) != secret
     await turn_on(service, person)
     assert await refusal(enrol(service, person)) == ("FAILED_PRECONDITION", "TOTP_ALREADY_ON")
+
+
+async def test_its_person_sees_how_far_it_has_come_and_takes_that_along(service: UserService) -> None:
+    person, other = await service.register(), await service.register()
+
+    async def state(of: str = "me", who: Person = person) -> second_factor_pb2.SecondFactor:
+        request = second_factor_pb2.GetSecondFactorRequest(user_id=of)
+        answer: second_factor_pb2.SecondFactor = await service.second_factor.GetSecondFactor(
+            request, metadata=who.metadata
+        )
+        own = privacy_pb2.ExportUserDataRequest(user_id="me")
+        data = await service.privacy.ExportUserData(own, metadata=who.metadata)
+        assert data.second_factor == answer
+        return answer
+
+    assert await state() == second_factor_pb2.SecondFactor()
+    await enrol(service, person)
+    begun = await state()
+    assert (begun.is_on, begun.HasField("enrol_time"), begun.HasField("confirm_time")) == (False, True, False)
+    _, codes = await turn_on(service, person)
+    on = await state()
+    assert (on.is_on, on.HasField("confirm_time"), on.recovery_codes_left) == (True, True, 10)
+    await log_in(service, person, recovery_code=codes[0])
+    assert (await state()).recovery_codes_left == 9
+    assert await refusal(state(person.user_id, other)) == ("NOT_FOUND", "USER_NOT_FOUND")
 
 
 async def test_it_is_removed_by_its_person_or_an_administrator(service: UserService) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from commerce.user.v1 import auth_pb2, recovery_pb2, role_pb2, user_pb2
@@ -257,6 +257,21 @@ async def test_an_administrator_finds_an_account_by_its_address_and_nobody_else_
     assert not (await service.users.ListUsers(nobody, metadata=admin)).users
     await service.users.DeleteUser(user_pb2.DeleteUserRequest(user_id="me"), metadata=person.metadata)
     assert not (await service.users.ListUsers(request, metadata=admin)).users
+
+
+async def test_an_account_that_no_key_opens_keeps_no_list_from_being_shown(service: UserService) -> None:
+    ada, ben = await service.register(), await service.register()
+    await service.fetchval(
+        "UPDATE users SET sealed_email = set_byte(sealed_email, 32, get_byte(sealed_email, 32) # 1)"
+        " WHERE user_id = $1",
+        UUID(ada.user_id),
+    )
+    admin = await service.operator_metadata(role_pb2.ROLE_ADMIN)
+    listed = await service.users.ListUsers(user_pb2.ListUsersRequest(page_size=10), metadata=admin)
+    shown = {each.user_id: each for each in listed.users}
+    assert shown[ben.user_id].email == ben.email
+    assert (shown[ada.user_id].email, shown[ada.user_id].display_name) == ("", "")
+    assert list(shown[ada.user_id].roles) == [role_pb2.ROLE_CUSTOMER]
 
 
 async def test_what_a_device_is_called_is_for_its_owner_and_administrators(service: UserService) -> None:

@@ -300,6 +300,14 @@ async def find_device_marks_from(
     return since
 
 
+async def read_device_marks_from(conn: Connection, user_id: UUID) -> datetime | None:
+    """Return since when marks of devices are good for an account; None: always."""
+    since: datetime | None = await conn.fetchval(
+        "SELECT device_marks_from FROM users WHERE user_id = $1", user_id
+    )
+    return since
+
+
 async def end_device_marks(conn: Connection, user_id: UUID, now: datetime) -> None:
     """Have the marks of devices be good no longer that were made for an account, which is held."""
     await conn.execute("UPDATE users SET device_marks_from = $2 WHERE user_id = $1", user_id, now)

@@ -53,6 +53,8 @@ class Happening:
     roles: tuple[str, ...] = ()
     # Who did it, where the call's token does not say it: whoever logs in.
     by: UUID | None = None
+    # Of the call that it happened in, where that is not the one that tells of it.
+    request_id: str = ""
 
 
 @dataclass(frozen=True)

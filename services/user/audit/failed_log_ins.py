@@ -11,6 +11,7 @@ from uuid import UUID
 
 from services.storage.loops import outliving
 from services.storage.postgres import Pool, transaction
+from services.telemetry.logs import trace_id
 from services.user.audit.domain import AuditKind, Happening
 from services.user.audit.recording import record
 
@@ -30,6 +31,8 @@ class FailedLogIns:
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self._counts: Counter[tuple[UUID, AuditKind]] = Counter()
+        # Of the last one of each.
+        self._requests: dict[tuple[UUID, AuditKind], str] = {}
 
     def note(self, user_id: UUID) -> None:
         """Count a wrong password."""
@@ -54,20 +57,25 @@ class FailedLogIns:
     async def tell(self, pool: Pool) -> None:
         """Tell the log what was counted; what cannot be written stays counted."""
         counted, self._counts = self._counts, Counter()
+        requests, self._requests = self._requests, {}
         if not counted:
             return
         now = self._clock()
         happenings = [
-            Happening(kind=kind, user_id=user_id, occur_time=now, count=count)
-            for (user_id, kind), count in counted.items()
+            Happening(
+                kind=key[1], user_id=key[0], occur_time=now, count=count, request_id=requests.get(key, "")
+            )
+            for key, count in counted.items()
         ]
         try:
             async with transaction(pool) as conn:
                 await record(conn, *happenings)
         except BaseException:
             self._counts += counted
+            self._requests = {**requests, **self._requests}
             raise
 
     def _note(self, user_id: UUID, kind: AuditKind) -> None:
         if (user_id, kind) in self._counts or len(self._counts) < _MOST_COUNTS:
             self._counts[user_id, kind] += 1
+            self._requests[user_id, kind] = trace_id()

@@ -19,7 +19,6 @@ from services.user.audit.messages import chained_message, head_message, kind_of,
 from services.user.audit.recording import record
 
 Context = grpc.aio.ServicerContext[Any, Any]
-_AFTER_ALL = 2**63 - 1
 
 
 class _PositionKey(NamedTuple):
@@ -48,7 +47,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         async with transaction(self._pool) as conn:
             found = await store.list_events(
                 conn,
-                before=page.after.position if page.after else _AFTER_ALL,
+                before=page.after.position if page.after else store.AFTER_ALL,
                 limit=page.limit,
                 user_id=user_id,
                 kind=kind_of(request.kind),

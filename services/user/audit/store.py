@@ -10,6 +10,8 @@ import asyncpg
 from services.storage.postgres import Connection
 from services.user.audit.domain import Actor, AuditEvent, ChainedEvent, Happening, Link
 
+# Past every place: where a list that goes down begins.
+AFTER_ALL = 2**63 - 1
 # Of a person, read at each change of their account: they lie together in an index.
 _NEWEST = 20
 
@@ -29,12 +31,12 @@ async def append(conn: Connection, happenings: Sequence[Happening], actor: Actor
                                  session_id, reason, count, roles, request_id, occur_time, client_id,
                                  actor_client_id)
         SELECT n.kind, n.user_id, n.actor_user_id, coalesce(u.roles, '{}'), $9, $10,
-               n.session_id, n.reason, n.count, string_to_array(n.roles, ','), $11, n.occur_time, n.client_id,
-               $13
+               n.session_id, n.reason, n.count, string_to_array(n.roles, ','), n.request_id, n.occur_time,
+               n.client_id, $13
           FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::bigint[], $7::text[],
-                      $8::timestamptz[], $12::uuid[])
+                      $8::timestamptz[], $12::uuid[], $11::text[])
                WITH ORDINALITY AS n (kind, user_id, actor_user_id, session_id, reason, count, roles,
-                                     occur_time, client_id, place)
+                                     occur_time, client_id, request_id, place)
           LEFT JOIN users u ON u.user_id = n.actor_user_id
          ORDER BY n.place
         """,
@@ -48,7 +50,7 @@ async def append(conn: Connection, happenings: Sequence[Happening], actor: Actor
         [each.occur_time for each in happenings],
         actor.session_id,
         actor.service,
-        actor.request_id,
+        [each.request_id or actor.request_id for each in happenings],
         [each.client_id for each in happenings],
         actor.client_id,
     )

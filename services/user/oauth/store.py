@@ -19,6 +19,8 @@ from services.user.oauth.domain import (
 
 # A code that comes again within this time ends what it gave; later it is only unknown.
 AUTHORIZATIONS_KEPT = timedelta(days=1)
+# Of a person, with those that were exchanged: of one day.
+_MOST_LISTED = 1000
 
 
 async def insert_client(
@@ -219,6 +221,23 @@ async def insert_authorization(
         now,
         expire_time,
     )
+
+
+async def list_authorizations(conn: Connection, user_id: UUID) -> list[Authorization]:
+    """Return what clients have asked a person for, the newest first."""
+    rows = await conn.fetch(
+        """
+        SELECT authorization_id, client_id, user_id, redirect_uri, scopes, code_challenge, nonce, state,
+               password_mark, second_factor, auth_time, decide_time, expire_time, session_id
+          FROM oauth_authorizations
+         WHERE user_id = $1
+         ORDER BY authorization_id DESC
+         LIMIT $2
+        """,
+        user_id,
+        _MOST_LISTED,
+    )
+    return [_authorization(row) for row in rows]
 
 
 async def find_by_consent(conn: Connection, consent_hash: bytes) -> Authorization | None:

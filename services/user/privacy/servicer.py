@@ -11,17 +11,23 @@ from commerce.user.v1 import privacy_pb2, privacy_pb2_grpc
 from services.rpc.fields import timestamp
 from services.rpc.identity import caller
 from services.storage.paging import IdKey, Pages
-from services.storage.postgres import Pool, connection
+from services.storage.postgres import Connection, Pool, connection
 from services.user.accounts import store as account_store
 from services.user.accounts.messages import shown_user
 from services.user.accounts.ownership import owned_user_id
+from services.user.audit import store as audit_store
 from services.user.audit.domain import AuditKind, Happening
+from services.user.audit.messages import message_for
 from services.user.audit.recording import record
+from services.user.oauth import store as oauth_store
+from services.user.oauth.domain import Authorization
 from services.user.privacy import erasure_store, export_store, store
 from services.user.privacy.domain import Erasure
 from services.user.privacy.erasing import Erasing
 from services.user.privacy.rotation import Rotation
 from services.user.privacy.vault import Vault
+from services.user.second_factor import store as factor_store
+from services.user.second_factor.messages import factor_message
 from services.user.sessions.domain import Session
 from services.user.sessions.messages import shown_session
 
@@ -61,19 +67,9 @@ class PrivacyServicer(privacy_pb2_grpc.PrivacyServiceServicer):
             if user_id != caller().subject:
                 kind = AuditKind.ACCOUNT_EXPORTED
                 await record(conn, Happening(kind=kind, user_id=user_id, occur_time=self._clock()))
-            sessions = await export_store.list_all_sessions(conn, user_id, MOST_RECORDS + 1)
-            mails = await export_store.list_mails(conn, user_id, MOST_RECORDS + 1)
-        return privacy_pb2.UserData(
-            user=shown_user(self._vault.opened(user)),
-            sessions=map(_session_record, sessions[:MOST_RECORDS]),
-            mails=[
-                privacy_pb2.MailRecord(
-                    kind=mail.kind, create_time=timestamp(mail.create_time), outcome=mail.outcome
-                )
-                for mail in mails[:MOST_RECORDS]
-            ],
-            is_cut=max(len(sessions), len(mails)) > MOST_RECORDS,
-        )
+            data = await _kept(conn, user_id)
+        data.user.CopyFrom(shown_user(self._vault.opened(user)))
+        return data
 
     async def ListErasures(
         self, request: privacy_pb2.ListErasuresRequest, context: Context
@@ -119,6 +115,45 @@ class PrivacyServicer(privacy_pb2_grpc.PrivacyServiceServicer):
                 for each in unreadable
             ],
         )
+
+
+async def _kept(conn: Connection, user_id: UUID) -> privacy_pb2.UserData:
+    """Return what is kept of a person beside their account."""
+    most = MOST_RECORDS + 1
+    sessions = await export_store.list_all_sessions(conn, user_id, most)
+    mails = await export_store.list_mails(conn, user_id, most)
+    events = await audit_store.list_events(
+        conn, before=audit_store.AFTER_ALL, limit=most, user_id=user_id, kind=None, since=None, until=None
+    )
+    marks_from = await account_store.read_device_marks_from(conn, user_id)
+    return privacy_pb2.UserData(
+        sessions=map(_session_record, sessions[:MOST_RECORDS]),
+        mails=map(_mail_record, mails[:MOST_RECORDS]),
+        second_factor=factor_message(await factor_store.read_state(conn, user_id)),
+        authorizations=map(_authorization_record, await oauth_store.list_authorizations(conn, user_id)),
+        audit_events=[message_for(each, reader=user_id) for each in events[:MOST_RECORDS]],
+        device_marks_from=marks_from and timestamp(marks_from),
+        is_cut=max(len(sessions), len(mails), len(events)) > MOST_RECORDS,
+    )
+
+
+def _mail_record(mail: export_store.SentMail) -> privacy_pb2.MailRecord:
+    return privacy_pb2.MailRecord(
+        kind=mail.kind, create_time=timestamp(mail.create_time), outcome=mail.outcome
+    )
+
+
+def _authorization_record(authorization: Authorization) -> privacy_pb2.AuthorizationRecord:
+    return privacy_pb2.AuthorizationRecord(
+        client_id=str(authorization.client_id),
+        redirect_uri=authorization.redirect_uri,
+        scopes=authorization.scopes,
+        state=authorization.state,
+        nonce=authorization.nonce,
+        auth_time=timestamp(authorization.auth_time),
+        decide_time=authorization.decide_time and timestamp(authorization.decide_time),
+        session_id=str(authorization.session_id or ""),
+    )
 
 
 def _session_record(session: Session) -> privacy_pb2.SessionRecord:

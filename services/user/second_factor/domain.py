@@ -64,6 +64,16 @@ class TotpCodeWrong(InvalidArgument):
 
 
 @dataclass(frozen=True)
+class FactorState:
+    """What its person may know of a second factor."""
+
+    enrol_time: datetime | None
+    # None: no log-in asks for it.
+    confirm_time: datetime | None
+    recovery_codes_left: int
+
+
+@dataclass(frozen=True)
 class Totp:
     """An account's secret, as it is kept."""
 

@@ -25,6 +25,7 @@ from services.user.second_factor.codes import (
     secret_text,
     secret_uri,
 )
+from services.user.second_factor.messages import factor_message
 from services.user.sessions import store as session_store
 from services.user.sessions.domain import EndReason
 from services.user.sessions.throttle import LoginThrottle, Origin
@@ -103,6 +104,15 @@ class SecondFactorServicer(second_factor_pb2_grpc.SecondFactorServiceServicer):
         # And no wrong password of the session: who turns it on and off again would guess without end.
         await self._throttle.take_back_failure(email, origin)
         return second_factor_pb2.ConfirmTotpResponse(recovery_codes=codes)
+
+    async def GetSecondFactor(
+        self, request: second_factor_pb2.GetSecondFactorRequest, context: Context
+    ) -> second_factor_pb2.SecondFactor:
+        """Tell a person how far their second factor has come."""
+        user_id = owned_user_id(request.user_id)
+        async with connection(self._pool) as conn:
+            await account_store.get_user(conn, user_id)
+            return factor_message(await store.read_state(conn, user_id))
 
     async def RemoveTotp(self, request: second_factor_pb2.RemoveTotpRequest, context: Context) -> Empty:
         """Turn it off; where there is none, nothing happens."""

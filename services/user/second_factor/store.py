@@ -6,7 +6,7 @@ from uuid import UUID
 
 from services.storage.postgres import Connection
 from services.user.privacy.domain import DataKey
-from services.user.second_factor.domain import Totp
+from services.user.second_factor.domain import FactorState, Totp
 
 
 async def find_totp(conn: Connection, user_id: UUID) -> Totp | None:
@@ -30,6 +30,20 @@ async def find_totp(conn: Connection, user_id: UUID) -> Totp | None:
         row["confirm_time"],
         row["last_step"],
     )
+
+
+async def read_state(conn: Connection, user_id: UUID) -> FactorState:
+    """Return how far an account's second factor has come; one that was never begun has no times."""
+    row = await conn.fetchrow(
+        """
+        SELECT create_time, confirm_time,
+               (SELECT count(*) FROM recovery_codes r WHERE r.user_id = t.user_id AND use_time IS NULL)
+          FROM totp_secrets t
+         WHERE user_id = $1
+        """,
+        user_id,
+    )
+    return FactorState(None, None, 0) if row is None else FactorState(*row)
 
 
 async def replace_unconfirmed(

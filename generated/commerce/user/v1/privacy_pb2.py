@@ -24,14 +24,16 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from commerce.policy.v1 import policy_pb2 as commerce_dot_policy_dot_v1_dot_policy__pb2
+from commerce.user.v1 import audit_pb2 as commerce_dot_user_dot_v1_dot_audit__pb2
 from commerce.user.v1 import auth_pb2 as commerce_dot_user_dot_v1_dot_auth__pb2
+from commerce.user.v1 import second_factor_pb2 as commerce_dot_user_dot_v1_dot_second__factor__pb2
 from commerce.user.v1 import user_pb2 as commerce_dot_user_dot_v1_dot_user__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63ommerce/user/v1/privacy.proto\x12\x10\x63ommerce.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1f\x63ommerce/policy/v1/policy.proto\x1a\x1b\x63ommerce/user/v1/auth.proto\x1a\x1b\x63ommerce/user/v1/user.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x01\n\x15\x45xportUserDataRequest\x12n\n\x07user_id\x18\x01 \x01(\tB]\xe2\x41\x01\x02\xbaHVrT2R^(me|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})$\"\xa6\x01\n\x08UserData\x12*\n\x04user\x18\x01 \x01(\x0b\x32\x16.commerce.user.v1.UserB\x04\xe2\x41\x01\x03\x12\x31\n\x08sessions\x18\x02 \x03(\x0b\x32\x1f.commerce.user.v1.SessionRecord\x12+\n\x05mails\x18\x03 \x03(\x0b\x32\x1c.commerce.user.v1.MailRecord\x12\x0e\n\x06is_cut\x18\x04 \x01(\x08\"\x87\x01\n\rSessionRecord\x12\x30\n\x07session\x18\x01 \x01(\x0b\x32\x19.commerce.user.v1.SessionB\x04\xe2\x41\x01\x03\x12\x37\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x42\x0b\n\t_end_time\"b\n\nMailRecord\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x35\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0f\n\x07outcome\x18\x03 \x01(\t\"Q\n\x13ListErasuresRequest\x12\x1c\n\tpage_size\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\\\n\x14ListErasuresResponse\x12+\n\x08\x65rasures\x18\x01 \x03(\x0b\x32\x19.commerce.user.v1.Erasure\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"T\n\x07\x45rasure\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12.\n\nerase_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"P\n\x15ReplayErasuresRequest\x12\x37\n\x08\x65rasures\x18\x01 \x03(\x0b\x32\x19.commerce.user.v1.ErasureB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\".\n\x16ReplayErasuresResponse\x12\x14\n\x0c\x65rased_count\x18\x01 \x01(\x05\"\x18\n\x16ListKeyVersionsRequest\"\xac\x01\n\x17ListKeyVersionsResponse\x12.\n\x08versions\x18\x01 \x03(\x0b\x32\x1c.commerce.user.v1.KeyVersion\x12\x17\n\x0funindexed_count\x18\x02 \x01(\x03\x12\x13\n\x0bplain_count\x18\x03 \x01(\x03\x12\x33\n\nunreadable\x18\x04 \x03(\x0b\x32\x1f.commerce.user.v1.UnreadableRow\"1\n\rUnreadableRow\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"S\n\nKeyVersion\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x11\n\trow_count\x18\x03 \x01(\x03\x12\x10\n\x08is_known\x18\x04 \x01(\x08\x32\xf0\x04\n\x0ePrivacyService\x12\xce\x01\n\x0e\x45xportUserData\x12\'.commerce.user.v1.ExportUserDataRequest\x1a\x1a.commerce.user.v1.UserData\"w\x90\x02\x01\xaa\xd4\x18N\x12\x36\n\nusers.read\x12\x13users.read_personal\x1a\x13users.read_personal\"\x02\x08\x05*\x06\x08\n\x12\x02\x08<8\x80\x08@\x01H\x03\x62\x01\x65\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/users/{user_id}:export\x12}\n\x0cListErasures\x12%.commerce.user.v1.ListErasuresRequest\x1a&.commerce.user.v1.ListErasuresResponse\"\x1e\x90\x02\x01\xaa\xd4\x18\x17\x1a\n\n\x08operator\"\x02\x08\x05\x38\x80 @\x02H\x03\x12\x84\x01\n\x0eReplayErasures\x12\'.commerce.user.v1.ReplayErasuresRequest\x1a(.commerce.user.v1.ReplayErasuresResponse\"\x1f\x90\x02\x02\xaa\xd4\x18\x18\x1a\n\n\x08operator\"\x02\x08\n8\x80\x80\x04@\x02H\x03\x12\x86\x01\n\x0fListKeyVersions\x12(.commerce.user.v1.ListKeyVersionsRequest\x1a).commerce.user.v1.ListKeyVersionsResponse\"\x1e\x90\x02\x01\xaa\xd4\x18\x17\x1a\n\n\x08operator\"\x02\x08\n8\x80\x08@\x02H\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63ommerce/user/v1/privacy.proto\x12\x10\x63ommerce.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1f\x63ommerce/policy/v1/policy.proto\x1a\x1c\x63ommerce/user/v1/audit.proto\x1a\x1b\x63ommerce/user/v1/auth.proto\x1a$commerce/user/v1/second_factor.proto\x1a\x1b\x63ommerce/user/v1/user.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x01\n\x15\x45xportUserDataRequest\x12n\n\x07user_id\x18\x01 \x01(\tB]\xe2\x41\x01\x02\xbaHVrT2R^(me|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})$\"\xae\x03\n\x08UserData\x12*\n\x04user\x18\x01 \x01(\x0b\x32\x16.commerce.user.v1.UserB\x04\xe2\x41\x01\x03\x12\x31\n\x08sessions\x18\x02 \x03(\x0b\x32\x1f.commerce.user.v1.SessionRecord\x12+\n\x05mails\x18\x03 \x03(\x0b\x32\x1c.commerce.user.v1.MailRecord\x12\x0e\n\x06is_cut\x18\x04 \x01(\x08\x12;\n\rsecond_factor\x18\x05 \x01(\x0b\x32\x1e.commerce.user.v1.SecondFactorB\x04\xe2\x41\x01\x03\x12=\n\x0e\x61uthorizations\x18\x06 \x03(\x0b\x32%.commerce.user.v1.AuthorizationRecord\x12\x32\n\x0c\x61udit_events\x18\x07 \x03(\x0b\x32\x1c.commerce.user.v1.AuditEvent\x12@\n\x11\x64\x65vice_marks_from\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x42\x14\n\x12_device_marks_from\"\x8b\x02\n\x13\x41uthorizationRecord\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x14\n\x0credirect_uri\x18\x02 \x01(\t\x12\x0e\n\x06scopes\x18\x03 \x03(\t\x12\x12\n\x05state\x18\x04 \x01(\tB\x03\x80\x01\x01\x12\x12\n\x05nonce\x18\x05 \x01(\tB\x03\x80\x01\x01\x12\x33\n\tauth_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12:\n\x0b\x64\x65\x63ide_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x12\n\nsession_id\x18\x08 \x01(\tB\x0e\n\x0c_decide_time\"\x87\x01\n\rSessionRecord\x12\x30\n\x07session\x18\x01 \x01(\x0b\x32\x19.commerce.user.v1.SessionB\x04\xe2\x41\x01\x03\x12\x37\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x42\x0b\n\t_end_time\"b\n\nMailRecord\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x35\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0f\n\x07outcome\x18\x03 \x01(\t\"Q\n\x13ListErasuresRequest\x12\x1c\n\tpage_size\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\\\n\x14ListErasuresResponse\x12+\n\x08\x65rasures\x18\x01 \x03(\x0b\x32\x19.commerce.user.v1.Erasure\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"T\n\x07\x45rasure\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12.\n\nerase_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"P\n\x15ReplayErasuresRequest\x12\x37\n\x08\x65rasures\x18\x01 \x03(\x0b\x32\x19.commerce.user.v1.ErasureB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\".\n\x16ReplayErasuresResponse\x12\x14\n\x0c\x65rased_count\x18\x01 \x01(\x05\"\x18\n\x16ListKeyVersionsRequest\"\xac\x01\n\x17ListKeyVersionsResponse\x12.\n\x08versions\x18\x01 \x03(\x0b\x32\x1c.commerce.user.v1.KeyVersion\x12\x17\n\x0funindexed_count\x18\x02 \x01(\x03\x12\x13\n\x0bplain_count\x18\x03 \x01(\x03\x12\x33\n\nunreadable\x18\x04 \x03(\x0b\x32\x1f.commerce.user.v1.UnreadableRow\"1\n\rUnreadableRow\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"S\n\nKeyVersion\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x11\n\trow_count\x18\x03 \x01(\x03\x12\x10\n\x08is_known\x18\x04 \x01(\x08\x32\xf0\x04\n\x0ePrivacyService\x12\xce\x01\n\x0e\x45xportUserData\x12\'.commerce.user.v1.ExportUserDataRequest\x1a\x1a.commerce.user.v1.UserData\"w\x90\x02\x01\xaa\xd4\x18N\x12\x36\n\nusers.read\x12\x13users.read_personal\x1a\x13users.read_personal\"\x02\x08\x05*\x06\x08\n\x12\x02\x08<8\x80\x08@\x01H\x03\x62\x01\x65\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/users/{user_id}:export\x12}\n\x0cListErasures\x12%.commerce.user.v1.ListErasuresRequest\x1a&.commerce.user.v1.ListErasuresResponse\"\x1e\x90\x02\x01\xaa\xd4\x18\x17\x1a\n\n\x08operator\"\x02\x08\x05\x38\x80 @\x02H\x03\x12\x84\x01\n\x0eReplayErasures\x12\'.commerce.user.v1.ReplayErasuresRequest\x1a(.commerce.user.v1.ReplayErasuresResponse\"\x1f\x90\x02\x02\xaa\xd4\x18\x18\x1a\n\n\x08operator\"\x02\x08\n8\x80\x80\x04@\x02H\x03\x12\x86\x01\n\x0fListKeyVersions\x12(.commerce.user.v1.ListKeyVersionsRequest\x1a).commerce.user.v1.ListKeyVersionsResponse\"\x1e\x90\x02\x01\xaa\xd4\x18\x17\x1a\n\n\x08operator\"\x02\x08\n8\x80\x08@\x02H\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +44,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPORTUSERDATAREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002\272HVrT2R^(me|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})$'
   _globals['_USERDATA'].fields_by_name['user']._loaded_options = None
   _globals['_USERDATA'].fields_by_name['user']._serialized_options = b'\342A\001\003'
+  _globals['_USERDATA'].fields_by_name['second_factor']._loaded_options = None
+  _globals['_USERDATA'].fields_by_name['second_factor']._serialized_options = b'\342A\001\003'
+  _globals['_USERDATA'].fields_by_name['device_marks_from']._loaded_options = None
+  _globals['_USERDATA'].fields_by_name['device_marks_from']._serialized_options = b'\342A\001\003'
+  _globals['_AUTHORIZATIONRECORD'].fields_by_name['state']._loaded_options = None
+  _globals['_AUTHORIZATIONRECORD'].fields_by_name['state']._serialized_options = b'\200\001\001'
+  _globals['_AUTHORIZATIONRECORD'].fields_by_name['nonce']._loaded_options = None
+  _globals['_AUTHORIZATIONRECORD'].fields_by_name['nonce']._serialized_options = b'\200\001\001'
+  _globals['_AUTHORIZATIONRECORD'].fields_by_name['auth_time']._loaded_options = None
+  _globals['_AUTHORIZATIONRECORD'].fields_by_name['auth_time']._serialized_options = b'\342A\001\003'
+  _globals['_AUTHORIZATIONRECORD'].fields_by_name['decide_time']._loaded_options = None
+  _globals['_AUTHORIZATIONRECORD'].fields_by_name['decide_time']._serialized_options = b'\342A\001\003'
   _globals['_SESSIONRECORD'].fields_by_name['session']._loaded_options = None
   _globals['_SESSIONRECORD'].fields_by_name['session']._serialized_options = b'\342A\001\003'
   _globals['_SESSIONRECORD'].fields_by_name['end_time']._loaded_options = None
@@ -64,32 +78,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PRIVACYSERVICE'].methods_by_name['ReplayErasures']._serialized_options = b'\220\002\002\252\324\030\030\032\n\n\010operator\"\002\010\n8\200\200\004@\002H\003'
   _globals['_PRIVACYSERVICE'].methods_by_name['ListKeyVersions']._loaded_options = None
   _globals['_PRIVACYSERVICE'].methods_by_name['ListKeyVersions']._serialized_options = b'\220\002\001\252\324\030\027\032\n\n\010operator\"\002\010\n8\200\010@\002H\003'
-  _globals['_EXPORTUSERDATAREQUEST']._serialized_start=269
-  _globals['_EXPORTUSERDATAREQUEST']._serialized_end=404
-  _globals['_USERDATA']._serialized_start=407
-  _globals['_USERDATA']._serialized_end=573
-  _globals['_SESSIONRECORD']._serialized_start=576
-  _globals['_SESSIONRECORD']._serialized_end=711
-  _globals['_MAILRECORD']._serialized_start=713
-  _globals['_MAILRECORD']._serialized_end=811
-  _globals['_LISTERASURESREQUEST']._serialized_start=813
-  _globals['_LISTERASURESREQUEST']._serialized_end=894
-  _globals['_LISTERASURESRESPONSE']._serialized_start=896
-  _globals['_LISTERASURESRESPONSE']._serialized_end=988
-  _globals['_ERASURE']._serialized_start=990
-  _globals['_ERASURE']._serialized_end=1074
-  _globals['_REPLAYERASURESREQUEST']._serialized_start=1076
-  _globals['_REPLAYERASURESREQUEST']._serialized_end=1156
-  _globals['_REPLAYERASURESRESPONSE']._serialized_start=1158
-  _globals['_REPLAYERASURESRESPONSE']._serialized_end=1204
-  _globals['_LISTKEYVERSIONSREQUEST']._serialized_start=1206
-  _globals['_LISTKEYVERSIONSREQUEST']._serialized_end=1230
-  _globals['_LISTKEYVERSIONSRESPONSE']._serialized_start=1233
-  _globals['_LISTKEYVERSIONSRESPONSE']._serialized_end=1405
-  _globals['_UNREADABLEROW']._serialized_start=1407
-  _globals['_UNREADABLEROW']._serialized_end=1456
-  _globals['_KEYVERSION']._serialized_start=1458
-  _globals['_KEYVERSION']._serialized_end=1541
-  _globals['_PRIVACYSERVICE']._serialized_start=1544
-  _globals['_PRIVACYSERVICE']._serialized_end=2168
+  _globals['_EXPORTUSERDATAREQUEST']._serialized_start=337
+  _globals['_EXPORTUSERDATAREQUEST']._serialized_end=472
+  _globals['_USERDATA']._serialized_start=475
+  _globals['_USERDATA']._serialized_end=905
+  _globals['_AUTHORIZATIONRECORD']._serialized_start=908
+  _globals['_AUTHORIZATIONRECORD']._serialized_end=1175
+  _globals['_SESSIONRECORD']._serialized_start=1178
+  _globals['_SESSIONRECORD']._serialized_end=1313
+  _globals['_MAILRECORD']._serialized_start=1315
+  _globals['_MAILRECORD']._serialized_end=1413
+  _globals['_LISTERASURESREQUEST']._serialized_start=1415
+  _globals['_LISTERASURESREQUEST']._serialized_end=1496
+  _globals['_LISTERASURESRESPONSE']._serialized_start=1498
+  _globals['_LISTERASURESRESPONSE']._serialized_end=1590
+  _globals['_ERASURE']._serialized_start=1592
+  _globals['_ERASURE']._serialized_end=1676
+  _globals['_REPLAYERASURESREQUEST']._serialized_start=1678
+  _globals['_REPLAYERASURESREQUEST']._serialized_end=1758
+  _globals['_REPLAYERASURESRESPONSE']._serialized_start=1760
+  _globals['_REPLAYERASURESRESPONSE']._serialized_end=1806
+  _globals['_LISTKEYVERSIONSREQUEST']._serialized_start=1808
+  _globals['_LISTKEYVERSIONSREQUEST']._serialized_end=1832
+  _globals['_LISTKEYVERSIONSRESPONSE']._serialized_start=1835
+  _globals['_LISTKEYVERSIONSRESPONSE']._serialized_end=2007
+  _globals['_UNREADABLEROW']._serialized_start=2009
+  _globals['_UNREADABLEROW']._serialized_end=2058
+  _globals['_KEYVERSION']._serialized_start=2060
+  _globals['_KEYVERSION']._serialized_end=2143
+  _globals['_PRIVACYSERVICE']._serialized_start=2146
+  _globals['_PRIVACYSERVICE']._serialized_end=2770
 # @@protoc_insertion_point(module_scope)

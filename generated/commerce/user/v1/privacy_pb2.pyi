@@ -2,7 +2,9 @@ import datetime
 
 from buf.validate import validate_pb2 as _validate_pb2
 from commerce.policy.v1 import policy_pb2 as _policy_pb2
+from commerce.user.v1 import audit_pb2 as _audit_pb2
 from commerce.user.v1 import auth_pb2 as _auth_pb2
+from commerce.user.v1 import second_factor_pb2 as _second_factor_pb2
 from commerce.user.v1 import user_pb2 as _user_pb2
 from google.api import annotations_pb2 as _annotations_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
@@ -22,16 +24,44 @@ class ExportUserDataRequest(_message.Message):
     def __init__(self, user_id: _Optional[str] = ...) -> None: ...
 
 class UserData(_message.Message):
-    __slots__ = ("user", "sessions", "mails", "is_cut")
+    __slots__ = ("user", "sessions", "mails", "is_cut", "second_factor", "authorizations", "audit_events", "device_marks_from")
     USER_FIELD_NUMBER: _ClassVar[int]
     SESSIONS_FIELD_NUMBER: _ClassVar[int]
     MAILS_FIELD_NUMBER: _ClassVar[int]
     IS_CUT_FIELD_NUMBER: _ClassVar[int]
+    SECOND_FACTOR_FIELD_NUMBER: _ClassVar[int]
+    AUTHORIZATIONS_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_EVENTS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_MARKS_FROM_FIELD_NUMBER: _ClassVar[int]
     user: _user_pb2.User
     sessions: _containers.RepeatedCompositeFieldContainer[SessionRecord]
     mails: _containers.RepeatedCompositeFieldContainer[MailRecord]
     is_cut: bool
-    def __init__(self, user: _Optional[_Union[_user_pb2.User, _Mapping]] = ..., sessions: _Optional[_Iterable[_Union[SessionRecord, _Mapping]]] = ..., mails: _Optional[_Iterable[_Union[MailRecord, _Mapping]]] = ..., is_cut: _Optional[bool] = ...) -> None: ...
+    second_factor: _second_factor_pb2.SecondFactor
+    authorizations: _containers.RepeatedCompositeFieldContainer[AuthorizationRecord]
+    audit_events: _containers.RepeatedCompositeFieldContainer[_audit_pb2.AuditEvent]
+    device_marks_from: _timestamp_pb2.Timestamp
+    def __init__(self, user: _Optional[_Union[_user_pb2.User, _Mapping]] = ..., sessions: _Optional[_Iterable[_Union[SessionRecord, _Mapping]]] = ..., mails: _Optional[_Iterable[_Union[MailRecord, _Mapping]]] = ..., is_cut: _Optional[bool] = ..., second_factor: _Optional[_Union[_second_factor_pb2.SecondFactor, _Mapping]] = ..., authorizations: _Optional[_Iterable[_Union[AuthorizationRecord, _Mapping]]] = ..., audit_events: _Optional[_Iterable[_Union[_audit_pb2.AuditEvent, _Mapping]]] = ..., device_marks_from: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class AuthorizationRecord(_message.Message):
+    __slots__ = ("client_id", "redirect_uri", "scopes", "state", "nonce", "auth_time", "decide_time", "session_id")
+    CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
+    REDIRECT_URI_FIELD_NUMBER: _ClassVar[int]
+    SCOPES_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    AUTH_TIME_FIELD_NUMBER: _ClassVar[int]
+    DECIDE_TIME_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    client_id: str
+    redirect_uri: str
+    scopes: _containers.RepeatedScalarFieldContainer[str]
+    state: str
+    nonce: str
+    auth_time: _timestamp_pb2.Timestamp
+    decide_time: _timestamp_pb2.Timestamp
+    session_id: str
+    def __init__(self, client_id: _Optional[str] = ..., redirect_uri: _Optional[str] = ..., scopes: _Optional[_Iterable[str]] = ..., state: _Optional[str] = ..., nonce: _Optional[str] = ..., auth_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., decide_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., session_id: _Optional[str] = ...) -> None: ...
 
 class SessionRecord(_message.Message):
     __slots__ = ("session", "end_time")

@@ -27,9 +27,10 @@ from commerce.policy.v1 import policy_pb2 as commerce_dot_policy_dot_v1_dot_poli
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$commerce/user/v1/second_factor.proto\x12\x10\x63ommerce.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1f\x63ommerce/policy/v1/policy.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\"\x12\n\x10\x45nrolTotpRequest\"B\n\x11\x45nrolTotpResponse\x12\x17\n\x06secret\x18\x01 \x01(\tB\x07\x80\x01\x01\xe2\x41\x01\x03\x12\x14\n\x03uri\x18\x02 \x01(\tB\x07\x80\x01\x01\xe2\x41\x01\x03\"B\n\x12\x43onfirmTotpRequest\x12,\n\ttotp_code\x18\x01 \x01(\tB\x19\x80\x01\x01\xe2\x41\x02\x02\x04\xbaH\x0er\x0c\x32\n^[0-9]{6}$\"6\n\x13\x43onfirmTotpResponse\x12\x1f\n\x0erecovery_codes\x18\x01 \x03(\tB\x07\x80\x01\x01\xe2\x41\x01\x03\"\x83\x01\n\x11RemoveTotpRequest\x12n\n\x07user_id\x18\x01 \x01(\tB]\xe2\x41\x01\x02\xbaHVrT2R^(me|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})$2\xb8\x04\n\x13SecondFactorService\x12\xac\x01\n\tEnrolTotp\x12\".commerce.user.v1.EnrolTotpRequest\x1a#.commerce.user.v1.EnrolTotpResponse\"V\xaa\xd4\x18\x31\x12\r\n\x0busers.write\"\x02\x08\x02*\x06\x08\n\x12\x02\x08<8\x80\x08@\x01\x62\x08\x30\x31\x65g\xc2\x01\xbf\x01j\x05\n\x03\x08\xac\x02\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/users/me:enrolTotp:\x01*\x12\xb6\x01\n\x0b\x43onfirmTotp\x12$.commerce.user.v1.ConfirmTotpRequest\x1a%.commerce.user.v1.ConfirmTotpResponse\"Z\xaa\xd4\x18\x33\x12\r\n\x0busers.write\"\x02\x08\x02*\x06\x08\n\x12\x02\x08<8\x80\x08@\x01\x62\n01e\xbf\x01\xc0\x01\xc1\x01jj\x05\n\x03\x08\xac\x02\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/users/me:confirmTotp:\x01*\x12\xb8\x01\n\nRemoveTotp\x12#.commerce.user.v1.RemoveTotpRequest\x1a\x16.google.protobuf.Empty\"m\x90\x02\x02\xaa\xd4\x18=\x12\x1e\n\x0busers.write\x12\x0fusers.write_any\"\x02\x08\x02*\x06\x08\n\x12\x02\x08<8\x80\x08@\x01\x62\x03\x30\x31\x65j\x05\n\x03\x08\xac\x02\x82\xd3\xe4\x93\x02#\"\x1e/v1/users/{user_id}:removeTotp:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$commerce/user/v1/second_factor.proto\x12\x10\x63ommerce.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1f\x63ommerce/policy/v1/policy.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10\x45nrolTotpRequest\"B\n\x11\x45nrolTotpResponse\x12\x17\n\x06secret\x18\x01 \x01(\tB\x07\x80\x01\x01\xe2\x41\x01\x03\x12\x14\n\x03uri\x18\x02 \x01(\tB\x07\x80\x01\x01\xe2\x41\x01\x03\"B\n\x12\x43onfirmTotpRequest\x12,\n\ttotp_code\x18\x01 \x01(\tB\x19\x80\x01\x01\xe2\x41\x02\x02\x04\xbaH\x0er\x0c\x32\n^[0-9]{6}$\"6\n\x13\x43onfirmTotpResponse\x12\x1f\n\x0erecovery_codes\x18\x01 \x03(\tB\x07\x80\x01\x01\xe2\x41\x01\x03\"\x88\x01\n\x16GetSecondFactorRequest\x12n\n\x07user_id\x18\x01 \x01(\tB]\xe2\x41\x01\x02\xbaHVrT2R^(me|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})$\"\xde\x01\n\x0cSecondFactor\x12\x13\n\x05is_on\x18\x01 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12;\n\x0c\x63onfirm_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x39\n\nenrol_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03H\x01\x88\x01\x01\x12!\n\x13recovery_codes_left\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x03\x42\x0f\n\r_confirm_timeB\r\n\x0b_enrol_time\"\x83\x01\n\x11RemoveTotpRequest\x12n\n\x07user_id\x18\x01 \x01(\tB]\xe2\x41\x01\x02\xbaHVrT2R^(me|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})$2\xeb\x05\n\x13SecondFactorService\x12\xac\x01\n\tEnrolTotp\x12\".commerce.user.v1.EnrolTotpRequest\x1a#.commerce.user.v1.EnrolTotpResponse\"V\xaa\xd4\x18\x31\x12\r\n\x0busers.write\"\x02\x08\x02*\x06\x08\n\x12\x02\x08<8\x80\x08@\x01\x62\x08\x30\x31\x65g\xc2\x01\xbf\x01j\x05\n\x03\x08\xac\x02\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/users/me:enrolTotp:\x01*\x12\xb6\x01\n\x0b\x43onfirmTotp\x12$.commerce.user.v1.ConfirmTotpRequest\x1a%.commerce.user.v1.ConfirmTotpResponse\"Z\xaa\xd4\x18\x33\x12\r\n\x0busers.write\"\x02\x08\x02*\x06\x08\n\x12\x02\x08<8\x80\x08@\x01\x62\n01e\xbf\x01\xc0\x01\xc1\x01jj\x05\n\x03\x08\xac\x02\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/users/me:confirmTotp:\x01*\x12\xb0\x01\n\x0fGetSecondFactor\x12(.commerce.user.v1.GetSecondFactorRequest\x1a\x1e.commerce.user.v1.SecondFactor\"S\x90\x02\x01\xaa\xd4\x18$\x12\x0c\n\nusers.read\"\x02\x08\x02*\x06\x08\x14\x12\x02\x08\x01\x38\x80\x08@\x01H\x03\x62\x01\x65\x82\xd3\xe4\x93\x02\"\x12 /v1/users/{user_id}/secondFactor\x12\xb8\x01\n\nRemoveTotp\x12#.commerce.user.v1.RemoveTotpRequest\x1a\x16.google.protobuf.Empty\"m\x90\x02\x02\xaa\xd4\x18=\x12\x1e\n\x0busers.write\x12\x0fusers.write_any\"\x02\x08\x02*\x06\x08\n\x12\x02\x08<8\x80\x08@\x01\x62\x03\x30\x31\x65j\x05\n\x03\x08\xac\x02\x82\xd3\xe4\x93\x02#\"\x1e/v1/users/{user_id}:removeTotp:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,24 +45,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONFIRMTOTPREQUEST'].fields_by_name['totp_code']._serialized_options = b'\200\001\001\342A\002\002\004\272H\016r\0142\n^[0-9]{6}$'
   _globals['_CONFIRMTOTPRESPONSE'].fields_by_name['recovery_codes']._loaded_options = None
   _globals['_CONFIRMTOTPRESPONSE'].fields_by_name['recovery_codes']._serialized_options = b'\200\001\001\342A\001\003'
+  _globals['_GETSECONDFACTORREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_GETSECONDFACTORREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002\272HVrT2R^(me|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})$'
+  _globals['_SECONDFACTOR'].fields_by_name['is_on']._loaded_options = None
+  _globals['_SECONDFACTOR'].fields_by_name['is_on']._serialized_options = b'\342A\001\003'
+  _globals['_SECONDFACTOR'].fields_by_name['confirm_time']._loaded_options = None
+  _globals['_SECONDFACTOR'].fields_by_name['confirm_time']._serialized_options = b'\342A\001\003'
+  _globals['_SECONDFACTOR'].fields_by_name['enrol_time']._loaded_options = None
+  _globals['_SECONDFACTOR'].fields_by_name['enrol_time']._serialized_options = b'\342A\001\003'
+  _globals['_SECONDFACTOR'].fields_by_name['recovery_codes_left']._loaded_options = None
+  _globals['_SECONDFACTOR'].fields_by_name['recovery_codes_left']._serialized_options = b'\342A\001\003'
   _globals['_REMOVETOTPREQUEST'].fields_by_name['user_id']._loaded_options = None
   _globals['_REMOVETOTPREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002\272HVrT2R^(me|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})$'
   _globals['_SECONDFACTORSERVICE'].methods_by_name['EnrolTotp']._loaded_options = None
   _globals['_SECONDFACTORSERVICE'].methods_by_name['EnrolTotp']._serialized_options = b'\252\324\0301\022\r\n\013users.write\"\002\010\002*\006\010\n\022\002\010<8\200\010@\001b\01001eg\302\001\277\001j\005\n\003\010\254\002\202\323\344\223\002\033\"\026/v1/users/me:enrolTotp:\001*'
   _globals['_SECONDFACTORSERVICE'].methods_by_name['ConfirmTotp']._loaded_options = None
   _globals['_SECONDFACTORSERVICE'].methods_by_name['ConfirmTotp']._serialized_options = b'\252\324\0303\022\r\n\013users.write\"\002\010\002*\006\010\n\022\002\010<8\200\010@\001b\n01e\277\001\300\001\301\001jj\005\n\003\010\254\002\202\323\344\223\002\035\"\030/v1/users/me:confirmTotp:\001*'
+  _globals['_SECONDFACTORSERVICE'].methods_by_name['GetSecondFactor']._loaded_options = None
+  _globals['_SECONDFACTORSERVICE'].methods_by_name['GetSecondFactor']._serialized_options = b'\220\002\001\252\324\030$\022\014\n\nusers.read\"\002\010\002*\006\010\024\022\002\010\0018\200\010@\001H\003b\001e\202\323\344\223\002\"\022 /v1/users/{user_id}/secondFactor'
   _globals['_SECONDFACTORSERVICE'].methods_by_name['RemoveTotp']._loaded_options = None
   _globals['_SECONDFACTORSERVICE'].methods_by_name['RemoveTotp']._serialized_options = b'\220\002\002\252\324\030=\022\036\n\013users.write\022\017users.write_any\"\002\010\002*\006\010\n\022\002\010<8\200\010@\001b\00301ej\005\n\003\010\254\002\202\323\344\223\002#\"\036/v1/users/{user_id}:removeTotp:\001*'
-  _globals['_ENROLTOTPREQUEST']._serialized_start=212
-  _globals['_ENROLTOTPREQUEST']._serialized_end=230
-  _globals['_ENROLTOTPRESPONSE']._serialized_start=232
-  _globals['_ENROLTOTPRESPONSE']._serialized_end=298
-  _globals['_CONFIRMTOTPREQUEST']._serialized_start=300
-  _globals['_CONFIRMTOTPREQUEST']._serialized_end=366
-  _globals['_CONFIRMTOTPRESPONSE']._serialized_start=368
-  _globals['_CONFIRMTOTPRESPONSE']._serialized_end=422
-  _globals['_REMOVETOTPREQUEST']._serialized_start=425
-  _globals['_REMOVETOTPREQUEST']._serialized_end=556
-  _globals['_SECONDFACTORSERVICE']._serialized_start=559
-  _globals['_SECONDFACTORSERVICE']._serialized_end=1127
+  _globals['_ENROLTOTPREQUEST']._serialized_start=245
+  _globals['_ENROLTOTPREQUEST']._serialized_end=263
+  _globals['_ENROLTOTPRESPONSE']._serialized_start=265
+  _globals['_ENROLTOTPRESPONSE']._serialized_end=331
+  _globals['_CONFIRMTOTPREQUEST']._serialized_start=333
+  _globals['_CONFIRMTOTPREQUEST']._serialized_end=399
+  _globals['_CONFIRMTOTPRESPONSE']._serialized_start=401
+  _globals['_CONFIRMTOTPRESPONSE']._serialized_end=455
+  _globals['_GETSECONDFACTORREQUEST']._serialized_start=458
+  _globals['_GETSECONDFACTORREQUEST']._serialized_end=594
+  _globals['_SECONDFACTOR']._serialized_start=597
+  _globals['_SECONDFACTOR']._serialized_end=819
+  _globals['_REMOVETOTPREQUEST']._serialized_start=822
+  _globals['_REMOVETOTPREQUEST']._serialized_end=953
+  _globals['_SECONDFACTORSERVICE']._serialized_start=956
+  _globals['_SECONDFACTORSERVICE']._serialized_end=1703
 # @@protoc_insertion_point(module_scope)

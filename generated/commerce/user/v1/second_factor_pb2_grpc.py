@@ -47,6 +47,11 @@ class SecondFactorServiceStub:
                 request_serializer=commerce_dot_user_dot_v1_dot_second__factor__pb2.ConfirmTotpRequest.SerializeToString,
                 response_deserializer=commerce_dot_user_dot_v1_dot_second__factor__pb2.ConfirmTotpResponse.FromString,
                 _registered_method=True)
+        self.GetSecondFactor = channel.unary_unary(
+                '/commerce.user.v1.SecondFactorService/GetSecondFactor',
+                request_serializer=commerce_dot_user_dot_v1_dot_second__factor__pb2.GetSecondFactorRequest.SerializeToString,
+                response_deserializer=commerce_dot_user_dot_v1_dot_second__factor__pb2.SecondFactor.FromString,
+                _registered_method=True)
         self.RemoveTotp = channel.unary_unary(
                 '/commerce.user.v1.SecondFactorService/RemoveTotp',
                 request_serializer=commerce_dot_user_dot_v1_dot_second__factor__pb2.RemoveTotpRequest.SerializeToString,
@@ -78,6 +83,14 @@ class SecondFactorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSecondFactor(self, request, context):
+        """Tells a person whether log-ins ask for their second factor, since when, and
+        how many recovery codes are left.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RemoveTotp(self, request, context):
         """Turns the second factor off, and forgets the secret and the recovery
         codes. An administrator does so for who has lost both.
@@ -98,6 +111,11 @@ def add_SecondFactorServiceServicer_to_server(servicer, server):
                     servicer.ConfirmTotp,
                     request_deserializer=commerce_dot_user_dot_v1_dot_second__factor__pb2.ConfirmTotpRequest.FromString,
                     response_serializer=commerce_dot_user_dot_v1_dot_second__factor__pb2.ConfirmTotpResponse.SerializeToString,
+            ),
+            'GetSecondFactor': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSecondFactor,
+                    request_deserializer=commerce_dot_user_dot_v1_dot_second__factor__pb2.GetSecondFactorRequest.FromString,
+                    response_serializer=commerce_dot_user_dot_v1_dot_second__factor__pb2.SecondFactor.SerializeToString,
             ),
             'RemoveTotp': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveTotp,
@@ -161,6 +179,33 @@ class SecondFactorService:
             '/commerce.user.v1.SecondFactorService/ConfirmTotp',
             commerce_dot_user_dot_v1_dot_second__factor__pb2.ConfirmTotpRequest.SerializeToString,
             commerce_dot_user_dot_v1_dot_second__factor__pb2.ConfirmTotpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSecondFactor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/commerce.user.v1.SecondFactorService/GetSecondFactor',
+            commerce_dot_user_dot_v1_dot_second__factor__pb2.GetSecondFactorRequest.SerializeToString,
+            commerce_dot_user_dot_v1_dot_second__factor__pb2.SecondFactor.FromString,
             options,
             channel_credentials,
             insecure,

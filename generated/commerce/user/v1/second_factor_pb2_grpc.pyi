@@ -47,6 +47,10 @@ class SecondFactorServiceStub:
     the person's other sessions, which began without it, and answers the
     recovery codes, this once.
     """
+    GetSecondFactor: _grpc.UnaryUnaryMultiCallable[_second_factor_pb2.GetSecondFactorRequest, _second_factor_pb2.SecondFactor]
+    """Tells a person whether log-ins ask for their second factor, since when, and
+    how many recovery codes are left.
+    """
     RemoveTotp: _grpc.UnaryUnaryMultiCallable[_second_factor_pb2.RemoveTotpRequest, _empty_pb2.Empty]
     """Turns the second factor off, and forgets the secret and the recovery
     codes. An administrator does so for who has lost both.
@@ -69,6 +73,10 @@ class SecondFactorServiceAsyncStub(SecondFactorServiceStub):
     """Turns the second factor on, by a code of the secret that was made. Ends
     the person's other sessions, which began without it, and answers the
     recovery codes, this once.
+    """
+    GetSecondFactor: _aio.UnaryUnaryMultiCallable[_second_factor_pb2.GetSecondFactorRequest, _second_factor_pb2.SecondFactor]  # type: ignore[assignment]
+    """Tells a person whether log-ins ask for their second factor, since when, and
+    how many recovery codes are left.
     """
     RemoveTotp: _aio.UnaryUnaryMultiCallable[_second_factor_pb2.RemoveTotpRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Turns the second factor off, and forgets the secret and the recovery
@@ -101,6 +109,16 @@ class SecondFactorServiceServicer(metaclass=_abc_1.ABCMeta):
         """Turns the second factor on, by a code of the secret that was made. Ends
         the person's other sessions, which began without it, and answers the
         recovery codes, this once.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSecondFactor(
+        self,
+        request: _second_factor_pb2.GetSecondFactorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_second_factor_pb2.SecondFactor, _abc.Awaitable[_second_factor_pb2.SecondFactor]]:
+        """Tells a person whether log-ins ask for their second factor, since when, and
+        how many recovery codes are left.
         """
 
     @_abc_1.abstractmethod
