@@ -1,8 +1,8 @@
 """The audit log: who did what is written with it, in a chain that shows what was done to it since."""
 
 import asyncio
-import re
 import dataclasses
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta

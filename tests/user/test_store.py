@@ -344,7 +344,7 @@ async def test_who_ends_a_clients_sessions_and_who_ends_a_persons_do_not_lock_ea
             scopes=["openid"],
             now=NOW,
         )
-        live = {"now": NOW, "expire_time": NOW + MONTH, "client_id": client.client_id, "scopes": ["openid"]}
+        live: Any = {"now": NOW, "expire_time": NOW + MONTH, "client_id": client.client_id, "scopes": ["x"]}
         ids = [(await session_store.insert_session(conn, user.user_id, **live)).session_id for _ in range(3)]
 
     async def end_persons() -> int:
