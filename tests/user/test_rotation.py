@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from deploy.local.parts.keys import new_version, without_versions_before
+from services.settings import DatabaseSettings
 from services.storage.postgres import Pool, connection, transaction
 from services.user.accounts import domain, store
 from services.user.accounts.domain import OpenedUser
@@ -30,11 +33,31 @@ from tests.conftest import DatabaseHandle
 from tests.support.vaults import make_key_file
 from tests.support.waiting import until
 from tests.user.test_migrations import HASH
+from tests.user.test_recovery import count_waiting
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 PEOPLE = 250
 OF_SHOP = ShopSealer([b"the secret of the shop's second factors"])
 SECRET = b"twenty bytes of TOTP"
+
+
+# A process that does nothing else: what it takes are a database's URL, its password's file and the key file.
+ROTATING = """
+import asyncio, pathlib, sys
+from services.settings import DatabaseSettings
+from services.storage.postgres import open_pool
+from services.user.privacy.keys import KeyFile
+from services.user.privacy.rotation import Rotation
+from services.user.privacy.vault import Vault
+from services.user.second_factor.sealing import ShopSealer
+
+async def main():
+    url, password, keys = sys.argv[1], *map(pathlib.Path, sys.argv[2:])
+    pool = await open_pool(DatabaseSettings(url=url, password_file=password, pool_size=1))
+    await Rotation(pool, Vault(KeyFile(keys)), ShopSealer([b"any"])).run()
+
+asyncio.run(main())
+"""
 
 
 @dataclass
@@ -44,6 +67,7 @@ class Shop:
     pool: Pool
     path: Path
     users: list[OpenedUser]
+    settings: DatabaseSettings
 
     def process(self) -> Vault:
         """Start a process: it has unwrapped nothing, and reads the file as it is."""
@@ -110,8 +134,9 @@ class Shop:
 
 @pytest_asyncio.fixture
 async def shop(database: Callable[[str], DatabaseHandle], tmp_path: Path) -> AsyncIterator[Shop]:
-    pool = await database("user").pool()
-    shop = Shop(pool, make_key_file(tmp_path), [])
+    handle = database("user")
+    pool = await handle.pool()
+    shop = Shop(pool, make_key_file(tmp_path), [], handle.settings)
     vault = shop.process()
     for _ in range(PEOPLE):
         await shop.add(vault)
@@ -198,6 +223,41 @@ async def test_a_rotation_that_is_killed_is_taken_up_by_the_next_process(shop: S
     await shop.rotate_all(last)
     assert await shop.versions(purpose) == {version: PEOPLE}
     await shop.check_all(last)
+
+
+@pytest.mark.parametrize(
+    ("purpose", "table"), [("kek", "data_keys"), ("data", "data_keys"), ("index", "email_indexes")]
+)
+async def test_a_process_killed_in_the_middle_of_a_rotation_loses_no_row(
+    shop: Shop, purpose: str, table: str
+) -> None:
+    version, place = shop.begin(purpose), shop.settings
+    arguments = [ROTATING, place.url, str(place.password_file), str(shop.path)]
+    async with transaction(shop.pool) as conn:
+        # It has read and held its first batch by then, and waits for its first write.
+        await conn.execute(f"LOCK TABLE {table} IN SHARE MODE")
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", *arguments)
+        await until(lambda: one_waits(shop.pool))
+        process.kill()
+        assert await process.wait() == -signal.SIGKILL
+    await shop.check_all(shop.process())
+    await until(lambda: nobody_rotates(shop.pool))
+    await shop.rotate_all(shop.process())
+    shop.end(purpose, version)
+    last = shop.process()
+    await shop.rotate_all(last)
+    assert await shop.versions(purpose) == {version: PEOPLE}
+    await shop.check_all(last)
+
+
+async def one_waits(pool: Pool) -> bool:
+    return await count_waiting(pool) == 1
+
+
+async def nobody_rotates(pool: Pool) -> bool:
+    """PostgreSQL has noticed that its client is gone."""
+    held: int = await pool.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+    return held == 0
 
 
 async def test_an_old_index_key_finds_people_until_it_has_left_the_file(shop: Shop) -> None:
