@@ -75,8 +75,8 @@ from services.user.sessions.devices import DeviceMarks
 from services.user.sessions.endings import Ended
 from services.user.sessions.keys import KeyFile as SigningKeys
 from services.user.sessions.origins import Origins
+from services.user.sessions.over_store import forget_sessions, forget_used_tokens
 from services.user.sessions.servicer import AuthServicer
-from services.user.sessions.store import forget_sessions, forget_used_tokens
 from services.user.sessions.throttle import LoginThrottle
 from services.user.sessions.tokens import TokenSigner
 
@@ -97,6 +97,13 @@ class _Shared(TypedDict):
     passwords: Passwords
     throttle: LoginThrottle
     clock: Callable[[], datetime]
+
+
+class _OfPeople(TypedDict):
+    """What keeps what is personal."""
+
+    erasing: Erasing
+    rotation: Rotation
 
 
 class _Proofs(TypedDict):
@@ -205,11 +212,19 @@ def _add_oauth(
     oauth_pb2_grpc.add_OAuthServiceServicer_to_server(oauth, server)
 
 
-def _people(pool: Pool, settings: ServeSettings, vault: Vault) -> tuple[Erasing, Rotation, Sequence[Loop]]:
+def _proofs(pool: Pool, settings: ServeSettings, vault: Vault, failed: FailedLogIns) -> _Proofs:
+    return _Proofs(
+        factors=SecondFactors(vault, ShopSealer(settings.login_keys), failed),
+        origins=Origins(pool, vault, DeviceMarks(settings.login_keys), utc_now),
+    )
+
+
+def _people(pool: Pool, settings: ServeSettings, vault: Vault) -> tuple[_OfPeople, Sequence[Loop]]:
     """Return what erases and what rotates, and the loops that keep what is personal."""
     erasing = Erasing(pool, vault, timedelta(days=settings.erase_after_days), utc_now)
     rotation = Rotation(pool, vault, ShopSealer(settings.login_keys))
-    return erasing, rotation, [Sealing(pool, vault).run, rotation.run, erasing.run]
+    loops = [Sealing(pool, vault).run, rotation.run, erasing.run]
+    return _OfPeople(erasing=erasing, rotation=rotation), loops
 
 
 async def _serve() -> None:
@@ -225,7 +240,7 @@ async def _serve() -> None:
     forgetting = Forgetting(pool, _FORGETS)
     vault = Vault(settings.personal_keys)
     sending = _sending(pool, settings.mail, vault, MailTokens(settings.mail.token_keys))
-    erasing, rotation, of_people = _people(pool, settings, vault)
+    of_people, loops_of_people = _people(pool, settings, vault)
     verifier = TokenVerifier(issuer, audience, signer.verification_keys)
     ended = Ended(pool, event_log)
     hearing = EndingsFeed(verifier.endings, ended.source(feed))
@@ -235,21 +250,8 @@ async def _serve() -> None:
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         shared = _Shared(vault=vault, passwords=passwords, throttle=throttle, clock=utc_now)
-        proofs = _Proofs(
-            factors=SecondFactors(vault, ShopSealer(settings.login_keys), failed),
-            origins=Origins(pool, vault, DeviceMarks(settings.login_keys), utc_now),
-        )
-        _add_people(
-            server,
-            settings,
-            pool,
-            shared,
-            erasing=erasing,
-            rotation=rotation,
-            signer=signer,
-            ended=ended,
-            **proofs,
-        )
+        proofs = _proofs(pool, settings, vault, failed)
+        _add_people(server, settings, pool, shared, signer=signer, ended=ended, **of_people, **proofs)
         _add_oauth(server, settings, pool, shared, signer=signer, verifier=verifier, **proofs)
         event_pb2_grpc.add_EventFeedServicer_to_server(feed, server)
         people = (user_pb2, auth_pb2, recovery_pb2, second_factor_pb2, privacy_pb2, oauth_pb2, audit_pb2)
@@ -261,7 +263,7 @@ async def _serve() -> None:
         settings.server,
         register=register,
         verifier=verifier,
-        background=[*loops, *of_people, Chaining(pool).run, partial(failed.run, pool)],
+        background=[*loops, *loops_of_people, Chaining(pool).run, partial(failed.run, pool)],
         on_close=[passwords.close, redis.aclose, partial(failed.close, pool), pool.close],
     )
 

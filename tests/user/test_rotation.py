@@ -226,7 +226,7 @@ async def test_a_rotation_that_is_killed_is_taken_up_by_the_next_process(shop: S
 
 
 @pytest.mark.parametrize(
-    ("purpose", "table"), [("kek", "data_keys"), ("data", "data_keys"), ("index", "email_indexes")]
+    ("purpose", "table"), [("kek", "data_keys"), ("data", "users"), ("index", "email_indexes")]
 )
 async def test_a_process_killed_in_the_middle_of_a_rotation_loses_no_row(
     shop: Shop, purpose: str, table: str
@@ -234,7 +234,7 @@ async def test_a_process_killed_in_the_middle_of_a_rotation_loses_no_row(
     version, place = shop.begin(purpose), shop.settings
     arguments = [ROTATING, place.url, str(place.password_file), str(shop.path)]
     async with transaction(shop.pool) as conn:
-        # It has read and held its first batch by then, and waits for its first write.
+        # It has read and held its first batch by then, and waits to write the table (of "data" the second).
         await conn.execute(f"LOCK TABLE {table} IN SHARE MODE")
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", *arguments)
         await until(lambda: one_waits(shop.pool))

@@ -20,6 +20,7 @@ from services.user.privacy.domain import Sealed
 from services.user.privacy.sealing import sealed_if_due
 from services.user.sessions import store as session_store
 from services.user.sessions.domain import EndReason, Session, SessionNotFound
+from services.user.sessions.over_store import forget_sessions, forget_used_tokens
 from tests.support.vaults import VAULT
 from tests.support.waiting import until
 from tests.user.conftest import insert_account, some_email
@@ -309,7 +310,7 @@ async def test_used_tokens_and_sessions_that_are_over_are_forgotten_after_their_
         await session_store.exchange_refresh_token(
             conn, session, third, fourth, now=young, expire_time=now + MONTH
         )
-    forgetting = Forgetting(pool, [session_store.forget_used_tokens, session_store.forget_sessions])
+    forgetting = Forgetting(pool, [forget_used_tokens, forget_sessions])
     while await forgetting.forget():
         pass
     async with connection(pool) as conn:

@@ -29,6 +29,7 @@ from services.user.privacy.vault import Vault
 from services.user.second_factor import store as factor_store
 from services.user.second_factor.messages import factor_message
 from services.user.sessions.domain import Session
+from services.user.sessions.marks_store import read_device_marks_from
 from services.user.sessions.messages import shown_session
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -125,7 +126,7 @@ async def _kept(conn: Connection, user_id: UUID) -> privacy_pb2.UserData:
     events = await audit_store.list_events(
         conn, before=audit_store.AFTER_ALL, limit=most, user_id=user_id, kind=None, since=None, until=None
     )
-    marks_from = await account_store.read_device_marks_from(conn, user_id)
+    marks_from = await read_device_marks_from(conn, user_id)
     return privacy_pb2.UserData(
         sessions=map(_session_record, sessions[:MOST_RECORDS]),
         mails=map(_mail_record, mails[:MOST_RECORDS]),

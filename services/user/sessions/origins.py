@@ -6,9 +6,9 @@ from datetime import datetime
 from services.rpc.identity import calling_source
 from services.storage.postgres import Pool, connection
 from services.user.accounts.emails import CanonicalEmail
-from services.user.accounts.store import find_device_marks_from
 from services.user.privacy.vault import Vault
 from services.user.sessions.devices import DeviceMarks
+from services.user.sessions.marks_store import find_device_marks_from
 from services.user.sessions.throttle import Origin
 
 

@@ -11,12 +11,11 @@ from uuid import UUID
 import asyncpg
 
 from services.storage.events import NewEvent, append_events
-from services.storage.forgetting import OVER_SESSIONS_KEPT, USED_TOKENS_KEPT
 from services.storage.postgres import Connection
-from services.user.accounts.store import end_device_marks
 from services.user.audit.recording import record
 from services.user.sessions.audited import ended as ended_session
 from services.user.sessions.domain import EndReason, Session, SessionNotFound
+from services.user.sessions.marks_store import end_device_marks
 
 
 async def insert_session(
@@ -372,51 +371,6 @@ async def _tell_ended(
         ],
     )
     await record(conn, *(ended_session(row["session_id"], row["user_id"], reason, now) for row in ended))
-
-
-async def forget_used_tokens(conn: Connection, limit: int) -> int:
-    """Forget the first token of up to `limit` sessions, if it was exchanged long ago, and return how many.
-
-    One a session at a time: its successor is the first one then, and there is one first token a session.
-    """
-    forgotten = await conn.fetch(
-        """
-        DELETE FROM refresh_tokens
-         WHERE token_hash IN (SELECT token_hash
-                                FROM refresh_tokens
-                               WHERE predecessor_hash IS NULL AND use_time < now() - $1::interval
-                               ORDER BY use_time
-                               LIMIT $2)
-        RETURNING TRUE
-        """,
-        USED_TOKENS_KEPT,
-        limit,
-    )
-    return len(forgotten)
-
-
-async def forget_sessions(conn: Connection, limit: int) -> int:
-    """Forget up to `limit` of the sessions that have been over for longest, and return how many.
-
-    Their tokens go with them.
-    """
-    forgotten = await conn.fetch(
-        """
-        WITH old AS MATERIALIZED (
-            SELECT session_id
-              FROM sessions
-             WHERE least(end_time, expire_time) < now() - $1::interval
-             ORDER BY least(end_time, expire_time)
-             LIMIT $2
-        ), tokens AS (
-            DELETE FROM refresh_tokens WHERE session_id IN (SELECT session_id FROM old)
-        )
-        DELETE FROM sessions WHERE session_id IN (SELECT session_id FROM old) RETURNING TRUE
-        """,
-        OVER_SESSIONS_KEPT,
-        limit,
-    )
-    return len(forgotten)
 
 
 def _session(row: asyncpg.Record | None) -> Session:
