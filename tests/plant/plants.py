@@ -437,7 +437,7 @@ PLANTS = (
     Plant(
         "what is encrypted opens in its own place alone",
         "services/user/privacy/vault.py",
-        'return f"users\\0{column}\\0".encode() + user_id.bytes',
+        'return f"{column}\\0".encode() + user_id.bytes',
         'return b"users"',
         ("tests/user/test_vault.py::test_nothing_opens_in_another_place_than_its_own",),
     ),

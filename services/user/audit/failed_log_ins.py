@@ -57,14 +57,12 @@ class FailedLogIns:
     async def tell(self, pool: Pool) -> None:
         """Tell the log what was counted; what cannot be written stays counted."""
         counted, self._counts = self._counts, Counter()
-        requests, self._requests = self._requests, {}
+        last, self._requests = self._requests, {}
         if not counted:
             return
         now = self._clock()
         happenings = [
-            Happening(
-                kind=key[1], user_id=key[0], occur_time=now, count=count, request_id=requests.get(key, "")
-            )
+            Happening(kind=key[1], user_id=key[0], occur_time=now, count=count, request_id=last[key])
             for key, count in counted.items()
         ]
         try:
@@ -72,7 +70,7 @@ class FailedLogIns:
                 await record(conn, *happenings)
         except BaseException:
             self._counts += counted
-            self._requests = {**requests, **self._requests}
+            self._requests = {**last, **self._requests}
             raise
 
     def _note(self, user_id: UUID, kind: AuditKind) -> None:

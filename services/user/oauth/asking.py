@@ -69,8 +69,7 @@ class Asking:
         email = canonical_email(request.email)
         origin = await self._origins.of(request.device_token, email)
         found = await self._authentication.check(email, request.password, origin)
-        codes = (request.totp_code, request.recovery_code)
-        await self._authentication.count_code(found.user_id, origin, *codes)
+        await self._authentication.count_code(found.user_id, origin, request.totp_code, request.recovery_code)
         stronger = await self._authentication.stronger_hash(found.password_hash, request.password)
         consent_token, now = new_secret(), self._clock()
         async with transaction(self._pool) as conn:
@@ -97,12 +96,9 @@ class Asking:
                 expire_time=now + domain.CONSENT_LIFETIME,
             )
         await self._authentication.forget(email, origin, found.user_id)
-        return oauth_pb2.BeginAuthorizationResponse(
-            client_name=client.name,
-            scopes=granted,
-            consent_token=consent_token,
-            device_token=self._origins.mark(email, now),
-        )
+        answer = oauth_pb2.BeginAuthorizationResponse(client_name=client.name, scopes=granted)
+        answer.consent_token, answer.device_token = consent_token, self._origins.mark(email, now)
+        return answer
 
     async def decide(
         self, request: oauth_pb2.DecideAuthorizationRequest

@@ -92,8 +92,7 @@ class LogIn:
             found = await self._authentication.check(email, request.password, origin)
         except domain.CredentialsInvalid:
             raise domain.PasswordWrong from None
-        codes = (request.totp_code, request.recovery_code)
-        await self._authentication.count_code(user_id, origin, *codes)
+        await self._authentication.count_code(user_id, origin, request.totp_code, request.recovery_code)
         now = self._clock()
         async with transaction(self._pool) as conn:
             user = await account_store.get_user_for_update(conn, user_id)
@@ -109,8 +108,7 @@ class LogIn:
     ) -> Started | None:
         """Begin a session of whoever's password it is; None where another hash came meanwhile."""
         found = await self._authentication.check(email, request.password, origin)
-        codes = (request.totp_code, request.recovery_code)
-        await self._authentication.count_code(found.user_id, origin, *codes)
+        await self._authentication.count_code(found.user_id, origin, request.totp_code, request.recovery_code)
         stronger = await self._authentication.stronger_hash(found.password_hash, request.password)
         now, refresh_token = self._clock(), new_refresh_token()
         async with transaction(self._pool) as conn:
