@@ -68,6 +68,7 @@ class Shop:
     path: Path
     users: list[OpenedUser]
     settings: DatabaseSettings
+    owner_dsn: str
 
     def process(self) -> Vault:
         """Start a process: it has unwrapped nothing, and reads the file as it is."""
@@ -136,7 +137,7 @@ class Shop:
 async def shop(database: Callable[[str], DatabaseHandle], tmp_path: Path) -> AsyncIterator[Shop]:
     handle = database("user")
     pool = await handle.pool()
-    shop = Shop(pool, make_key_file(tmp_path), [], handle.settings)
+    shop = Shop(pool, make_key_file(tmp_path), [], handle.settings, handle.owner_dsn)
     vault = shop.process()
     for _ in range(PEOPLE):
         await shop.add(vault)
@@ -233,13 +234,15 @@ async def test_a_process_killed_in_the_middle_of_a_rotation_loses_no_row(
 ) -> None:
     version, place = shop.begin(purpose), shop.settings
     arguments = [ROTATING, place.url, str(place.password_file), str(shop.path)]
-    async with transaction(shop.pool) as conn:
+    owner = await asyncpg.connect(shop.owner_dsn)
+    async with owner.transaction():
         # It has read and held its first batch by then, and waits to write the table (of "data" the second).
-        await conn.execute(f"LOCK TABLE {table} IN SHARE MODE")
+        await owner.execute(f"LOCK TABLE {table} IN SHARE MODE")
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", *arguments)
         await until(lambda: one_waits(shop.pool))
         process.kill()
         assert await process.wait() == -signal.SIGKILL
+    await owner.close()
     await shop.check_all(shop.process())
     await until(lambda: nobody_rotates(shop.pool))
     await shop.rotate_all(shop.process())
