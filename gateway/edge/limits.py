@@ -92,7 +92,7 @@ def told_policy() -> Json:
 
 
 def with_own_policy(limits: Json) -> Json:
-    """Return the limits of an address, scaled for the place; what they refuse tells of them, not of a method."""
+    """Return the limits of an address, scaled for the place, with what their refusals tell of them."""
     told = {each["entries"][0]["key"]: each["token_bucket"] for each in limits["descriptors"]}
     value = ", ".join(_policy(bucket, _POLICIES[key]) for key, bucket in told.items())
     header = {"key": _POLICY_HEADER, "value": value}
