@@ -20,7 +20,14 @@ from gateway.edge.errors import EdgeSettingsError
 from gateway.edge.extension import extension
 from gateway.edge.files import move_into_place
 from gateway.edge.http_filters import cors_policy, keys_filters, public_filters
-from gateway.edge.limits import ANONYMOUS_CALLS, policies, scale, with_anonymous, with_policy
+from gateway.edge.limits import (
+    ANONYMOUS_CALLS,
+    policies,
+    scale,
+    with_anonymous,
+    with_own_policy,
+    with_policy,
+)
 from gateway.edge.listeners import (
     CONNECTIONS_OF_THE_EDGE,
     SERVER_SECRET,
@@ -179,6 +186,7 @@ def _routes(place: EdgeSettings, edge: CompiledEdge, pages: Pages) -> Json:
     if place.anonymous_calls is not None:
         told[ADDRESS_LIMIT] = with_anonymous(told[ADDRESS_LIMIT], place.anonymous_calls)
     limits = {name: scale(limit, place.rate_limit_scale) for name, limit in told.items()}
+    limits[ADDRESS_LIMIT] = with_own_policy(limits[ADDRESS_LIMIT])
     policy = {"envoy.filters.http.cors": cors_policy(place.cors_origins), **limits}
     limited = limits[METHOD_LIMIT]
     of_pages = list(pages.routes(place.rate_limit_scale))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from gateway.contract.model import ADDRESS, PERSON, Contract, Method, seconds
 from gateway.edge.extension import filter_config
 from gateway.edge.mutations import header_of_answer, unless, written
-from gateway.edge.refusals import METADATA
+from gateway.edge.refusals import METADATA, OAUTH_PATHS
 from gateway.edge.routes import ANONYMOUS, JWT_METADATA, KEPT_READS, seconds_text
 from gateway.proto_json import Json
 from services.networks import IPV6_PREFIX_BITS
@@ -26,6 +26,7 @@ _MOST_CALLERS_OF_A_PAGE = 1_000
 _UNLIMITED = 4_294_967_295
 # Of a method's limit, in the headers RateLimit and RateLimit-Policy; and where the routes keep the latter.
 _POLICY_NAME, _POLICY = "method", "rate_limit_policy"
+_POLICY_HEADER = "ratelimit-policy"
 _ALWAYS = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
 # All calls of an address together, refused and unknown ones too: about twice what the contract lets one
 # person read, and far below what keeps the edge busy.
@@ -77,14 +78,25 @@ def with_policy(route: Json, policies_of_methods: Mapping[str, str]) -> Json:
     return {**route, "metadata": {"filter_metadata": told}}
 
 
-def _policy(bucket: Json) -> str:
+def _policy(bucket: Json, name: str = _POLICY_NAME) -> str:
     seconds_of_window = math.ceil(float(bucket["fill_interval"].removesuffix("s")))
-    return f'"{_POLICY_NAME}";q={bucket["max_tokens"]};w={seconds_of_window}'
+    return f'"{name}";q={bucket["max_tokens"]};w={seconds_of_window}'
 
 
 def told_policy() -> Json:
-    """Return what writes RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers) into an answer over REST."""
-    return written("ratelimit-policy", f"%METADATA(ROUTE:{METADATA}:{_POLICY})%")
+    """Return what writes RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers) into an answer over REST.
+
+    A refusal by the limits of an address has it already (`with_own_policy`).
+    """
+    return written(_POLICY_HEADER, f"%METADATA(ROUTE:{METADATA}:{_POLICY})%", "ADD_IF_ABSENT")
+
+
+def with_own_policy(limits: Json) -> Json:
+    """Return the limits of an address, scaled for the place, with what their refusals tell of them."""
+    told = {each["entries"][0]["key"]: each["token_bucket"] for each in limits["descriptors"]}
+    value = ", ".join(_policy(bucket, _POLICIES[key]) for key, bucket in told.items())
+    header = {"key": _POLICY_HEADER, "value": value}
+    return {**limits, "response_headers_to_add": [{"header": header, "append_action": "ADD_IF_ABSENT"}]}
 
 
 def told_rest() -> Json:
@@ -205,12 +217,14 @@ _TOKEN = "token"  # noqa: S105 a name
 # who they are in other ways (gateway/edge/app.py).
 _NOT_COUNTED: list[Json] = [
     {"name": ":method", "string_match": {"exact": "OPTIONS"}, "invert_match": True},
-    {"name": ":path", "string_match": {"prefix": "/oauth2/"}, "invert_match": True},
+    {"name": ":path", "string_match": {"prefix": OAUTH_PATHS}, "invert_match": True},
 ]
 # Anything else in `authorization` is looked at by nobody where a token may be missing.
 _SHAPE_OF_A_TOKEN = "(?i:bearer) +[A-Za-z0-9_-]+[.][A-Za-z0-9_-]+[.][A-Za-z0-9_-]+"  # noqa: S105
 # By the descriptor that each kind of caller makes below.
 _KEYS = {ADDRESS: "masked_remote_address", PERSON: "subject"}
+# What the limits of an address are called in RateLimit-Policy, by the first entry of each.
+_POLICIES = {_KEYS[ADDRESS]: "address", _KEPT["key"]: "kept", ANONYMOUS: "anonymous"}
 
 
 def _bucket(tokens: int, period_seconds: float) -> Json:

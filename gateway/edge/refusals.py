@@ -20,6 +20,8 @@ from gateway.proto_json import Json, typed
 # Route metadata, which the rate limits read too.
 METADATA = "commerce"
 _REALM = 'Bearer realm="commerce"'
+# Those of the app that clients of OAuth 2 call, and the pages between.
+OAUTH_PATHS = "/oauth2/"
 # From the refusals to the filter that notes it, and no further.
 _CODE_HEADER = "x-code"
 # A field that no message has and every reader skips (number 15, a varint): two bytes to fill up what must be
@@ -230,7 +232,7 @@ def local_replies() -> Json:
     # What is kept is answered by a script too, and is no refusal: it shall not be asked about each of them.
     answered = {"filter": _status(200)}
     refused = [mapper for refusal in REFUSALS for mapper in (_as_json(refusal), _as_grpc(refusal))]
-    return {"mappers": [answered, *refused]}
+    return {"mappers": [answered, _to_clients_of_oauth(), *refused]}
 
 
 def told_of_method(method: Method) -> Json:
@@ -290,6 +292,21 @@ def _as_json(refusal: Refusal) -> Json:
     if failure.http is not None:
         mapper["status_code"] = failure.http
     return mapper
+
+
+def _to_clients_of_oauth() -> Json:
+    """Tell clients of OAuth 2 that they call too often, in words that their libraries read (RFC 6749, 5.2).
+
+    The app says it in the same ones (gateway/app/failures.py).
+    """
+    failure = failures.RATE_LIMITED
+    path = {"name": ":path", "string_match": {"prefix": OAUTH_PATHS}}
+    body = {"error": "temporarily_unavailable", "error_description": failure.message}
+    return {
+        "filter": {"and_filter": {"filters": [_status(429), {"header_filter": {"header": path}}]}},
+        "body_format_override": {"json_format": body, "content_type": "application/json"},
+        "headers_to_add": _headers({_CODE_HEADER: code_pb2.Code.Name(failure.code)}),
+    }
 
 
 def _as_grpc(refusal: Refusal) -> Json:

@@ -20,6 +20,8 @@ from gateway.generate import read_contract
 from tests.gateway.backends import PRODUCT_ID, SLOW_ID, Backends, Signer
 from tests.gateway.callers import Answer, native, rest, web
 from tests.gateway.conftest import ORIGIN, RunningEdge, running_edge
+from tests.support.ports import free_port
+from tests.support.wire import Connection, encode_request
 
 GET_PRODUCT = "commerce.product.v1.ProductService/GetProduct"
 GET_USER = "commerce.user.v1.UserService/GetUser"
@@ -89,6 +91,8 @@ async def test_who_shows_no_token_has_few_calls_and_who_shows_one_has_their_own(
     assert [answer.http for answer in answers] == [200] * 100 + [429]
     assert answers[-1].reason == "RATE_LIMITED"
     assert int(answers[-1].headers["retry-after"]) >= 1
+    policies = answers[-1].headers["ratelimit-policy"]
+    assert policies == '"address";q=1000;w=1, "kept";q=800;w=1, "anonymous";q=100;w=900'
     assert (await rest(edge, "GET", path, address="127.0.4.2")).http == 200
     token = signer.token(subject="somebody")
     assert (await rest(edge, "GET", path, token=token, address="127.0.4.1")).http == 200
@@ -128,6 +132,21 @@ async def test_a_browsers_preflights_are_no_calls_without_a_token(
         assert (await rest(edge, "OPTIONS", "/v1/users/me", headers=asked, address=address)).http == 200
     answers = [await rest(edge, "GET", f"/v1/products/{PRODUCT_ID}", address=address) for _ in range(3)]
     assert [answer.http for answer in answers] == [200, 200, 429]
+
+
+async def test_a_client_of_oauth_is_told_in_its_own_words_that_it_calls_too_often(
+    start_edge: Callable[..., RunningEdge], backends: Backends
+) -> None:
+    """RFC 6749, section 5.2: its library looks for `error`."""
+    edge = start_edge(backends, app=[("127.0.0.1", free_port())], rate_limit_scale=0.01)
+    host, port = edge.place.http_address
+    for _ in range(2):
+        connection = await Connection.open(host, port)
+        refused = await connection.send(encode_request("POST", "/oauth2/token", host=host))
+        connection.close()
+    assert (refused.status, json.loads(refused.body)["error"]) == (429, "temporarily_unavailable")
+    assert b"retry-after: " in refused.head
+    assert b"x-code" not in refused.head
 
 
 @pytest.mark.parametrize("call", [native, web])

@@ -51,6 +51,35 @@ log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
 
 
+class Place:
+    """A place among those who wait for a thread: for one piece of work, or given back when the block ends."""
+
+    def __init__(self, executor: ThreadPoolExecutor, places: threading.BoundedSemaphore) -> None:
+        self._executor = executor
+        self._places = places
+        self._is_held = True
+
+    def __enter__(self) -> "Place":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.give_back()
+
+    def begin(self, work: Callable[[], Result]) -> asyncio.Future[Result]:
+        """Return what will have the result. Cancelled before its turn, it takes none."""
+        future = self._executor.submit(work)
+        # Given back by the thread, not by the caller: one who gives up still occupies it.
+        self._is_held = False
+        future.add_done_callback(lambda _: self._places.release())
+        return asyncio.wrap_future(future)
+
+    def give_back(self) -> None:
+        """Leave the place to others, unless work has begun at it."""
+        if self._is_held:
+            self._is_held = False
+            self._places.release()
+
+
 class _Threads:
     """Threads that work in the order in which they are asked, and the bound of what waits for them."""
 
@@ -58,8 +87,8 @@ class _Threads:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._places = threading.BoundedSemaphore(threads + waiting)
 
-    def begin(self, work: Callable[[], Result]) -> asyncio.Future[Result]:
-        """Return what will have the result. Cancelled before its turn, it takes none.
+    def reserve(self) -> "Place":
+        """Take a place.
 
         Raises:
             Overloaded: too many are waiting.
@@ -69,10 +98,16 @@ class _Threads:
                 "too many log-ins and registrations at once: try again in a moment",
                 retry_after_seconds=_RETRY_AFTER_SECONDS,
             )
-        future = self._executor.submit(work)
-        # Given back by the thread, not by the caller: one who gives up still occupies it.
-        future.add_done_callback(lambda _: self._places.release())
-        return asyncio.wrap_future(future)
+        return Place(self._executor, self._places)
+
+    def begin(self, work: Callable[[], Result]) -> asyncio.Future[Result]:
+        """Return what will have the result, at a place that is taken now.
+
+        Raises:
+            Overloaded: too many are waiting.
+        """
+        with self.reserve() as place:
+            return place.begin(work)
 
     async def close(self) -> None:
         """Drop what is waiting and let what is running end."""
@@ -121,15 +156,27 @@ class Passwords:
         """
         return await self._argon2.begin(lambda: self._hasher.hash(_octets(password)))
 
-    async def verify(self, password_hash: str | None, password: str) -> bool:
-        """Tell whether the password is the one; always no, in the same time, where there is no hash.
+    def reserve(self) -> Place:
+        """Take the place at which one password will be verified.
+
+        Before anything else is done for a log-in: of a crowd most are refused, and what each of them has cost
+        until then takes the processors from everybody else.
 
         Raises:
             Overloaded: too many are waiting.
         """
+        return self._argon2.reserve()
+
+    async def verify(self, password_hash: str | None, password: str, place: Place) -> bool:
+        """Tell whether the password is the one; always no, in the same time, where there is no hash.
+
+        Raises:
+            Overloaded: too many are waiting who come from another shop.
+        """
         if password_hash is not None and _is_bcrypt(password_hash):
+            place.give_back()
             return await self._matches_bcrypt(password_hash.encode(), password)
-        matches = await self._argon2.begin(lambda: self._matches(password_hash or self._decoy, password))
+        matches = await place.begin(lambda: self._matches(password_hash or self._decoy, password))
         return matches and password_hash is not None
 
     def is_weak(self, password_hash: str) -> bool:

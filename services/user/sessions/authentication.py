@@ -91,15 +91,16 @@ class Authentication:
         await self.take_back(user.canonical_email, origin)
 
     async def _judge(self, email: CanonicalEmail, password: str, origin: Origin, find: Find) -> Credentials:
-        await self._throttle.count_failure(email, origin)
-        async with connection(self._pool) as conn:
-            found = await find(conn)
-        # Hashed in any case: how long it takes does not tell whether there is such an account.
-        try:
-            matches = await self._passwords.verify(found and found.password_hash, password)
-        except Overloaded:
-            await self._throttle.take_back_failure(email, origin)
-            raise
+        with self._passwords.reserve() as place:
+            await self._throttle.count_failure(email, origin)
+            async with connection(self._pool) as conn:
+                found = await find(conn)
+            # Hashed in any case: how long it takes does not tell whether there is such an account.
+            try:
+                matches = await self._passwords.verify(found and found.password_hash, password, place)
+            except Overloaded:
+                await self._throttle.take_back_failure(email, origin)
+                raise
         if found is None or not matches:
             if found is not None:
                 self._throttle.failed.note(found.user_id)
