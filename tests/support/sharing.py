@@ -1,7 +1,7 @@
 """Which tests share a process, where several run tests side by side (`pytest -n 2`).
 
-pytest-xdist's own marks for that (`xdist_group`) do nothing under pytest 9.2, and say nothing of it: every process
-then starts every mesh and every edge (pytest-dev/pytest-xdist#1386).
+pytest-xdist's own marks for that (`xdist_group`) do nothing under pytest 9.2, and say nothing of it: every
+process then starts every mesh and every edge (pytest-dev/pytest-xdist#1386).
 """
 
 from pathlib import PurePosixPath
@@ -21,7 +21,7 @@ _SHARING = {
 }
 
 
-class SharedServers(LoadScopeScheduling):
+class SharedServers(LoadScopeScheduling):  # type: ignore[misc]  # it publishes no types
     """Give the tests that share servers to one process, and all others file by file to whoever is free."""
 
     def _split_scope(self, nodeid: str) -> str:
