@@ -26,8 +26,17 @@ def test_rooms_that_share_a_mesh_run_in_one_process_and_their_neighbours_do_not_
         path = tmp_path / "tests" / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(TEST, encoding="utf-8")
-    program: list[str | Path] = [sys.executable, "-m", "pytest", "--rootdir", tmp_path, "-n", "2", "-p", "xdist"]
-    plugins = ["-p", "tests.support.sharing", "--import-mode=importlib", "tests"]
+    program = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--rootdir",
+        str(tmp_path),
+        "-n",
+        "2",
+        "--import-mode=importlib",
+    ]
+    plugins = ["-p", "xdist", "-p", "tests.support.sharing", "tests"]
     environment = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [*program, *plugins], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
