@@ -5,6 +5,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 MESH := $(BIN)/mesh
 NPM_FLAGS := --ignore-scripts --no-audit --no-fund --loglevel error
+# Where `make clients` puts what it builds.
+DIST ?= dist
 
 .DEFAULT_GOAL := help
 .PHONY: help install up down test test-alone test-clients test-long plant bench generate clients lint format
@@ -52,12 +54,12 @@ generate: install ## Compile the contract into generated/
 	$(BIN)/python -m gateway.generate
 
 clients: install ## Build what callers take, into dist/: the clients for Python and JavaScript, and the contract
-	cd clients/python && ../../$(BIN)/hatchling build -d ../../dist
-	$(BIN)/python -m gateway.export dist
+	cd clients/python && ../../$(BIN)/hatchling build -d $(abspath $(DIST))
+	$(BIN)/python -m gateway.export $(DIST)
 	@if ! command -v npm >/dev/null; then echo "npm is not here: the client for JavaScript is left out"; else \
-		cd clients/javascript && npm ci $(NPM_FLAGS) && npm pack --loglevel error --pack-destination ../../dist; fi
+		cd clients/javascript && npm ci $(NPM_FLAGS) && npm pack --loglevel error --pack-destination $(abspath $(DIST)); fi
 
-lint: install ## Ruff, types, duplicates, rooms, dangers, SQL, contract, and generated/ is current
+lint: install ## Ruff, types (TypeScript's where npm is), duplicates, rooms, dangers, SQL, contract, and generated/ is current
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -72,6 +74,11 @@ lint: install ## Ruff, types, duplicates, rooms, dangers, SQL, contract, and gen
 	$(BIN)/squawk --config .squawk.toml services/storage/migrations/*.sql services/*/migrations/*.sql
 	$(BIN)/python -m gateway.contract.buf
 	$(BIN)/python -m gateway.generate --check
+	@if ! command -v npm >/dev/null; then echo "npm is not here: TypeScript is not checked"; \
+	elif ! (cd clients/javascript && { [ node_modules/.package-lock.json -nt package-lock.json ] || \
+		npm ci $(NPM_FLAGS); }); then \
+		echo "npm cannot install what its lock names: TypeScript is not checked"; npm ping >/dev/null 2>&1 && exit 1 || true; \
+	else cd clients/javascript && npm run --silent build -- --noEmit; fi
 
 format: install ## Format the Python code and the contract
 	$(BIN)/ruff format .

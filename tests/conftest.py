@@ -24,29 +24,26 @@ from services.storage.schema import migrate, migration_folders
 from tests.support.evidence import explained
 from tests.support.net import Net
 from tests.support.ports import free_port
+from tests.support.sharing import pytest_xdist_make_scheduler
 from tests.support.stack import Stack, running_stack
 from tests.support.tokens import Tokens
 from tests.support.waiting import PATIENCE_SECONDS
 
-__all__ = ["DatabaseHandle", "RunningCluster", "Stack", "running_server"]
+__all__ = ["DatabaseHandle", "RunningCluster", "Stack", "pytest_xdist_make_scheduler", "running_server"]
 
 T = TypeVar("T")
 
 ROOT = Path(__file__).parents[1]
 
 
-# These share one running mesh.
-_MESH_ROOMS = frozenset({"contract", "crash", "end_to_end"})
 # What its tests break and wait for is a whole mesh: another test beside them would be half of what they see.
 _ALONE_ROOMS = frozenset({"crash"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests that share servers in one of the processes that run tests side by side, or alone."""
+    """Let nothing run beside the tests that break a whole mesh."""
     for item in items:
-        room = item.path.relative_to(ROOT / "tests").parts[0]
-        item.add_marker(pytest.mark.xdist_group("mesh" if room in _MESH_ROOMS else room))
-        if room in _ALONE_ROOMS:
+        if item.path.relative_to(ROOT / "tests").parts[0] in _ALONE_ROOMS:
             item.add_marker(pytest.mark.alone)
 
 

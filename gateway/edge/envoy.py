@@ -371,7 +371,8 @@ def _write_resources(path: Path, resources: Sequence[Json]) -> None:
 
 def _replace(path: Path, content: Json) -> Path:
     """Move a file into place, unless it is there already: Envoy reloads what is moved."""
-    text = json.dumps(content, indent=1)
+    # On one line: with line breaks the json module does without its encoder in C, which is ten times as fast.
+    text = json.dumps(content)
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return path
     move_into_place(path, text.encode())

@@ -11,6 +11,7 @@ import pytest
 from deploy.local.parts.certificates import PUBLIC
 from tests.clients.conftest import NPM_PACKAGE, compile_with, pack
 from tests.clients.tools import run
+from tests.conftest import ROOT
 from tests.support.stack import Stack
 
 pytestmark = pytest.mark.clients
@@ -103,8 +104,15 @@ def test_package_holds_types_and_licence_and_no_second_copy_of_google_protobuf(t
     assert {name.split("/")[0] for name in names} == {"LICENSE", "README.md", "package.json", "dist"}
 
 
-def test_two_builds_are_the_same(tarball: Path, tmp_path: Path) -> None:
+def test_two_builds_are_the_same_also_by_make_clients(tarball: Path, tmp_path: Path) -> None:
     assert pack(tmp_path).read_bytes() == tarball.read_bytes()
+    made = tmp_path / "made"
+    said = run(("make", "clients", f"DIST={made}"), folder=ROOT)
+    assert "is left out" not in said
+    assert (made / tarball.name).read_bytes() == tarball.read_bytes()
+    endings = sorted(path.name.rpartition(".")[2] for path in made.iterdir())
+    # Of Python the sdist and the wheel, and the archive of the contract.
+    assert endings == ["gz", "gz", "tgz", "whl"], endings
 
 
 @pytest.mark.stack

@@ -1,6 +1,7 @@
 """What closing a client of clients/python does to the calls that run: they end with an error that says so."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -67,8 +68,11 @@ async def test_closing_ends_a_call_of_a_thread_that_waits_for_a_connection(
         waiting = asyncio.ensure_future(asyncio.to_thread(get, GET_PRODUCT, timeout=PATIENCE_SECONDS))
         await met()
         products.close()
+        closed_at = time.monotonic()
         with pytest.raises(client.Cancelled, match="the client was closed"):
             await waiting
+        # It would have waited half of its time for a connection.
+        assert time.monotonic() - closed_at < PATIENCE_SECONDS / 4
 
 
 async def test_cancelled_task_stays_cancelled(net: Net) -> None:

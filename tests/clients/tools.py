@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+# How the reason begins of a test that is skipped for want of a registry; the installer's name follows.
+NO_REGISTRY = "no registry answered "
 _INSTALL_SECONDS = 600.0
 # Compilers that have nothing from before take minutes.
 _RUN_SECONDS = 600.0
@@ -94,13 +96,14 @@ def install_into(venv: Path, *requirements: str | Path) -> Path:
 
 def run_installer(program: Sequence[str], what: str, folder: Path) -> None:
     """Run a program that fetches `what` from its registry; skip where it cannot reach it."""
+    name = next(Path(word).name for word in program if word != "env" and "=" not in word)
     try:
         done = subprocess.run(
             program, cwd=folder, capture_output=True, text=True, check=False, timeout=_INSTALL_SECONDS
         )
     except subprocess.TimeoutExpired:
-        pytest.skip(f"no registry answered {program[0]} within {_INSTALL_SECONDS:g} s")
+        pytest.skip(f"{NO_REGISTRY}{name} within {_INSTALL_SECONDS:g} s")
     said = done.stdout + done.stderr
     if done.returncode != 0 and any(word in said for word in _NOT_OURS):
-        pytest.skip(f"{what} cannot be had here: {said[-300:]}")
+        pytest.skip(f"{NO_REGISTRY}{name} for {what}: {said[-300:]}")
     assert done.returncode == 0, f"{what} cannot be installed: {said}"

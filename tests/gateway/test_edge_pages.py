@@ -177,6 +177,6 @@ async def test_pages_are_limited_by_address_on_their_own(
 async def test_an_edge_without_swagger_ui_still_has_the_document(
     start_edge: Callable[..., RunningEdge], backends: Backends
 ) -> None:
-    edge = start_edge(backends, swagger_ui=None, docs=None)
+    edge = start_edge(backends, swagger_ui=None)
     assert (await rest(edge, "GET", OPENAPI)).http == 200
     assert (await rest(edge, "GET", DOCS)).http == (await rest(edge, "GET", GUIDE)).http == 404

@@ -16,6 +16,8 @@ from commerce_mesh_client.stub_methods import StubMethods
 
 # As the channel itself counts its states.
 _READY = grpc.ChannelConnectivity.READY.value[0]
+# A thread that waits for another state is not woken where the channel is closed: it looks again this soon.
+_LOOK_SECONDS = 0.1
 
 
 def connect_blocking(service: str, address: str, *, identity: Identity | Token) -> "BlockingClient":
@@ -116,7 +118,7 @@ def _connected(channel: Any, seconds: float) -> None:
     ends_at = time.time() + seconds
     try:
         while (state := states.check_connectivity_state(True)) != _READY and time.time() < ends_at:
-            states.watch_connectivity_state(state, ends_at)
+            states.watch_connectivity_state(state, min(ends_at, time.time() + _LOOK_SECONDS))
     except ValueError as error:
         raise ClientClosed("the client was closed") from error
 
