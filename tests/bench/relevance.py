@@ -1,13 +1,12 @@
 """How good search is by judgments of people: NDCG@10 over the icecat catalogue, by halves of the queries.
 
-`python -m tests.bench.relevance DATABASE_URL FOLDER` reads a product database that holds icecat_19k.jsonl.gz of the
-folder (`mesh import`, or --load), and icecat_judgments.csv there. Unjudged products count as 0.
+`python -m tests.bench.relevance DATABASE_URL FOLDER` asks a product database that holds icecat_19k.jsonl.gz
+of the folder for the queries in icecat_judgments.csv there. Unjudged products count as 0.
 """
 
 import argparse
 import asyncio
 import csv
-import gzip
 import json
 import math
 from collections import defaultdict
@@ -72,8 +71,10 @@ async def _main() -> None:
     await conn.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
     found = await measure(conn, judgments)
     tuned, kept = halves(judgments)
-    print(f"NDCG@{_HITS}: all {mean(found.values()):.3f}, half to tune on {mean(found[q] for q in tuned):.3f}, "
-          f"half kept back {mean(found[q] for q in kept):.3f}; at 0: {[q for q in found if not found[q]]}")
+    print(
+        f"NDCG@{_HITS}: all {mean(found.values()):.3f}, half to tune on {mean(found[q] for q in tuned):.3f}, "
+        f"half kept back {mean(found[q] for q in kept):.3f}; at 0: {[q for q in found if not found[q]]}"
+    )
     print(sorted((round(value, 2), query) for query, value in found.items()))
     await conn.close()
 

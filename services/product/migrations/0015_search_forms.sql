@@ -20,6 +20,14 @@ CREATE FUNCTION search_forms(value text) RETURNS text
          WHERE length(form) BETWEEN 2 AND 40
     );
 
+-- What products are found by for the words of a text that search_plain has made, in the text's order.
+CREATE FUNCTION search_stems(plain text) RETURNS text[]
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN (
+        SELECT coalesce(array_agg(lexeme ORDER BY positions[1]), '{}')
+          FROM unnest(to_tsvector('public.catalogue', plain))
+    );
+
 CREATE FUNCTION search_lexemes(name text, brand text, sku text, description text) RETURNS tsvector
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 DECLARE

@@ -79,6 +79,7 @@ async def search_products(
     """Return active products that have the words of a query, or have it as their name or sku.
 
     Args:
+        conn: To the product database.
         query: As it was typed.
         question: Its words.
         filters: What the hits must be besides.
@@ -148,7 +149,7 @@ _FITS = """
 
 
 def _hits(words: str) -> str:
-    """Return the subquery of the candidates with these words, in the order of the table: pages see the same."""
+    """Return the subquery of candidates with these words, in the order of the table: pages see the same."""
     return f"""
         SELECT p.product_id
           FROM (SELECT * FROM products
@@ -158,12 +159,12 @@ def _hits(words: str) -> str:
          LIMIT $24"""  # noqa: S608  texts of ours; what callers send stands in the parameters
 
 
-# One text for all filters: each connection prepares it once. `(SELECT …)` hides the words from the planner, which
-# would read the whole table for what it takes for common.
+# One text for all filters: each connection prepares it once. `(SELECT …)` hides the words from the planner,
+# which would read the whole table for what it takes for common.
 _SEARCH = f"""
 WITH question AS MATERIALIZED (
-    SELECT nullif($2, '')::tsquery AS named, nullif($3, '')::tsquery AS every, nullif($4, '')::tsquery AS most,
-           nullif($6, '')::tsquery AS accessories
+    SELECT nullif($2, '')::tsquery AS named, nullif($3, '')::tsquery AS every,
+           nullif($4, '')::tsquery AS most, nullif($6, '')::tsquery AS accessories
 ),
 named AS MATERIALIZED ({_hits("named")}),
 every AS MATERIALIZED ({_hits("every")}),
@@ -194,11 +195,12 @@ ranked AS MATERIALIZED (
      CROSS JOIN question q
      CROSS JOIN LATERAL (
         -- BM25 over fields, where ts_rank counts how often a word stands in which, the second time for less.
-        SELECT count(*) FILTER (WHERE tf > 0) AS words, coalesce(sum(weight * tf * 2.2 / (tf + 1.2)), 0) AS rank
+        SELECT count(*) FILTER (WHERE tf > 0) AS words,
+               coalesce(sum(weight * tf * 2.2 / (tf + 1.2)), 0) AS rank
           FROM (SELECT weight,
                        forms * (ts_rank('{{0,0,0,1}}', p.search, word) / (0.25 + length(p.name) / 80.0)
-                                + ts_rank('{{0.5,0.5,0.3,0}}', p.search, word)
-                                  / (0.25 + length(p.search) / 40.0)) AS tf
+                                + ts_rank('{{0.5,0.5,0.9,0}}', p.search, word)
+                                  / (0.25 + length(p.search) / 60.0)) AS tf
                   FROM words) AS counted
      ) AS score
 ),
@@ -209,9 +211,10 @@ placed AS (
            CASE $17 WHEN '' THEN round(rank::numeric, 6)
                     WHEN 'price' THEN -price
                     WHEN 'price desc' THEN price
-                    WHEN 'create_time desc' THEN trunc(extract(epoch FROM uuid_extract_timestamp(product_id)), 3)
+                    WHEN 'create_time desc' THEN extract(epoch FROM uuid_extract_timestamp(product_id))
                     ELSE 0 END::float8 AS rank,
-           CASE WHEN $17 = 'name' THEN lower(name) ELSE '' END AS place_name
+           -- A page token has no room for more of it.
+           CASE WHEN $17 = 'name' THEN left(lower(name), 80) ELSE '' END AS place_name
       FROM ranked
 ),
 page AS (
@@ -224,7 +227,8 @@ page AS (
      LIMIT $23
 ),
 facets AS (
-    SELECT facet, value, count(*) AS count, row_number() OVER (PARTITION BY facet ORDER BY count(*) DESC, value)
+    SELECT facet, value, count(*) AS count,
+           row_number() OVER (PARTITION BY facet ORDER BY count(*) DESC, value) AS place
       FROM ranked r
      CROSS JOIN unnest($26::text[]) AS facet
      CROSS JOIN LATERAL (
@@ -237,11 +241,12 @@ facets AS (
      WHERE value IS NOT NULL
      GROUP BY facet, value
 )
-SELECT page.product_id, sku, p.name, description, brand, category_id, p.price, currency, attributes, image_urls,
-       active, version, create_time, update_time, exact, words, rank, place_name, about.total, about.facets
+SELECT page.product_id, sku, p.name, description, brand, category_id, p.price, currency, attributes,
+       image_urls, active, version, create_time, update_time, exact, words, rank, place_name,
+       about.total, about.facets
   FROM (SELECT (SELECT count(*) FROM ranked) AS total,
-               (SELECT jsonb_agg(jsonb_build_array(facet, value, count) ORDER BY facet, row_number)
-                  FROM facets WHERE row_number <= $27) AS facets) AS about
+               (SELECT jsonb_agg(jsonb_build_array(facet, value, count) ORDER BY facet, place)
+                  FROM facets WHERE place <= $27) AS facets) AS about
   LEFT JOIN (page JOIN products p USING (product_id)) ON TRUE
  ORDER BY exact DESC, words DESC, rank DESC, place_name, page.product_id
 """  # noqa: S608  as above

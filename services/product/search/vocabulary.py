@@ -1,4 +1,4 @@
-"""SQL of the words of the catalogue: how many products have each, what they are in a query, what resembles them."""
+"""SQL of the words of the catalogue: how many products have each, what a query has of them, what is near."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +12,8 @@ from services.storage.postgres import Connection, Pool, transaction
 # Some ten milliseconds a batch.
 _EVENTS_A_BATCH = 200
 _INTERVAL_SECONDS = 2.0
+# One or two letters begin very many words.
+_BEGINNINGS = 2000
 # A word more is not learned: it is found all the same, and only its mistyped forms are not.
 MAX_VOCABULARY = 2_000_000
 
@@ -24,7 +26,7 @@ class _Token:
 
 
 class Vocabulary:
-    """Counts the words of products in the background, as the log tells of them; one process at a time does."""
+    """Counts the words of products in the background, as the log tells of them, one process at a time."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -107,7 +109,8 @@ async def _add_words(conn: Connection, events: Sequence[asyncpg.Record]) -> None
            AND (SELECT reltuples FROM pg_class WHERE oid = 'search_words'::regclass) < $3
          GROUP BY word
          ORDER BY word
-            ON CONFLICT (word) DO UPDATE SET product_count = greatest(w.product_count + EXCLUDED.product_count, 0)
+            ON CONFLICT (word) DO UPDATE
+           SET product_count = greatest(w.product_count + EXCLUDED.product_count, 0)
         """,
         [row["product_id"] for row in told],
         [row["step"] for row in told],
@@ -123,8 +126,14 @@ async def _advance(conn: Connection, events: Sequence[asyncpg.Record]) -> None:
     )
 
 
-async def read_words(conn: Connection, query: str) -> tuple[list[Word], int]:
-    """Return the words of a query with what may stand for each, and how many products were counted."""
+async def read_words(conn: Connection, query: str, *, is_typing: bool = False) -> tuple[list[Word], int]:
+    """Return the words of a query with what may stand for each, and how many products were counted.
+
+    Args:
+        conn: To the product database.
+        query: As it was typed.
+        is_typing: Its last word may be the begin of one.
+    """
     tokens = await _tokens(conn, query)
     pairs = joined([token.text for token in tokens])
     asked = [token for token in tokens if not token.is_stop] or tokens
@@ -137,6 +146,11 @@ async def read_words(conn: Connection, query: str) -> tuple[list[Word], int]:
                 forms.setdefault(lexeme, []).extend(whole)
     words = with_forms(lexemes, counts, forms)
     unknown = [word.forms[0] for word in words if not word.product_count]
+    if is_typing and tokens:
+        begun = await _beginning_with(conn, tokens[-1].text)
+        forms.setdefault(lexemes[-1], []).extend(begun)
+        counts |= begun
+        words, unknown = with_forms(lexemes, counts, forms), unknown if not begun else unknown[:-1]
     if unknown and all_products:
         near = await _similar(conn, unknown)
         forms |= {word: [*forms.get(word, ()), *(each for each, _ in found)] for word, found in near.items()}
@@ -148,11 +162,11 @@ async def read_words(conn: Connection, query: str) -> tuple[list[Word], int]:
 async def _tokens(conn: Connection, query: str) -> list[_Token]:
     rows = await conn.fetch(
         """
-        SELECT text, tsvector_to_array(to_tsvector('public.catalogue', text)) AS lexemes,
+        SELECT text, search_stems(text) AS lexemes,
                length(to_tsvector('pg_catalog.english', text)) = 0 AS is_stop
           FROM unnest((string_to_array(regexp_replace(search_plain($1), '\\s+', ' ', 'g'), ' '))[1:64])
                WITH ORDINALITY AS token (text, place)
-         WHERE text <> '' AND length(to_tsvector('public.catalogue', text)) > 0
+         WHERE text <> '' AND cardinality(search_stems(text)) > 0
          ORDER BY place
         """,
         query,
@@ -169,11 +183,12 @@ async def _known(
         WITH asked AS (
             SELECT lexeme AS word, lexeme AS form FROM unnest($1::text[]) AS lexeme
              UNION ALL
-            SELECT pair, (tsvector_to_array(to_tsvector('public.catalogue', pair)))[1] FROM unnest($2::text[]) AS pair
+            SELECT pair, (search_stems(pair))[1]
+              FROM unnest($2::text[]) AS pair
              UNION ALL
-            SELECT word, synonym FROM search_synonyms WHERE word = ANY($1)
+            SELECT s.word, synonym FROM search_synonyms s WHERE s.word = ANY($1)
         )
-        SELECT word, form, coalesce(w.product_count, 0) AS product_count,
+        SELECT asked.word, form, coalesce(w.product_count, 0) AS product_count,
                (SELECT product_count FROM search_progress) AS all_products
           FROM asked
           LEFT JOIN search_words w ON w.word = form
@@ -188,6 +203,26 @@ async def _known(
         if row["form"] != row["word"] or row["word"] in pairs:
             forms.setdefault(row["word"], []).append(row["form"])
     return counts, max((row["all_products"] for row in rows), default=0), forms
+
+
+async def _beginning_with(conn: Connection, begin: str) -> dict[str, int]:
+    """Return the commonest words that begin so, of those looked at, with how many products have them."""
+    rows = await conn.fetch(
+        """
+        SELECT word, product_count
+          FROM (SELECT word, product_count
+                  FROM search_words
+                 WHERE word ~>=~ $1 AND word ~<~ $1 || chr(1114111)
+                 LIMIT $2) AS longer
+         WHERE product_count > 0
+         ORDER BY product_count DESC, word
+         LIMIT $3
+        """,
+        begin,
+        _BEGINNINGS,
+        MAX_FORMS - 1,
+    )
+    return {row["word"]: row["product_count"] for row in rows}
 
 
 async def _similar(conn: Connection, unknown: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
@@ -216,9 +251,9 @@ async def _similar(conn: Connection, unknown: Sequence[str]) -> dict[str, list[t
             (SELECT head.word || ' ' || tail.word, least(head.product_count, tail.product_count)
                FROM generate_series(2, least(length(asked), 40) - 2) AS cut
                JOIN search_words head
-                 ON head.word = ANY (tsvector_to_array(to_tsvector('public.catalogue', left(asked, cut))))
+                 ON head.word = ANY (search_stems(left(asked, cut)))
                JOIN search_words tail
-                 ON tail.word = ANY (tsvector_to_array(to_tsvector('public.catalogue', substr(asked, cut + 1))))
+                 ON tail.word = ANY (search_stems(substr(asked, cut + 1)))
               ORDER BY least(head.product_count, tail.product_count) DESC
               LIMIT 1)
          ) AS near

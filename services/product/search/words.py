@@ -3,19 +3,22 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 
 # Each costs a walk through the index; more of them narrow a search no further.
 MAX_WORDS = 16
 # Of a word: its other forms, synonyms, or corrections.
 MAX_FORMS = 8
-# What belongs to a thing, fits it or feeds it, in the stems of names. Who looks for a laptop gets laptops before
-# bags for them; who asks for one of these words gets what it asks for.
-ACCESSORIES = (
-    "accessori adapt adaptor arm backpack bag batteri bracket cabl cap cartridg case charger cleaner cord cover "
-    "dock drum film filter fuser holder holster hood kit licens lock memori modul mount pad part pillow pouch "
-    "protector rack replac ribbon shelf shell skin sleev spare stand stylus support toner tray warranti"
-).split()
+# What belongs to a thing, fits it or feeds it, in the stems of names. Who looks for a laptop gets laptops
+# before bags for them; who asks for one of these words gets what it asks for.
+_ACCESSORIES = """
+    accessori adapt adaptor arm backpack bag batteri bracket cabl cap cartridg case charger cleaner cord cover
+    dock drum film filter fuser holder holster hood kit licens lock memori modul mount pad part pillow pouch
+    protector rack replac ribbon shelf shell skin sleev spare stand stylus support toner tray warranti
+"""
+_LONGEST = 40
+# Ways to leave one word out of a query: each costs a walk through the index.
+_WAYS = 6
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,14 @@ class Question:
 
     def most(self) -> str:
         """Return the tsquery of products that lack one word; of two words, the commoner."""
-        if len(self.words) < 2:
-            return ""
-        if len(self.words) == 2:
-            return min(self.words, key=lambda word: word.product_count or math.inf).query()
-        # Beyond six words it is the commonest of them that may lack: each way costs a walk.
+        match self.words:
+            case () | (_,):
+                return ""
+            case (_, _):
+                return min(self.words, key=lambda word: word.product_count or math.inf).query()
         by_count = sorted(self.words, key=lambda word: word.product_count)
-        fixed, free = by_count[:-6], by_count[-6:]
+        # It is one of the commonest that may lack.
+        fixed, free = by_count[:-_WAYS], by_count[-_WAYS:]
         ways = (" & ".join(word.query() for word in kept) for kept in combinations(free, len(free) - 1))
         either = "(" + " | ".join(f"({way})" for way in ways) + ")"
         return " & ".join([*(word.query() for word in fixed), either])
@@ -63,7 +67,7 @@ class Question:
     def accessories(self) -> str:
         """Return the tsquery of names that have an accessory's word, but for those asked for."""
         asked = {lexeme for word in self.words for form in word.forms for lexeme in form.split(" ")}
-        return " | ".join(f"'={word}'" for word in ACCESSORIES if word not in asked)
+        return " | ".join(f"'={word}'" for word in _ACCESSORIES.split() if word not in asked)
 
 
 def question_of(words: Sequence[Word], all_products: int, weights: Sequence[float] | None = None) -> Question:
@@ -83,12 +87,14 @@ def joined(tokens: Sequence[str]) -> dict[int, str]:
     """Return neighbours written as one, by the place of the first: `laser jet` is laserjet too."""
     return {
         place: first + second
-        for place, (first, second) in enumerate(zip(tokens, tokens[1:], strict=False))
-        if (first + second).isalnum() and len(first + second) <= 40
+        for place, (first, second) in enumerate(pairwise(tokens))
+        if (first + second).isalnum() and len(first + second) <= _LONGEST
     }
 
 
-def with_forms(lexemes: Sequence[str], counts: Mapping[str, int], forms: Mapping[str, Sequence[str]]) -> list[Word]:
+def with_forms(
+    lexemes: Sequence[str], counts: Mapping[str, int], forms: Mapping[str, Sequence[str]]
+) -> list[Word]:
     """Return words with what may stand for them, each once."""
     words = []
     for lexeme in dict.fromkeys(lexemes):
