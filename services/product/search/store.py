@@ -16,9 +16,8 @@ from services.storage.postgres import Connection
 MAX_CANDIDATES = 1000
 # A filter drops hits, and each that it drops is read too.
 _HITS = 10_000
-# So few with every word, and those with most of them follow.
-_FEW = {1: 0, 2: 1}
-_FEW_OF_MANY = 10
+# So few with every word, and those with all but one follow.
+_FEW = 10
 # Over a hundred times what a search needs on a quiet machine.
 SEARCH_TIMEOUT_SECONDS = 1.0
 MAX_FACET_VALUES = 20
@@ -97,19 +96,18 @@ async def search_products(
     start: tuple[Any, ...] = (None,) * 5
     if after is not None:
         start = (after.exact, after.words, after.rank, after.name, after.product_id)
-    few = _FEW.get(len(question.words), _FEW_OF_MANY)
     try:
         rows = await conn.fetch(
             _SEARCH,
             query,
-            *(question.all_named(), question.all(), question.most(), few, question.accessories()),
+            *(question.all_named(), question.all(), question.most(), _FEW, question.accessories()),
             *([word.query() for word in question.words], [len(word.forms) for word in question.words]),
             list(question.weights),
             *_values(filters),
             order_by,
             *start,
             limit,
-            *(MAX_CANDIDATES, _HITS, list(facets), MAX_FACET_VALUES),
+            *(MAX_CANDIDATES, _HITS, list(facets), MAX_FACET_VALUES, question.rarest()),
             timeout=SEARCH_TIMEOUT_SECONDS,
         )
     except TimeoutError:
@@ -164,12 +162,17 @@ def _hits(words: str) -> str:
 _SEARCH = f"""
 WITH question AS MATERIALIZED (
     SELECT nullif($2, '')::tsquery AS named, nullif($3, '')::tsquery AS every,
-           nullif($4, '')::tsquery AS most, nullif($6, '')::tsquery AS accessories
+           nullif($4, '')::tsquery AS most, nullif($6, '')::tsquery AS accessories,
+           nullif($28, '')::tsquery AS rarest
 ),
 named AS MATERIALIZED ({_hits("named")}),
 every AS MATERIALIZED ({_hits("every")}),
 most AS MATERIALIZED (
     SELECT * FROM ({_hits("most")}) AS p WHERE (SELECT count(*) FROM every) < $5::integer
+),
+rarest AS MATERIALIZED (
+    SELECT * FROM ({_hits("rarest")}) AS p
+     WHERE NOT EXISTS (SELECT FROM every) AND NOT EXISTS (SELECT FROM most)
 ),
 candidates AS MATERIALIZED (
     SELECT product_id FROM named
@@ -177,6 +180,8 @@ candidates AS MATERIALIZED (
     SELECT product_id FROM every
      UNION
     SELECT product_id FROM most
+     UNION
+    SELECT product_id FROM rarest
      UNION
     (SELECT p.product_id FROM products p WHERE lower(p.name) = lower($1) AND {_FITS} LIMIT $24)
      UNION

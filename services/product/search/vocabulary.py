@@ -212,7 +212,7 @@ async def _beginning_with(conn: Connection, begin: str) -> dict[str, int]:
         SELECT word, product_count
           FROM (SELECT word, product_count
                   FROM search_words
-                 WHERE word ~>=~ $1 AND word ~<~ $1 || chr(1114111)
+                 WHERE word ~>=~ $1 AND word ~<~ ($1 || chr(1114111))
                  LIMIT $2) AS longer
          WHERE product_count > 0
          ORDER BY product_count DESC, word
@@ -235,7 +235,7 @@ async def _similar(conn: Connection, unknown: Sequence[str]) -> dict[str, list[t
             (SELECT word, product_count
                FROM (SELECT word, product_count
                        FROM search_words
-                      WHERE word ~>=~ asked AND word ~<~ asked || chr(1114111) AND length(asked) >= 3
+                      WHERE word ~>=~ asked AND word ~<~ (asked || chr(1114111)) AND length(asked) >= 3
                       LIMIT 500) AS longer
               ORDER BY product_count DESC
               LIMIT 4)
@@ -249,7 +249,7 @@ async def _similar(conn: Connection, unknown: Sequence[str]) -> dict[str, list[t
              UNION ALL
             -- Two words that were written as one.
             (SELECT head.word || ' ' || tail.word, least(head.product_count, tail.product_count)
-               FROM generate_series(2, least(length(asked), 40) - 2) AS cut
+               FROM generate_series(2, least(length(asked), 40) - 1) AS cut
                JOIN search_words head
                  ON head.word = ANY (search_stems(left(asked, cut)))
                JOIN search_words tail

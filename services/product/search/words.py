@@ -51,18 +51,21 @@ class Question:
         return " & ".join(word.query() for word in self.words)
 
     def most(self) -> str:
-        """Return the tsquery of products that lack one word; of two words, the commoner."""
+        """Return the tsquery of products that lack one of three words or more."""
         match self.words:
-            case () | (_,):
+            case () | (_,) | (_, _):
                 return ""
-            case (_, _):
-                return min(self.words, key=lambda word: word.product_count or math.inf).query()
         by_count = sorted(self.words, key=lambda word: word.product_count)
         # It is one of the commonest that may lack.
         fixed, free = by_count[:-_WAYS], by_count[-_WAYS:]
         ways = (" & ".join(word.query() for word in kept) for kept in combinations(free, len(free) - 1))
         either = "(" + " | ".join(f"({way})" for way in ways) + ")"
         return " & ".join([*(word.query() for word in fixed), either])
+
+    def rarest(self) -> str:
+        """Return the tsquery of products with the word that tells most, of those that there are."""
+        word = min(self.words, key=lambda word: word.product_count or math.inf, default=None)
+        return word.query() if word else ""
 
     def accessories(self) -> str:
         """Return the tsquery of names that have an accessory's word, but for those asked for."""
