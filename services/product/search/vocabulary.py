@@ -12,6 +12,9 @@ from services.storage.postgres import Connection, Pool, transaction
 # Some ten milliseconds a batch.
 _EVENTS_A_BATCH = 200
 _INTERVAL_SECONDS = 2.0
+# So many new products, and at least one in so many, are a bulk import.
+_BULK = 1000
+_SHARE = 10
 # One or two letters begin very many words.
 _BEGINNINGS = 2000
 # A word more is not learned: it is found all the same, and only its mistyped forms are not.
@@ -30,6 +33,8 @@ class Vocabulary:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        # How many products were added since this process looked at the table as a whole.
+        self._added = 0
 
     async def run(self) -> None:
         """Count until cancelled."""
@@ -54,7 +59,12 @@ class Vocabulary:
             if place["position"] < place["fill_until"]:
                 await _fill(conn, events)
             await _add_words(conn, events)
-            await _advance(conn, events)
+            all_products = await _advance(conn, events)
+        self._added += sum(row["step"] == 1 for row in events)
+        if self._added >= max(_BULK, all_products // _SHARE):
+            self._added = 0
+            # Until PostgreSQL knows of a bulk import, it plans lists and searches for the table of before.
+            await self._pool.execute("SELECT analyze_products()")
         return len(events)
 
 
@@ -118,12 +128,17 @@ async def _add_words(conn: Connection, events: Sequence[asyncpg.Record]) -> None
     )
 
 
-async def _advance(conn: Connection, events: Sequence[asyncpg.Record]) -> None:
-    await conn.execute(
-        "UPDATE search_progress SET position = $1, product_count = greatest(product_count + $2, 0)",
+async def _advance(conn: Connection, events: Sequence[asyncpg.Record]) -> int:
+    all_products: int = await conn.fetchval(
+        """
+        UPDATE search_progress
+           SET position = $1, product_count = greatest(product_count + $2, 0)
+        RETURNING product_count
+        """,
         events[-1]["pos"],
         sum(row["step"] for row in events),
     )
+    return all_products
 
 
 async def read_words(conn: Connection, query: str, *, is_typing: bool = False) -> tuple[list[Word], int]:
