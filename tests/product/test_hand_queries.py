@@ -183,7 +183,7 @@ async def test_synonyms_of_a_merchant_find_what_the_words_do_not(
 ) -> None:
     pool = await handle.pool()
     assert await found(searches, "telly") == []
-    await pool.execute("INSERT INTO search_synonyms (word, synonym) VALUES ('telli', 'televis')")
+    await pool.execute("INSERT INTO search_synonyms (word, synonym) VALUES ('telly', 'Televisions')")
     assert (await found(searches, "telly"))[0] == "TV-1"
     await pool.execute("DELETE FROM search_synonyms")
     await pool.close()

@@ -30,13 +30,22 @@ CREATE TABLE search_progress (
 INSERT INTO search_progress (fill_until)
 SELECT last + (SELECT count(*) FROM outbox) FROM seq_head;
 
--- Words that mean the same, as merchants say: who looks for one finds the others too.
+CREATE FUNCTION search_phrase(value text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN array_to_string(search_stems(search_plain(value)), ' ');
+
+-- What else a merchant wants to be found by a word: for "telly", also what has "television".
 CREATE TABLE search_synonyms (
     word    text NOT NULL,
     synonym text NOT NULL,
+    -- Both as words of products' search are.
+    word_stem    text NOT NULL GENERATED ALWAYS AS (search_phrase(word)) STORED,
+    synonym_stem text NOT NULL GENERATED ALWAYS AS (search_phrase(synonym)) STORED,
     CONSTRAINT search_synonyms_pkey PRIMARY KEY (word, synonym),
-    CONSTRAINT search_synonyms_word_check CHECK (word <> '' AND synonym <> '' AND word <> synonym)
+    CONSTRAINT search_synonyms_word_check CHECK (word_stem <> '' AND synonym_stem <> '')
 );
+
+CREATE INDEX search_synonyms_word_stem_idx ON search_synonyms (word_stem);
 
 -- Plans after an import rest on what was known of the table before it, until somebody looks again; autoanalyze
 -- did a minute later. A function of the owner's: the right itself would let the service lock the table too.

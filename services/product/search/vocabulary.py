@@ -201,7 +201,7 @@ async def _known(
             SELECT pair, (search_stems(pair))[1]
               FROM unnest($2::text[]) AS pair
              UNION ALL
-            SELECT s.word, synonym FROM search_synonyms s WHERE s.word = ANY($1)
+            SELECT word_stem, synonym_stem FROM search_synonyms WHERE word_stem = ANY($1)
         )
         SELECT asked.word, form, coalesce(w.product_count, 0) AS product_count,
                (SELECT product_count FROM search_progress) AS all_products
