@@ -51,12 +51,7 @@ class Explaining:
         self._conn = conn
         self.parts: list[dict[str, Any]] = []
 
-    async def fetch(
-        self,
-        statement: str,
-        *values: object,
-        timeout: float | None = None,  # noqa: ASYNC109  as asyncpg has it
-    ) -> list[asyncpg.Record]:
+    async def fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
         plan = await self._conn.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *values)
         self.parts = list(parts_of(json.loads(plan)[0]["Plan"]))
         return []

@@ -1,6 +1,8 @@
 """Searches and suggestions, for ProductServicer: messages to questions, and their share of the process."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from itertools import groupby
 from typing import NamedTuple
@@ -9,6 +11,7 @@ from uuid import UUID
 from commerce.product.v1 import product_pb2
 
 from services.errors import FieldViolation
+from services.product.catalogue.domain import SearchTooSlow
 from services.product.catalogue.messages import product_message
 from services.product.categories import store as category_store
 from services.product.search import store
@@ -22,6 +25,8 @@ from services.rpc.masks import left_out_fields
 from services.storage.paging import Pages
 from services.storage.postgres import Connection, Pool, connection
 
+# Over a hundred times what a search needs on a quiet machine.
+_TIMEOUT_SECONDS = 1.0
 # Searches are the costliest reads: they take at most this share of a process's ten connections.
 _AT_ONCE = 4
 # The last to wait waits for three searches, which end within a second each, and has a deadline of five.
@@ -65,7 +70,7 @@ class Searches:
         left_out = left_out_fields(request.read_mask, product_pb2.Product)
         _check_prices(request)
         page = self._pages.open(request, _HitKey)
-        async with self._searches.turn(), connection(self._pool) as conn:
+        async with self._searches.turn(), connection(self._pool) as conn, _in_time():
             question = await _read_question(conn, request.query, page.after)
             found, facets, total = await store.search_products(
                 conn,
@@ -98,7 +103,7 @@ class Searches:
             Overloaded: too many ask at once.
             SearchTooSlow: it takes too long.
         """
-        async with self._suggestions.turn(), connection(self._pool) as conn:
+        async with self._suggestions.turn(), connection(self._pool) as conn, _in_time():
             words, all_products = await read_words(conn, request.query, is_typing=True)
             found, _, _ = await store.search_products(
                 conn, request.query, question_of(words, all_products), Filters(), limit=_SUGGESTED_HITS
@@ -109,6 +114,16 @@ class Searches:
             for name, product_id in reversed(by_name.items())
         ]
         return product_pb2.SuggestProductsResponse(suggestions=suggestions[:_SUGGESTIONS])
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    """End a search that takes too long; leaving the block, asyncpg has its statement cancelled."""
+    try:
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            yield
+    except TimeoutError:
+        raise SearchTooSlow("the search takes too long; ask for rarer words") from None
 
 
 def _key_of(hit: Found, weights: str) -> _HitKey:

@@ -227,7 +227,7 @@ async def _beginning_with(conn: Connection, begin: str) -> dict[str, int]:
         SELECT word, product_count
           FROM (SELECT word, product_count
                   FROM search_words
-                 WHERE word ~>=~ $1 AND word ~<~ ($1 || chr(1114111))
+                 WHERE word >= $1 AND word < $1 || chr(1114111)
                  LIMIT $2) AS longer
          WHERE product_count > 0
          ORDER BY product_count DESC, word
@@ -250,7 +250,7 @@ async def _similar(conn: Connection, unknown: Sequence[str]) -> dict[str, list[t
             (SELECT word, product_count
                FROM (SELECT word, product_count
                        FROM search_words
-                      WHERE word ~>=~ asked AND word ~<~ (asked || chr(1114111)) AND length(asked) >= 3
+                      WHERE word >= asked AND word < asked || chr(1114111) AND length(asked) >= 3
                       LIMIT 500) AS longer
               ORDER BY product_count DESC
               LIMIT 4)
