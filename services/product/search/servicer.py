@@ -23,7 +23,7 @@ from services.product.turns import Turns
 from services.rpc.fields import read_optional_id
 from services.rpc.masks import left_out_fields
 from services.storage.paging import Pages
-from services.storage.postgres import Connection, Pool, connection
+from services.storage.postgres import Connection, Pool, transaction
 
 # Over a hundred times what a search needs on a quiet machine.
 _TIMEOUT_SECONDS = 1.0
@@ -37,6 +37,7 @@ _SUGGESTIONS_WAITING = 8
 # As SuggestProductsResponse.suggestions says; of several products with one name, one is shown.
 _SUGGESTIONS = 8
 _SUGGESTED_HITS = 24
+_SUGGESTED_CANDIDATES = 200
 
 
 class _HitKey(NamedTuple):
@@ -70,7 +71,7 @@ class Searches:
         left_out = left_out_fields(request.read_mask, product_pb2.Product)
         _check_prices(request)
         page = self._pages.open(request, _HitKey)
-        async with self._searches.turn(), connection(self._pool) as conn, _in_time():
+        async with self._searches.turn(), _reading(self._pool) as conn:
             question = await _read_question(conn, request.query, page.after)
             found, facets, total = await store.search_products(
                 conn,
@@ -103,10 +104,15 @@ class Searches:
             Overloaded: too many ask at once.
             SearchTooSlow: it takes too long.
         """
-        async with self._suggestions.turn(), connection(self._pool) as conn, _in_time():
+        async with self._suggestions.turn(), _reading(self._pool) as conn:
             words, all_products = await read_words(conn, request.query, is_typing=True)
             found, _, _ = await store.search_products(
-                conn, request.query, question_of(words, all_products), Filters(), limit=_SUGGESTED_HITS
+                conn,
+                request.query,
+                question_of(words, all_products),
+                Filters(),
+                limit=_SUGGESTED_HITS,
+                candidates=_SUGGESTED_CANDIDATES,
             )
         by_name = {hit.product.details.name: hit.product.product_id for hit in reversed(found)}
         suggestions = [
@@ -117,11 +123,13 @@ class Searches:
 
 
 @asynccontextmanager
-async def _in_time() -> AsyncIterator[None]:
-    """End a search that takes too long; leaving the block, asyncpg has its statement cancelled."""
+async def _reading(pool: Pool) -> AsyncIterator[Connection]:
+    """Borrow a connection for a search, and end one that takes too long: asyncpg has it cancelled."""
     try:
-        async with asyncio.timeout(_TIMEOUT_SECONDS):
-            yield
+        async with transaction(pool) as conn, asyncio.timeout(_TIMEOUT_SECONDS):
+            # One plan for all queries: making it anew took longer than most searches.
+            await conn.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+            yield conn
     except TimeoutError:
         raise SearchTooSlow("the search takes too long; ask for rarer words") from None
 

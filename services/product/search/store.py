@@ -71,6 +71,7 @@ async def search_products(
     order_by: str = "",
     after: Place | None = None,
     limit: int,
+    candidates: int | None = None,
     facets: Sequence[str] = (),
 ) -> tuple[list[Found], list[FacetCount], int]:
     """Return active products that have the words of a query, or have it as their name or sku.
@@ -83,6 +84,7 @@ async def search_products(
         order_by: A key of the contract's `order_by`; empty: the best first.
         after: The last hit of the page before.
         limit: How many hits to return.
+        candidates: How many to rank, where fewer than MAX_CANDIDATES will do.
         facets: Which to count: "brand", "category_id", "in_stock" or "attributes.NAME".
 
     Returns:
@@ -101,7 +103,7 @@ async def search_products(
         order_by,
         *start,
         limit,
-        *(MAX_CANDIDATES, _HITS, list(facets), MAX_FACET_VALUES, question.rarest()),
+        *(candidates or MAX_CANDIDATES, _HITS, list(facets), MAX_FACET_VALUES, question.rarest()),
     )
     total = rows[0]["total"] if rows else 0
     counts = [FacetCount(*each) for each in (rows[0]["facets"] or ())] if rows else []
