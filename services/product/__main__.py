@@ -18,6 +18,7 @@ from services.product.catalogue.servicer import ProductServicer
 from services.product.categories.servicer import CategoryServicer
 from services.product.inventory.servicer import InventoryServicer
 from services.product.reservations.expiry import HoldExpiry
+from services.product.search.vocabulary import Vocabulary
 from services.rpc.channel import open_channel
 from services.rpc.endings_feed import EndingsFeed, feed_of
 from services.rpc.feed import EventFeedServicer
@@ -69,6 +70,7 @@ async def _serve() -> None:
             EndingsFeed(verifier.endings, feed_of(users)).run,
             event_log.run_sequencer,
             HoldExpiry(pool).run,
+            Vocabulary(pool).run,
             forgetting.run,
         ],
         on_close=[users.close, pool.close],

@@ -128,6 +128,7 @@ RULES: Mapping[str, Rule] = {
     PRODUCTS + "BatchGetProducts": Public(),
     PRODUCTS + "ListProducts": Public(),
     PRODUCTS + "SearchProducts": Public(),
+    PRODUCTS + "SuggestProducts": Public(),
     PRODUCTS + "CreateProduct": ByRole(SHOPKEEPERS),
     PRODUCTS + "UpdateProduct": ByRole(SHOPKEEPERS),
     PRODUCTS + "DeleteProduct": ByRole(SHOPKEEPERS),
@@ -249,6 +250,7 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
     PRODUCTS + "BatchGetProducts": lambda w: product_pb2.BatchGetProductsRequest(product_ids=[w.product_id]),
     PRODUCTS + "ListProducts": lambda w: product_pb2.ListProductsRequest(page_size=1),
     PRODUCTS + "SearchProducts": lambda w: product_pb2.SearchProductsRequest(query="lamp", page_size=1),
+    PRODUCTS + "SuggestProducts": lambda w: product_pb2.SuggestProductsRequest(query="lam"),
     PRODUCTS + "CreateProduct": lambda w: product_pb2.CreateProductRequest(
         product=product_pb2.Product(sku=w.sku, name="Taken", price={"currency_code": "EUR", "units": 1})
     ),

@@ -176,10 +176,10 @@ async def migrated_to_0011(
 
 
 async def forget_changes(owner: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Make a database what it was before 0011."""
+    """Make a database what it was before 0011, but for what later ones gave it beside those changes."""
     await owner.execute("DROP TABLE product_changes")
     await owner.execute("DROP FUNCTION products_note_change CASCADE")
-    await owner.execute("DELETE FROM schema_migrations WHERE name BETWEEN 'product/0011' AND 'product/9999'")
+    await owner.execute("DELETE FROM schema_migrations WHERE name BETWEEN 'product/0011' AND 'product/0015'")
 
 
 async def edit_and_delete(conn: Connection, products: list[Product]) -> None:

@@ -1,10 +1,12 @@
 """A page of a list costs the same in every order, with every filter, and wherever it begins."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any, cast
 
 import asyncpg
@@ -12,6 +14,10 @@ import pytest
 
 from services.product.catalogue import store
 from services.product.catalogue.sorting import SORTINGS, Listing
+from services.product.search import store as search_store
+from services.product.search.store import Filters, search_products
+from services.product.search.vocabulary import read_words
+from services.product.search.words import question_of
 from services.storage.postgres import Connection, connect
 from tests.conftest import DatabaseHandle, run_in_thread
 
@@ -22,6 +28,8 @@ RARE, COMMON = "rare", "common"
 LIMIT = 26
 # So many categories, each with a page of products.
 BREADTH = 500
+# Bounds of a search that are met by so few products.
+HITS, CANDIDATES = 500, 100
 TABLES = ("products", "product_changes")
 ACTIVES = ([True], [False], [True, False])
 BY_CHANGE = ("update_time", "update_time desc")
@@ -137,6 +145,44 @@ async def test_a_span_of_time_is_read_from_its_beginning(catalogue: DatabaseHand
             listing = Listing(SORTINGS[order_by], None, [True, False], since=since, before=before)
             await store.list_products(cast("Connection", explaining), listing, LIMIT)
             check_cost(explaining.parts, 2 * LIMIT)
+    await conn.close()
+
+
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+async def test_a_search_reads_so_many_products_whatever_it_hits(
+    catalogue: DatabaseHandle, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """Of what it hits, here all of the products, only one in forty is active."""
+    monkeypatch.setattr(search_store, "_HITS", HITS)
+    monkeypatch.setattr(search_store, "MAX_CANDIDATES", CANDIDATES)
+    conn = await connect(catalogue.settings)
+    await conn.execute(f"SET plan_cache_mode = {mode}")
+    [category_id] = await conn.fetchrow("SELECT category_id FROM categories LIMIT 1") or []
+    every = ["brand", "category_id", "in_stock", "attributes.colour"]
+    for filters in (
+        Filters(),
+        Filters(category_ids=[category_id]),
+        Filters(brands=[RARE, COMMON], is_in_stock=True),
+        Filters(currency="USD", min_price=Decimal(5), attributes={"colour": "red"}),
+    ):
+        for query, order_by in itertools.product(("product", "product 77 sku"), ("", "price", "name")):
+            explaining = Explaining(conn)
+            question = question_of(*await read_words(conn, query))
+            await search_products(
+                cast("Connection", explaining),
+                *(query, question, filters),
+                order_by=order_by,
+                limit=LIMIT,
+                facets=every,
+            )
+            scans = [part for part in explaining.parts if part.get("Relation Name") == "products"]
+            assert {scan["Node Type"] for scan in scans} <= {"Bitmap Heap Scan", "Index Scan"}
+            assert len(scans) >= 6, "of every kind of candidate, of their words, and of the page"
+            assert max(map(rows_read, scans)) <= HITS, scans
+            sorts = [
+                below for part in explaining.parts if "Sort" in part["Node Type"] for below in part["Plans"]
+            ]
+            assert max(map(rows_read, sorts)) <= CANDIDATES * len(every), sorts
     await conn.close()
 
 

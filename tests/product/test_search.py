@@ -7,7 +7,9 @@ from uuid import uuid4
 import pytest
 from commerce.product.v1 import product_pb2
 
-from services.product.search.store import search_products
+from services.product.search.store import Filters, search_products
+from services.product.search.vocabulary import read_words
+from services.product.search.words import question_of
 from services.storage.postgres import connection
 from tests.product.conftest import Shop
 from tests.product.real_rows import bestbuy_rows
@@ -66,11 +68,16 @@ async def test_words_are_found_in_any_form(shop: Shop, name: str, query: str) ->
     assert await names(shop, query.format(word)) == [name.format(word)]
 
 
-async def test_every_word_must_occur_and_stop_words_need_not(shop: Shop) -> None:
-    word = f"q{uuid4().hex[:8]}"
-    await shop.create(name=f"{word} lamp")
-    assert await names(shop, f"the {word} of a lamp") == [f"{word} lamp"]
-    assert await names(shop, f"{word} table") == []
+async def test_who_has_all_words_comes_before_who_has_most_and_stop_words_do_not_count(shop: Shop) -> None:
+    first, second, third = (f"q{uuid4().hex[:8]}" for _ in range(3))
+    await shop.create(name=f"{first} {second}")
+    await shop.create(name=f"Of this and that {second} {third}, {first}", description="long " * 100)
+    await shop.create(name=f"{third}")
+    found = [f"Of this and that {second} {third}, {first}", f"{first} {second}"]
+    assert await names(shop, f"the {first} of a {second} and {third}") == found
+    assert await names(shop, f"{first} {second}") == found[::-1]
+    # Of two words, what has one is shown where nothing has both.
+    assert await names(shop, f"{third} {uuid4().hex[:8]}x") == [third, found[0]]
 
 
 async def test_the_name_counts_for_more_than_the_description(shop: Shop) -> None:
@@ -114,7 +121,9 @@ async def test_each_bestbuy_product_is_found_by_its_name_on_the_first_page(shop:
         # As over a large catalogue: by the index.
         await conn.execute("SET enable_seqscan = off")
         for row in rows[::every]:
-            found = await search_products(conn, row.product.name, category_ids=None, after=None, limit=25)
+            name = row.product.name
+            question = question_of(*await read_words(conn, name))
+            found, _, _ = await search_products(conn, name, question, Filters(), limit=25)
             if row.product.sku not in {each.product.details.sku for each in found}:
                 lost.append(row.product.name)
     assert lost == []

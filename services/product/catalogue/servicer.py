@@ -1,7 +1,7 @@
 """ProductService: messages to products and back, and where each transaction begins and ends."""
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import grpc
@@ -27,9 +27,8 @@ from services.product.catalogue.sorting import BY_CHANGE, SORTINGS, Listing
 from services.product.categories import store as category_store
 from services.product.imports.rows import Import
 from services.product.inventory import store as stock_store
-from services.product.search import store as search_store
+from services.product.search.servicer import Searches
 from services.product.text import refuse
-from services.product.turns import Turns
 from services.rpc.fields import read_optional_id, read_optional_time
 from services.rpc.identity import caller
 from services.rpc.masks import left_out_fields, masked_fields
@@ -42,18 +41,6 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 # Who carries it sees products that are not active.
 _WRITE = "products.write"
-# Searches are the costliest reads: they take at most this share of a process's ten connections.
-_SEARCHES_AT_ONCE = 4
-# The last to wait waits for three searches, which end within a second each, and has a deadline of five.
-_SEARCHES_WAITING = 12
-
-
-class _HitKey(NamedTuple):
-    """What the hits of a search are sorted by."""
-
-    exact: int
-    rank: float
-    product_id: UUID
 
 
 class ProductServicer(product_pb2_grpc.ProductServiceServicer):
@@ -62,7 +49,7 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
     def __init__(self, pool: Pool, pages: Pages) -> None:
         self._pool = pool
         self._pages = pages
-        self._searches = Turns(_SEARCHES_AT_ONCE, _SEARCHES_WAITING)
+        self._searches = Searches(pool, pages)
 
     async def GetProduct(
         self, request: product_pb2.GetProductRequest, context: Context
@@ -98,7 +85,9 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
                 sorting,
                 page.after,
                 _actives(request),
-                category_ids=await _subtree(conn, request.category_id),
+                category_ids=await category_store.list_subtree_of(
+                    conn, read_optional_id(request.category_id)
+                ),
                 brand=request.brand,
                 sku=request.sku,
                 since=read_optional_time(request, "update_time_from"),
@@ -114,19 +103,13 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
         self, request: product_pb2.SearchProductsRequest, context: Context
     ) -> product_pb2.SearchProductsResponse:
         """Find active products, best match first."""
-        left_out = _left_out(request.read_mask)
-        page = self._pages.open(request, _HitKey)
-        async with self._searches.turn(), connection(self._pool) as conn:
-            category_ids = await _subtree(conn, request.category_id)
-            found = await search_store.search_products(
-                conn, request.query, category_ids=category_ids, after=page.after, limit=page.limit
-            )
-        products, token = await page.cut(
-            found,
-            lambda hit: product_message(hit.product, left_out),
-            lambda hit: _HitKey(hit.exact, hit.rank, hit.product.product_id),
-        )
-        return product_pb2.SearchProductsResponse(products=products, next_page_token=token)
+        return await self._searches.search(request)
+
+    async def SuggestProducts(
+        self, request: product_pb2.SuggestProductsRequest, context: Context
+    ) -> product_pb2.SuggestProductsResponse:
+        """Complete what is being typed."""
+        return await self._searches.suggest(request)
 
     async def CreateProduct(
         self, request: product_pb2.CreateProductRequest, context: Context
@@ -241,8 +224,3 @@ def _check_order(request: product_pb2.ListProductsRequest) -> None:
             for name in (of_all if by_change else [])
         ]
     )
-
-
-async def _subtree(conn: Connection, category_id: str) -> list[UUID] | None:
-    top = read_optional_id(category_id)
-    return await category_store.list_subtree(conn, top) if top else None

@@ -213,6 +213,11 @@ async def list_subtree(conn: Connection, category_id: UUID) -> list[UUID]:
     return [row["category_id"] for row in rows]
 
 
+async def list_subtree_of(conn: Connection, category_id: UUID | None) -> list[UUID] | None:
+    """Return the same for a category that a list is filtered by; None where it is not."""
+    return await list_subtree(conn, category_id) if category_id else None
+
+
 async def find_categories(conn: Connection, category_ids: Sequence[UUID]) -> list[Category]:
     """Return those of the categories that exist, by category_id."""
     rows = await conn.fetch(

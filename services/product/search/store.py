@@ -1,104 +1,250 @@
-"""SQL of the search for products."""
+"""SQL of the search for products: candidates, their rank, and what facets they have."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
-from services.product.catalogue.domain import Product, SearchTooSlow
+from services.product.catalogue.domain import Product
 from services.product.catalogue.store import product_of
+from services.product.search.words import Question
 from services.storage.postgres import Connection
 
 # Ranking reads the words of every candidate: 95,000 of them took 0.2 s of a core. Whose query has more hits
-# than these needs more words, not more pages.
-_CANDIDATES = 1000
-# Sorting hits by id reads each of them: the candidates are the first of so many, in the table's own order.
+# than these needs more words or filters, not more pages.
+MAX_CANDIDATES = 1000
+# A filter drops hits, as not being for sale does, and each that it drops is read too.
 _HITS = 10_000
-# Over a hundred times what a search needs on a quiet machine.
-SEARCH_TIMEOUT_SECONDS = 1.0
+# So few with every word, and those with all but one follow.
+_FEW = 10
+MAX_FACET_VALUES = 20
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What hits must be besides; None and empty: anything."""
+
+    category_ids: Sequence[UUID] | None = None
+    brands: Sequence[str] = ()
+    min_price: Decimal | None = None
+    max_price: Decimal | None = None
+    currency: str = ""
+    is_in_stock: bool = False
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a hit stands, by the order asked: the first four descend, then name and id ascend."""
+
+    exact: int
+    words: int
+    rank: float
+    name: str
+    product_id: UUID
 
 
 @dataclass(frozen=True)
 class Found:
-    """A search's hit; (exact, rank, product_id) is its place, best first."""
+    """A search's hit."""
 
     product: Product
-    # 1: the query is its whole name or sku.
-    exact: int
-    rank: float
+    place: Place
+
+
+@dataclass(frozen=True)
+class FacetCount:
+    """How many candidates have a value of a facet."""
+
+    facet: str
+    value: str
+    count: int
 
 
 async def search_products(
     conn: Connection,
     query: str,
+    question: Question,
+    filters: Filters,
     *,
-    category_ids: Sequence[UUID] | None,
-    after: tuple[int, float, UUID] | None,
+    order_by: str = "",
+    after: Place | None = None,
     limit: int,
-) -> list[Found]:
-    """Return active products that have the words of the query, or have it as their name or sku.
+    candidates: int | None = None,
+    facets: Sequence[str] = (),
+) -> tuple[list[Found], list[FacetCount], int]:
+    """Return active products that have the words of a query, or have it as their name or sku.
 
-    Raises:
-        SearchTooSlow: it takes too long.
+    Args:
+        conn: To the product database.
+        query: As it was typed.
+        question: Its words.
+        filters: What the hits must be besides.
+        order_by: A key of the contract's `order_by`; empty: the best first.
+        after: The last hit of the page before.
+        limit: How many hits to return.
+        candidates: How many to rank, where fewer than MAX_CANDIDATES will do.
+        facets: Which to count: "brand", "category_id", "in_stock" or "attributes.NAME".
+
+    Returns:
+        Hits, counts of facets over all candidates, and how many candidates there were, up to MAX_CANDIDATES.
     """
-    exact, rank, product_id = after or (None, None, None)
-    try:
-        rows = await conn.fetch(
-            """
-            WITH question AS MATERIALIZED (SELECT search_query($1) AS words),
-            candidates AS MATERIALIZED (
-                -- Each kind by id, which only grows: the pages of one search see the same candidates.
-                (SELECT product_id
-                   FROM (SELECT product_id
-                           FROM products
-                          WHERE active AND delete_time IS NULL AND search @@ (SELECT words FROM question)
-                            AND ($2::uuid[] IS NULL OR category_id = ANY($2))
-                          LIMIT $8) AS hits
-                  ORDER BY product_id
-                  LIMIT $7)
-                UNION
-                (SELECT product_id
-                   FROM products
-                  WHERE active AND delete_time IS NULL AND lower(name) = lower($1)
-                    AND ($2::uuid[] IS NULL OR category_id = ANY($2))
-                  ORDER BY product_id
-                  LIMIT $7)
-                UNION
-                SELECT product_id
-                  FROM products
-                 WHERE active AND delete_time IS NULL AND sku = $1
-                   AND ($2::uuid[] IS NULL OR category_id = ANY($2))
-            ),
-            found AS (
-                SELECT product_id,
-                       (sku = $1 OR lower(name) = lower($1))::integer AS exact,
-                       -- 1: by the logarithm of the length: long descriptions do not win by chance.
-                       ts_rank(search, (SELECT words FROM question), 1) AS rank
-                  FROM candidates
-                  JOIN products USING (product_id)
-            ),
-            page AS (
-                SELECT product_id, exact, rank
-                  FROM found
-                 WHERE $3::integer IS NULL OR (exact, rank, product_id) < ($3, $4::real, $5::uuid)
-                 ORDER BY exact DESC, rank DESC, product_id DESC
-                 LIMIT $6
-            )
-            SELECT product_id, sku, name, description, brand, category_id, price, currency,
-                   attributes, image_urls, active, version, create_time, update_time, exact, rank
-              FROM page
-              JOIN products USING (product_id)
-             ORDER BY exact DESC, rank DESC, product_id DESC
-            """,
-            query,
-            category_ids,
-            exact,
-            rank,
-            product_id,
-            limit,
-            _CANDIDATES,
-            _HITS,
-            timeout=SEARCH_TIMEOUT_SECONDS,
-        )
-    except TimeoutError:
-        raise SearchTooSlow("the search takes too long; ask for rarer words") from None
-    return [Found(product_of(row), row["exact"], row["rank"]) for row in rows]
+    start: tuple[Any, ...] = (None,) * 5
+    if after is not None:
+        start = (after.exact, after.words, after.rank, after.name, after.product_id)
+    rows = await conn.fetch(
+        _SEARCH,
+        query,
+        *(question.all_named(), question.all(), question.most(), _FEW, question.accessories()),
+        *([word.query() for word in question.words], [len(word.forms) for word in question.words]),
+        list(question.weights),
+        *_values(filters),
+        order_by,
+        *start,
+        limit,
+        *(candidates or MAX_CANDIDATES, _HITS, list(facets), MAX_FACET_VALUES, question.rarest()),
+    )
+    total = rows[0]["total"] if rows else 0
+    counts = [FacetCount(*each) for each in (rows[0]["facets"] or ())] if rows else []
+    hits = [row for row in rows if row["product_id"] is not None]
+    return [Found(product_of(row), Place(*(row[name] for name in _PLACE))) for row in hits], counts, total
+
+
+_PLACE = ("exact", "words", "rank", "place_name", "product_id")
+
+
+def _values(filters: Filters) -> tuple[Any, ...]:
+    return (
+        filters.category_ids,
+        list(filters.brands) or None,
+        filters.min_price,
+        filters.max_price,
+        filters.currency or None,
+        filters.is_in_stock,
+        filters.attributes or None,
+    )
+
+
+_FITS = """
+    active AND p.delete_time IS NULL
+    AND ($10::uuid[] IS NULL OR p.category_id = ANY($10))
+    AND ($11::text[] IS NULL OR p.brand = ANY($11))
+    AND ($12::numeric IS NULL OR p.price >= $12)
+    AND ($13::numeric IS NULL OR p.price <= $13)
+    AND ($14::text IS NULL OR p.currency = $14)
+    AND (NOT $15::boolean
+         OR EXISTS (SELECT FROM stock_levels s WHERE s.product_id = p.product_id AND s.free > 0))
+    AND ($16::jsonb IS NULL OR p.attributes @> $16)
+"""
+
+
+def _hits(words: str) -> str:
+    """Return the subquery of candidates with these words, in the order of the table: pages see the same."""
+    return f"""
+        SELECT p.product_id
+          FROM (SELECT * FROM products
+                 WHERE delete_time IS NULL AND search @@ (SELECT {words} FROM question)
+                 LIMIT $25) AS p
+         WHERE {_FITS}
+         LIMIT $24"""  # noqa: S608  texts of ours; what callers send stands in the parameters
+
+
+# One text for all filters: each connection prepares it once. `(SELECT …)` hides the words from the planner,
+# which would read the whole table for what it takes for common.
+_SEARCH = f"""
+WITH question AS MATERIALIZED (
+    SELECT nullif($2, '')::tsquery AS named, nullif($3, '')::tsquery AS every,
+           nullif($4, '')::tsquery AS most, nullif($6, '')::tsquery AS accessories,
+           nullif($28, '')::tsquery AS rarest
+),
+named AS MATERIALIZED ({_hits("named")}),
+every AS MATERIALIZED ({_hits("every")}),
+most AS MATERIALIZED (
+    SELECT * FROM ({_hits("most")}) AS p WHERE (SELECT count(*) FROM every) < $5::integer
+),
+rarest AS MATERIALIZED (
+    SELECT * FROM ({_hits("rarest")}) AS p
+     WHERE NOT EXISTS (SELECT FROM every) AND NOT EXISTS (SELECT FROM most)
+),
+candidates AS MATERIALIZED (
+    SELECT product_id FROM named
+     UNION
+    SELECT product_id FROM every
+     UNION
+    SELECT product_id FROM most
+     UNION
+    SELECT product_id FROM rarest
+     UNION
+    (SELECT p.product_id FROM products p WHERE lower(p.name) = lower($1) AND {_FITS} LIMIT $24)
+     UNION
+    SELECT p.product_id FROM products p WHERE p.sku = $1 AND {_FITS}
+),
+words AS MATERIALIZED (
+    SELECT word::tsquery AS word, forms, weight
+      FROM unnest($7::text[], $8::integer[], $9::float8[]) AS w (word, forms, weight)
+),
+ranked AS MATERIALIZED (
+    SELECT p.product_id, p.name, p.brand, p.category_id, p.price, p.attributes,
+           (p.sku = $1 OR lower(p.name) = lower($1))::integer AS exact, score.words,
+           CASE WHEN p.search @@ q.accessories THEN 0.8 ELSE 1 END * score.rank AS rank
+      FROM candidates
+      JOIN products p USING (product_id)
+     CROSS JOIN question q
+     CROSS JOIN LATERAL (
+        -- BM25 over fields, where ts_rank counts how often a word stands in which, the second time for less.
+        SELECT count(*) FILTER (WHERE tf > 0) AS words,
+               coalesce(sum(weight * tf * 2.2 / (tf + 1.2)), 0) AS rank
+          FROM (SELECT weight,
+                       forms * (ts_rank('{{0,0,0,1}}', p.search, word) / (0.25 + length(p.name) / 80.0)
+                                + ts_rank('{{0.5,0.5,0.9,0}}', p.search, word)
+                                  / (0.25 + length(p.search) / 60.0)) AS tf
+                  FROM words) AS counted
+     ) AS score
+),
+placed AS (
+    SELECT product_id,
+           CASE WHEN $17 = '' THEN exact ELSE 0 END AS exact,
+           CASE WHEN $17 = '' THEN words ELSE 0 END::integer AS words,
+           CASE $17 WHEN '' THEN round(rank::numeric, 6)
+                    WHEN 'price' THEN -price
+                    WHEN 'price desc' THEN price
+                    WHEN 'create_time desc' THEN extract(epoch FROM uuid_extract_timestamp(product_id))
+                    ELSE 0 END::float8 AS rank,
+           -- A page token has no room for more of it.
+           CASE WHEN $17 = 'name' THEN left(lower(name), 80) ELSE '' END AS place_name
+      FROM ranked
+),
+page AS (
+    SELECT product_id, exact, words, rank, place_name
+      FROM placed
+     WHERE $18::integer IS NULL
+        OR (exact, words, rank) < ($18, $19::integer, $20::float8)
+        OR ((exact, words, rank) = ($18, $19, $20) AND (place_name, product_id) > ($21::text, $22::uuid))
+     ORDER BY exact DESC, words DESC, rank DESC, place_name, product_id
+     LIMIT $23
+),
+facets AS (
+    SELECT facet, value, count(*) AS count,
+           row_number() OVER (PARTITION BY facet ORDER BY count(*) DESC, value) AS place
+      FROM ranked r
+     CROSS JOIN unnest($26::text[]) AS facet
+     CROSS JOIN LATERAL (
+        SELECT CASE facet
+               WHEN 'brand' THEN nullif(r.brand, '')
+               WHEN 'category_id' THEN r.category_id::text
+               WHEN 'in_stock' THEN (EXISTS (
+                    SELECT FROM stock_levels s WHERE s.product_id = r.product_id AND s.free > 0))::text
+               ELSE r.attributes ->> substr(facet, 12) END AS value) AS of_product
+     WHERE value IS NOT NULL
+     GROUP BY facet, value
+)
+SELECT page.product_id, sku, p.name, description, brand, category_id, p.price, currency, attributes,
+       image_urls, active, version, create_time, update_time, exact, words, rank, place_name,
+       about.total, about.facets
+  FROM (SELECT (SELECT count(*) FROM ranked) AS total,
+               (SELECT jsonb_agg(jsonb_build_array(facet, value, count) ORDER BY facet, place)
+                  FROM facets WHERE place <= $27) AS facets) AS about
+  LEFT JOIN (page JOIN products p USING (product_id)) ON TRUE
+ ORDER BY exact DESC, words DESC, rank DESC, place_name, page.product_id
+"""  # noqa: S608  as above

@@ -110,26 +110,84 @@ class ListProductsResponse(_message.Message):
     def __init__(self, products: _Optional[_Iterable[_Union[Product, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class SearchProductsRequest(_message.Message):
-    __slots__ = ("query", "page_size", "page_token", "category_id", "read_mask")
+    __slots__ = ("query", "page_size", "page_token", "category_id", "read_mask", "brands", "currency_code", "min_price", "max_price", "in_stock", "attributes", "order_by", "facets")
     QUERY_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     CATEGORY_ID_FIELD_NUMBER: _ClassVar[int]
     READ_MASK_FIELD_NUMBER: _ClassVar[int]
+    BRANDS_FIELD_NUMBER: _ClassVar[int]
+    CURRENCY_CODE_FIELD_NUMBER: _ClassVar[int]
+    MIN_PRICE_FIELD_NUMBER: _ClassVar[int]
+    MAX_PRICE_FIELD_NUMBER: _ClassVar[int]
+    IN_STOCK_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    ORDER_BY_FIELD_NUMBER: _ClassVar[int]
+    FACETS_FIELD_NUMBER: _ClassVar[int]
     query: str
     page_size: int
     page_token: str
     category_id: str
     read_mask: _field_mask_pb2.FieldMask
-    def __init__(self, query: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., category_id: _Optional[str] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
+    brands: _containers.RepeatedScalarFieldContainer[str]
+    currency_code: str
+    min_price: str
+    max_price: str
+    in_stock: bool
+    attributes: _containers.RepeatedScalarFieldContainer[str]
+    order_by: str
+    facets: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, query: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., category_id: _Optional[str] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., brands: _Optional[_Iterable[str]] = ..., currency_code: _Optional[str] = ..., min_price: _Optional[str] = ..., max_price: _Optional[str] = ..., in_stock: _Optional[bool] = ..., attributes: _Optional[_Iterable[str]] = ..., order_by: _Optional[str] = ..., facets: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SearchProductsResponse(_message.Message):
-    __slots__ = ("products", "next_page_token")
+    __slots__ = ("products", "next_page_token", "facets", "total_size", "total_size_is_least")
     PRODUCTS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FACETS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_SIZE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_SIZE_IS_LEAST_FIELD_NUMBER: _ClassVar[int]
     products: _containers.RepeatedCompositeFieldContainer[Product]
     next_page_token: str
-    def __init__(self, products: _Optional[_Iterable[_Union[Product, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+    facets: _containers.RepeatedCompositeFieldContainer[Facet]
+    total_size: int
+    total_size_is_least: bool
+    def __init__(self, products: _Optional[_Iterable[_Union[Product, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., facets: _Optional[_Iterable[_Union[Facet, _Mapping]]] = ..., total_size: _Optional[int] = ..., total_size_is_least: _Optional[bool] = ...) -> None: ...
+
+class Facet(_message.Message):
+    __slots__ = ("facet", "values")
+    FACET_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    facet: str
+    values: _containers.RepeatedCompositeFieldContainer[FacetValue]
+    def __init__(self, facet: _Optional[str] = ..., values: _Optional[_Iterable[_Union[FacetValue, _Mapping]]] = ...) -> None: ...
+
+class FacetValue(_message.Message):
+    __slots__ = ("value", "count")
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    value: str
+    count: int
+    def __init__(self, value: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
+
+class SuggestProductsRequest(_message.Message):
+    __slots__ = ("query",)
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    query: str
+    def __init__(self, query: _Optional[str] = ...) -> None: ...
+
+class SuggestProductsResponse(_message.Message):
+    __slots__ = ("suggestions",)
+    SUGGESTIONS_FIELD_NUMBER: _ClassVar[int]
+    suggestions: _containers.RepeatedCompositeFieldContainer[ProductSuggestion]
+    def __init__(self, suggestions: _Optional[_Iterable[_Union[ProductSuggestion, _Mapping]]] = ...) -> None: ...
+
+class ProductSuggestion(_message.Message):
+    __slots__ = ("product_id", "name")
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    product_id: str
+    name: str
+    def __init__(self, product_id: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class CreateProductRequest(_message.Message):
     __slots__ = ("product", "request_id")

@@ -56,6 +56,11 @@ class ProductServiceStub:
                 request_serializer=commerce_dot_product_dot_v1_dot_product__pb2.SearchProductsRequest.SerializeToString,
                 response_deserializer=commerce_dot_product_dot_v1_dot_product__pb2.SearchProductsResponse.FromString,
                 _registered_method=True)
+        self.SuggestProducts = channel.unary_unary(
+                '/commerce.product.v1.ProductService/SuggestProducts',
+                request_serializer=commerce_dot_product_dot_v1_dot_product__pb2.SuggestProductsRequest.SerializeToString,
+                response_deserializer=commerce_dot_product_dot_v1_dot_product__pb2.SuggestProductsResponse.FromString,
+                _registered_method=True)
         self.CreateProduct = channel.unary_unary(
                 '/commerce.product.v1.ProductService/CreateProduct',
                 request_serializer=commerce_dot_product_dot_v1_dot_product__pb2.CreateProductRequest.SerializeToString,
@@ -108,10 +113,21 @@ class ProductServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SearchProducts(self, request, context):
-        """Finds active products by their text, best match first. Only the first 16
-        distinct words count, and at most 1,000 products are ranked: a query with
-        more hits needs rarer words. RESOURCE_EXHAUSTED where too many searches run
-        at once.
+        """Finds active products by their text, those with every word of the query
+        first, the best of them in front; where few have all, those with most of
+        them follow. Words are found in any form, as parts of the names of models
+        ("HL-2270DW" is HL2270DW and "laser jet" LaserJet), and where they are
+        mistyped. At most 1,000 products are ranked, and the first 10,000 with the
+        words are looked at for the filters: a query with more hits needs rarer
+        words. RESOURCE_EXHAUSTED where too many searches run at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SuggestProducts(self, request, context):
+        """Completes what is being typed: names of active products with the words
+        before the last and with one that begins like it, the best first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -169,6 +185,11 @@ def add_ProductServiceServicer_to_server(servicer, server):
                     servicer.SearchProducts,
                     request_deserializer=commerce_dot_product_dot_v1_dot_product__pb2.SearchProductsRequest.FromString,
                     response_serializer=commerce_dot_product_dot_v1_dot_product__pb2.SearchProductsResponse.SerializeToString,
+            ),
+            'SuggestProducts': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuggestProducts,
+                    request_deserializer=commerce_dot_product_dot_v1_dot_product__pb2.SuggestProductsRequest.FromString,
+                    response_serializer=commerce_dot_product_dot_v1_dot_product__pb2.SuggestProductsResponse.SerializeToString,
             ),
             'CreateProduct': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateProduct,
@@ -300,6 +321,33 @@ class ProductService:
             '/commerce.product.v1.ProductService/SearchProducts',
             commerce_dot_product_dot_v1_dot_product__pb2.SearchProductsRequest.SerializeToString,
             commerce_dot_product_dot_v1_dot_product__pb2.SearchProductsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SuggestProducts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/commerce.product.v1.ProductService/SuggestProducts',
+            commerce_dot_product_dot_v1_dot_product__pb2.SuggestProductsRequest.SerializeToString,
+            commerce_dot_product_dot_v1_dot_product__pb2.SuggestProductsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,10 +48,17 @@ class ProductServiceStub:
     fifteen reads, so fewer of them are let through.
     """
     SearchProducts: _grpc.UnaryUnaryMultiCallable[_product_pb2.SearchProductsRequest, _product_pb2.SearchProductsResponse]
-    """Finds active products by their text, best match first. Only the first 16
-    distinct words count, and at most 1,000 products are ranked: a query with
-    more hits needs rarer words. RESOURCE_EXHAUSTED where too many searches run
-    at once.
+    """Finds active products by their text, those with every word of the query
+    first, the best of them in front; where few have all, those with most of
+    them follow. Words are found in any form, as parts of the names of models
+    ("HL-2270DW" is HL2270DW and "laser jet" LaserJet), and where they are
+    mistyped. At most 1,000 products are ranked, and the first 10,000 with the
+    words are looked at for the filters: a query with more hits needs rarer
+    words. RESOURCE_EXHAUSTED where too many searches run at once.
+    """
+    SuggestProducts: _grpc.UnaryUnaryMultiCallable[_product_pb2.SuggestProductsRequest, _product_pb2.SuggestProductsResponse]
+    """Completes what is being typed: names of active products with the words
+    before the last and with one that begins like it, the best first.
     """
     CreateProduct: _grpc.UnaryUnaryMultiCallable[_product_pb2.CreateProductRequest, _product_pb2.Product]
     """Adds a product."""
@@ -84,10 +91,17 @@ class ProductServiceAsyncStub(ProductServiceStub):
     fifteen reads, so fewer of them are let through.
     """
     SearchProducts: _aio.UnaryUnaryMultiCallable[_product_pb2.SearchProductsRequest, _product_pb2.SearchProductsResponse]  # type: ignore[assignment]
-    """Finds active products by their text, best match first. Only the first 16
-    distinct words count, and at most 1,000 products are ranked: a query with
-    more hits needs rarer words. RESOURCE_EXHAUSTED where too many searches run
-    at once.
+    """Finds active products by their text, those with every word of the query
+    first, the best of them in front; where few have all, those with most of
+    them follow. Words are found in any form, as parts of the names of models
+    ("HL-2270DW" is HL2270DW and "laser jet" LaserJet), and where they are
+    mistyped. At most 1,000 products are ranked, and the first 10,000 with the
+    words are looked at for the filters: a query with more hits needs rarer
+    words. RESOURCE_EXHAUSTED where too many searches run at once.
+    """
+    SuggestProducts: _aio.UnaryUnaryMultiCallable[_product_pb2.SuggestProductsRequest, _product_pb2.SuggestProductsResponse]  # type: ignore[assignment]
+    """Completes what is being typed: names of active products with the words
+    before the last and with one that begins like it, the best first.
     """
     CreateProduct: _aio.UnaryUnaryMultiCallable[_product_pb2.CreateProductRequest, _product_pb2.Product]  # type: ignore[assignment]
     """Adds a product."""
@@ -141,10 +155,23 @@ class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _product_pb2.SearchProductsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_product_pb2.SearchProductsResponse, _abc.Awaitable[_product_pb2.SearchProductsResponse]]:
-        """Finds active products by their text, best match first. Only the first 16
-        distinct words count, and at most 1,000 products are ranked: a query with
-        more hits needs rarer words. RESOURCE_EXHAUSTED where too many searches run
-        at once.
+        """Finds active products by their text, those with every word of the query
+        first, the best of them in front; where few have all, those with most of
+        them follow. Words are found in any form, as parts of the names of models
+        ("HL-2270DW" is HL2270DW and "laser jet" LaserJet), and where they are
+        mistyped. At most 1,000 products are ranked, and the first 10,000 with the
+        words are looked at for the filters: a query with more hits needs rarer
+        words. RESOURCE_EXHAUSTED where too many searches run at once.
+        """
+
+    @_abc_1.abstractmethod
+    def SuggestProducts(
+        self,
+        request: _product_pb2.SuggestProductsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_product_pb2.SuggestProductsResponse, _abc.Awaitable[_product_pb2.SuggestProductsResponse]]:
+        """Completes what is being typed: names of active products with the words
+        before the last and with one that begins like it, the best first.
         """
 
     @_abc_1.abstractmethod
