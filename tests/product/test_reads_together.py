@@ -62,17 +62,17 @@ async def test_a_hundred_reads_are_one_statement_and_answered_each_for_its_calle
 async def test_a_read_sees_what_was_committed_before_it_although_others_are_under_way(shop: Shop) -> None:
     """A read that joined a statement which had begun before the change would answer what was."""
     product = await shop.create()
-    is_over = False
 
     async def keep_reading() -> None:
-        while not is_over:
+        while True:
             await shop.get(product.product_id)
 
-    readers = [asyncio.create_task(keep_reading()) for _ in range(3)]
-    for number in range(50):
-        changed = product_pb2.Product(product_id=product.product_id, name=f"Name {number}")
-        request = product_pb2.UpdateProductRequest(product=changed, update_mask={"paths": ["name"]})
-        await shop.products.UpdateProduct(request, metadata=shop.writer)
-        assert (await shop.get(product.product_id, shop.writer)).name == f"Name {number}"
-    is_over = True
-    await asyncio.gather(*readers)
+    async with asyncio.TaskGroup() as group:
+        readers = [group.create_task(keep_reading()) for _ in range(3)]
+        for number in range(50):
+            changed = product_pb2.Product(product_id=product.product_id, name=f"Name {number}")
+            request = product_pb2.UpdateProductRequest(product=changed, update_mask={"paths": ["name"]})
+            await shop.products.UpdateProduct(request, metadata=shop.writer)
+            assert (await shop.get(product.product_id, shop.writer)).name == f"Name {number}"
+        for reader in readers:
+            reader.cancel()
