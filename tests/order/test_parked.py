@@ -115,6 +115,10 @@ async def test_an_order_that_always_fails_is_parked_with_its_reason_and_goes_on_
         assert failing.attempts == 3
         [said] = [each for each in told if each["event"].startswith("an order is parked")]
         assert (said["log_level"], said["order_id"], said["reason"]) == ("error", poison.order_id, reason)
+        # With all of its attempts.
+        assert await retry(operator, poison.order_id)
+        await until(is_parked)
+        assert failing.attempts == 6
         failing.is_mended = True
         assert await retry(operator, poison.order_id)
         assert describe(await mesh.settled(anna, poison.order_id)) == CONFIRMED
