@@ -1,12 +1,12 @@
 """Orders on which work has stopped: `mesh orders parked` and `mesh orders retry`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import grpc
-from commerce.order.v1 import order_pb2, pipeline_pb2, pipeline_pb2_grpc
+from commerce.order.v1 import order_pb2, pipeline_pb2
+from commerce.order.v1.pipeline_pb2_grpc import PipelineServiceStub
 from rich.console import Console
 from rich.table import Table
 
@@ -17,8 +17,6 @@ from deploy.local.shop import clients, json_calls
 _SECONDS = 10.0
 _PAGE = 100
 
-Call: TypeAlias = Callable[[str, Any], Any]
-
 
 def list_parked(data: Path, console: Console) -> None:
     """Show the orders that wait for an operator, the longest parked first.
@@ -27,8 +25,8 @@ def list_parked(data: Path, console: Console) -> None:
         Refused: the service is away.
     """
     table = Table("order", "state", "why", "parked", "placed", box=None)
-    with _service(data) as call:
-        for each in _parked(call):
+    with _service(data) as stub:
+        for each in _parked(stub):
             table.add_row(
                 each.order_id,
                 order_pb2.OrderState.Name(each.state).removeprefix("ORDER_STATE_"),
@@ -58,17 +56,18 @@ def retry(data: Path, order_ids: Sequence[str], console: Console, *, everything:
     """
     if bool(order_ids) is everything:
         raise MeshError("It is not clear which orders are meant.", "Name orders, or give --all.")
-    with _service(data) as call:
+    with _service(data) as stub:
         # Before the first of them is tried, and perhaps parked, again.
-        for order_id in order_ids or [each.order_id for each in _parked(call)]:
-            answer = call("RetryParkedOrder", pipeline_pb2.RetryParkedOrderRequest(order_id=order_id))
+        for order_id in order_ids or [each.order_id for each in _parked(stub)]:
+            request = pipeline_pb2.RetryParkedOrderRequest(order_id=order_id)
+            answer = stub.RetryParkedOrder(request, timeout=_SECONDS)
             console.print(f"{order_id} {'is tried again' if answer.was_parked else 'was not parked'}.")
 
 
-def _parked(call: Call) -> Iterator[pipeline_pb2.ParkedOrder]:
+def _parked(stub: PipelineServiceStub) -> Iterator[pipeline_pb2.ParkedOrder]:
     request = pipeline_pb2.ListParkedOrdersRequest(page_size=_PAGE)
     while True:
-        page = call("ListParkedOrders", request)
+        page = stub.ListParkedOrders(request, timeout=_SECONDS)
         yield from page.parked_orders
         if not page.next_page_token:
             return
@@ -76,15 +75,15 @@ def _parked(call: Call) -> Iterator[pipeline_pb2.ParkedOrder]:
 
 
 @contextmanager
-def _service(data: Path) -> Iterator[Call]:
+def _service(data: Path) -> Iterator[PipelineServiceStub]:
+    """Open the order service as the operator.
+
+    Raises:
+        Refused: it is away, or refuses.
+    """
     mesh = running_mesh(data)
-    with clients.service_channel(mesh.layout, "order", mesh.operator) as channel:
-        stub = pipeline_pb2_grpc.PipelineServiceStub(channel)
-
-        def call(method: str, request: Any) -> Any:
-            try:
-                return getattr(stub, method)(request, timeout=_SECONDS)
-            except grpc.RpcError as error:
-                raise json_calls.Refused(error) from error
-
-        yield call
+    try:
+        with clients.service_channel(mesh.layout, "order", mesh.operator) as channel:
+            yield PipelineServiceStub(channel)
+    except grpc.RpcError as error:
+        raise json_calls.Refused(error) from error
