@@ -6,7 +6,7 @@ from pathlib import Path
 
 import grpc
 from commerce.event.v1 import event_pb2, event_pb2_grpc
-from commerce.order.v1 import order_pb2, order_pb2_grpc
+from commerce.order.v1 import order_pb2, order_pb2_grpc, pipeline_pb2, pipeline_pb2_grpc
 from commerce.product.v1 import inventory_pb2_grpc
 
 from services.order.orders.finishing import Finishing
@@ -14,6 +14,7 @@ from services.order.orders.servicer import OrderServicer
 from services.order.payments.provider import PaymentProvider, open_session
 from services.order.pipeline.fulfilment import Fulfilment
 from services.order.pipeline.holds import HoldKeeper
+from services.order.pipeline.servicer import PipelineServicer
 from services.order.pipeline.stock import Stock
 from services.order.pipeline.workers import Pipeline
 from services.process import utc_now
@@ -72,18 +73,21 @@ async def _serve() -> None:
     finishing = Finishing(_FINISHING_SECONDS)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
+        pages = Pages(settings.pages.token_keys)
         orders = OrderServicer(
             pool=pool,
-            pages=Pages(settings.pages.token_keys),
+            pages=pages,
             stock=stock,
             pipeline=pipeline,
             finishing=finishing,
             clock=utc_now,
         )
         order_pb2_grpc.add_OrderServiceServicer_to_server(orders, server)
+        parked = PipelineServicer(pool, pages, pipeline)
+        pipeline_pb2_grpc.add_PipelineServiceServicer_to_server(parked, server)
         feed = EventFeedServicer(event_log)
         event_pb2_grpc.add_EventFeedServicer_to_server(feed, server)
-        return service_names(order_pb2, event_pb2)
+        return service_names(order_pb2, pipeline_pb2, event_pb2)
 
     await serve(
         _NAME,

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TypeAlias
 from uuid import UUID, uuid4
 
-from commerce.order.v1 import order_pb2
+from commerce.order.v1 import order_pb2, pipeline_pb2
 from commerce.product.v1 import category_pb2, inventory_pb2, product_pb2
 from commerce.user.v1 import auth_pb2, recovery_pb2, role_pb2, second_factor_pb2, user_pb2
 
@@ -18,7 +18,17 @@ from tests.attacks import oauth_mutations, privacy_mutations
 from tests.attacks.parts import Attempt, Parts
 from tests.order.conftest import OK
 from tests.support.mails import last_token
-from tests.support.world import AUTH, CATEGORIES, INVENTORY, ORDERS, PRODUCTS, RECOVERY, SECOND_FACTOR, USERS
+from tests.support.world import (
+    AUTH,
+    CATEGORIES,
+    INVENTORY,
+    ORDERS,
+    PIPELINE,
+    PRODUCTS,
+    RECOVERY,
+    SECOND_FACTOR,
+    USERS,
+)
 from tests.user.conftest import MAIL_TOKENS, PASSWORD, some_email
 from tests.user.test_second_factor import code_of
 
@@ -49,6 +59,15 @@ async def cancel_order(parts: Parts) -> Attempt:
     placing = await place_order(parts)
     order = await parts.call(ORDERS + "PlaceOrder", placing)
     return Attempt(order_pb2.CancelOrderRequest(order_id=order.order_id), placing.caller)
+
+
+async def retry_parked_order(parts: Parts) -> Attempt:
+    placing = await place_order(parts)
+    order = await parts.call(ORDERS + "PlaceOrder", placing)
+    await parts.mesh.park(order.order_id)
+    # A repetition finds it where the first attempt put it.
+    request = pipeline_pb2.RetryParkedOrderRequest(order_id=order.order_id)
+    return Attempt(request, OPERATOR, answers_alike=False)
 
 
 async def create_product(_: Parts) -> Attempt:
@@ -303,6 +322,7 @@ def _person(user_id: UUID) -> Caller:
 CASES: dict[str, Prepare] = {
     ORDERS + "PlaceOrder": place_order,
     ORDERS + "CancelOrder": cancel_order,
+    PIPELINE + "RetryParkedOrder": retry_parked_order,
     PRODUCTS + "CreateProduct": create_product,
     PRODUCTS + "UpdateProduct": update_product,
     PRODUCTS + "DeleteProduct": delete_product,

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from services.errors import ServiceError
 from services.order.orders.finishing import Finishing
 from services.order.orders.servicer import OrderServicer
+from services.order.pipeline.servicer import PipelineServicer
 from services.product.catalogue.servicer import ProductServicer
 from services.product.categories.servicer import CategoryServicer
 from services.product.inventory import store as stock_store
@@ -51,6 +52,7 @@ from tests.support.world import (
     INVENTORY,
     OAUTH,
     ORDERS,
+    PIPELINE,
     PRIVACY,
     PRODUCTS,
     RECOVERY,
@@ -192,6 +194,7 @@ async def open_parts(
             finishing=finishing,
             clock=now,
         ),
+        PIPELINE: PipelineServicer(mesh.pool, PAGES, mesh.pipeline),
         PRODUCTS: ProductServicer(mesh.stock_pool, PAGES),
         CATEGORIES: CategoryServicer(mesh.stock_pool, PAGES),
         INVENTORY: InventoryServicer(mesh.stock_pool, PAGES),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from commerce.event.v1 import event_pb2
-from commerce.order.v1 import order_pb2
+from commerce.order.v1 import order_pb2, pipeline_pb2
 from commerce.product.v1 import category_pb2, inventory_pb2, product_pb2
 from commerce.user.v1 import (
     audit_pb2,
@@ -32,6 +32,7 @@ from tests.support.world import (
     OAUTH,
     ORDERS,
     PASSWORD,
+    PIPELINE,
     PRIVACY,
     PRODUCTS,
     RECOVERY,
@@ -119,6 +120,8 @@ RULES: Mapping[str, Rule] = {
     RECOVERY + "RequestPasswordReset": Public(ignores_token=True),
     RECOVERY + "ResetPassword": Public(ignores_token=True),
     PRIVACY + "ExportUserData": ByRole(EVERYONE, for_others=frozenset({"admin"})),
+    PIPELINE + "ListParkedOrders": Internal(frozenset({"operator"})),
+    PIPELINE + "RetryParkedOrder": Internal(frozenset({"operator"})),
     PRIVACY + "ListErasures": Internal(frozenset({"operator"})),
     PRIVACY + "ReplayErasures": Internal(frozenset({"operator"})),
     PRIVACY + "ListKeyVersions": Internal(frozenset({"operator"})),
@@ -239,6 +242,8 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
         token="never made", new_password=PASSWORD
     ),
     PRIVACY + "ExportUserData": lambda w: privacy_pb2.ExportUserDataRequest(user_id="me"),
+    PIPELINE + "ListParkedOrders": lambda w: pipeline_pb2.ListParkedOrdersRequest(page_size=1),
+    PIPELINE + "RetryParkedOrder": lambda w: pipeline_pb2.RetryParkedOrderRequest(order_id=w.order_id),
     PRIVACY + "ListErasures": lambda w: privacy_pb2.ListErasuresRequest(page_size=1),
     PRIVACY + "ReplayErasures": lambda w: privacy_pb2.ReplayErasuresRequest(
         erasures=[privacy_pb2.Erasure(user_id=_unknown())]

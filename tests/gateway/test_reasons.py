@@ -20,7 +20,7 @@ from services.rpc.policy import policies
 
 CONTRACT = read_contract()
 # The order pipeline meets the one, which answers no caller; an import tells of the other in a row's issues.
-NEVER_TOLD = frozenset({"PAYMENT_PROVIDER_UNAVAILABLE", "CATEGORY_PATH_INVALID"})
+NEVER_TOLD = frozenset({"PAYMENT_PROVIDER_UNAVAILABLE", "PAYMENT_REQUEST_REFUSED", "CATEGORY_PATH_INVALID"})
 
 
 def kinds_of(kind: type[ServiceError]) -> Iterator[type[ServiceError]]:

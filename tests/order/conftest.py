@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import grpc
 import pytest
-from commerce.order.v1 import order_pb2, order_pb2_grpc
+from commerce.order.v1 import order_pb2, order_pb2_grpc, pipeline_pb2_grpc
 from commerce.product.v1 import inventory_pb2, inventory_pb2_grpc, product_pb2, product_pb2_grpc
 
 from deploy.local.parts.certificates import Authority
@@ -24,6 +24,7 @@ from services.order.orders.servicer import OrderServicer
 from services.order.payments.provider import PaymentProvider, open_session
 from services.order.pipeline.fulfilment import Fulfilment
 from services.order.pipeline.holds import KEEP_AFTER
+from services.order.pipeline.servicer import PipelineServicer
 from services.order.pipeline.stock import Stock
 from services.order.pipeline.workers import LEASE, Pipeline
 from services.product.catalogue.servicer import ProductServicer
@@ -102,6 +103,8 @@ class Mesh:
         self.provider = provider
         self.sandbox = sandbox
         self.pipeline = self.new_pipeline()
+        # Of the order service.
+        self.port = 0
         self.orders: Any = None
         self.products: Any = None
         self.stock: Any = None
@@ -212,6 +215,15 @@ class Mesh:
         """Let the time pass after which a dead worker's orders are taken up."""
         await self.pool.execute("UPDATE order_tasks SET due_time = now() - interval '1 second'")
 
+    async def park(self, order_id: str, reason: str = "RuntimeError") -> None:
+        """Put an order aside, as the pipeline does with one that fails again and again."""
+        await self.pool.execute(
+            "UPDATE order_tasks SET due_time = 'infinity', claim_id = NULL, park_time = now(), "
+            "park_reason = $2 WHERE order_id = $1",
+            UUID(order_id),
+            reason,
+        )
+
     async def count_tasks(self) -> int:
         count: int = await self.pool.fetchval("SELECT count(*) FROM order_tasks")
         return count
@@ -289,6 +301,7 @@ async def mesh(
         )
         order_port = await _serve_order(mesh, certificates, at_end)
         edge = certificates.files("edge")
+        mesh.port = order_port
         mesh.connect(
             await at_end.enter_async_context(_channel(order_port, edge)),
             await at_end.enter_async_context(_channel(product_port, edge)),
@@ -336,6 +349,8 @@ async def _serve_order(mesh: Mesh, certificates: Authority, at_end: AsyncExitSta
             clock=now,
         )
         order_pb2_grpc.add_OrderServiceServicer_to_server(servicer, server)
+        parked = PipelineServicer(mesh.pool, PAGES, mesh.pipeline)
+        pipeline_pb2_grpc.add_PipelineServiceServicer_to_server(parked, server)
         return []
 
     return await _serve(register, certificates.files("order"), at_end)

@@ -242,7 +242,7 @@ async def test_a_postponed_task_comes_back_after_its_delay(pool: Pool) -> None:
     order = await write_order(pool)
     (task,) = await claim(pool)
     async with connection(pool) as conn:
-        await task_store.postpone_task(conn, task, timedelta(seconds=50), 1)
+        await task_store.postpone_task(conn, task, timedelta(seconds=50), failures=1)
     # Longer than a lease, which is what it would come back after.
     assert 40 < await seconds_until_due(pool, order) <= 50
     assert await pool.fetchval("SELECT failure_count FROM order_tasks") == 1
@@ -254,7 +254,7 @@ async def test_a_lost_claim_cannot_put_the_task_off(pool: Pool) -> None:
     await pool.execute("UPDATE order_tasks SET due_time = now()")
     await claim(pool)
     async with connection(pool) as conn:
-        await task_store.postpone_task(conn, lost, timedelta(hours=1), 1)
+        await task_store.postpone_task(conn, lost, timedelta(hours=1), failures=1)
     assert await seconds_until_due(pool, order) <= 10
     assert await pool.fetchval("SELECT failure_count FROM order_tasks") == 0
 
@@ -266,7 +266,7 @@ async def test_cancelling_takes_the_task_over_and_forgets_the_payment_token(pool
         await store.append(conn, cancellation(order))
         await task_store.append_cancel_task(conn, order.order_id)
     async with connection(pool) as conn:
-        await task_store.postpone_task(conn, lost, timedelta(hours=1), 1)
+        await task_store.postpone_task(conn, lost, timedelta(hours=1), failures=1)
     (task,) = await claim(pool)
     assert task.payment_token is None
     assert task.order.state is OrderState.CANCELLING

@@ -10,6 +10,7 @@ def test_every_method_of_the_contract_has_a_policy() -> None:
     assert {method.split("/")[1] for method in found} == {
         "commerce.event.v1.EventFeed",
         "commerce.order.v1.OrderService",
+        "commerce.order.v1.PipelineService",
         "commerce.product.v1.CategoryService",
         "commerce.product.v1.InventoryService",
         "commerce.product.v1.ProductService",

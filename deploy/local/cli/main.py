@@ -29,6 +29,7 @@ from deploy.local.cli.options import (
     SmtpUrl,
     options_of,
 )
+from deploy.local.cli.orders_commands import orders_app
 from deploy.local.cli.people import erasures_app, keys_app
 from deploy.local.cli.terminal import harmless
 from deploy.local.errors import MeshError
@@ -48,6 +49,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(erasures_app, name="erasures")
 app.add_typer(oauth_app, name="oauth")
 app.add_typer(audit_app, name="audit")
+app.add_typer(orders_app, name="orders")
 
 # Lines are as long as they are: other programs read them too.
 console = Console(highlight=False, soft_wrap=True)

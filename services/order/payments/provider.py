@@ -12,7 +12,7 @@ from tenacity.retry import retry_if_exception_type, retry_if_result
 from tenacity.stop import stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
-from services.errors import Unavailable
+from services.errors import Code, ServiceError, Unavailable
 from services.order.orders.domain import Order
 from services.order.orders.events import PaymentState
 from services.settings import read_secret
@@ -33,6 +33,8 @@ _WAIT = wait_random_exponential(multiplier=0.05, max=0.5)
 _OK = 200
 _NOT_FOUND = 404
 _CONFLICT = 409
+# Of one request. That our key or the provider's address is wrong (401, 403, 404) is no order's fault.
+_REFUSED = frozenset({400, 413, 422})
 _TOO_MANY = 429
 _ERROR = 500
 
@@ -63,6 +65,13 @@ class PaymentProviderUnavailable(Unavailable):
     """The provider cannot even be asked: what came of the last act is unknown."""
 
     reason = "PAYMENT_PROVIDER_UNAVAILABLE"
+
+
+class PaymentRequestRefused(ServiceError):
+    """The provider will not have this request, as often as it is sent: the order is at fault, or we are."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "PAYMENT_REQUEST_REFUSED"
 
 
 class _OutcomeUnknown(Exception):
@@ -104,6 +113,7 @@ class PaymentProvider:
 
         Raises:
             PaymentProviderUnavailable: the outcome is unknown.
+            PaymentRequestRefused: there is none, and will be none.
         """
         body = {"amount": str(order.total), "currency": order.currency, "token": token}
         return await self._act(order, "authorize", "/v1/payments", body, before=NoPayment.YET)
@@ -113,6 +123,7 @@ class PaymentProvider:
 
         Raises:
             PaymentProviderUnavailable: the outcome is unknown.
+            PaymentRequestRefused: there is none, and will be none.
         """
         path = f"/v1/payments/{payment_id}/capture"
         body = {"amount": str(order.total)}
@@ -123,6 +134,7 @@ class PaymentProvider:
 
         Raises:
             PaymentProviderUnavailable: the outcome is unknown.
+            PaymentRequestRefused: there is none, and will be none.
         """
         path = f"/v1/payments/{payment_id}/void"
         return await self._act(order, "void", path, {}, before=PaymentState.AUTHORIZED)
@@ -132,6 +144,7 @@ class PaymentProvider:
 
         Raises:
             PaymentProviderUnavailable: the outcome is unknown.
+            PaymentRequestRefused: there is none, and will be none.
         """
         path = f"/v1/payments/{payment_id}/refund"
         body = {"amount": str(order.total)}
@@ -142,6 +155,7 @@ class PaymentProvider:
 
         Raises:
             PaymentProviderUnavailable: there is no answer.
+            PaymentRequestRefused: there will be none.
         """
         path = f"/v1/payments?key={_key(order, 'authorize')}"
         status, body = await self._ask("GET", path)
@@ -152,6 +166,7 @@ class PaymentProvider:
 
         Raises:
             PaymentProviderUnavailable: there is no answer.
+            PaymentRequestRefused: there will be none.
         """
         path = f"/v1/keys/{_key(order, 'authorize')}/close"
         _, body = await self._ask("POST", path)
@@ -192,7 +207,7 @@ class PaymentProvider:
         if status == _OK:
             return _payment_of(answer)
         if status != _CONFLICT:
-            raise PaymentProviderUnavailable(f"the payment provider answered {status}")
+            raise _refusal(status)
         # In no state for it: something else came first.
         return NoPayment.EVER if answer["error"] == "key_closed" else await self.find(order)
 
@@ -210,7 +225,7 @@ class PaymentProvider:
         except _OutcomeUnknown:
             raise PaymentProviderUnavailable("the payment provider does not answer") from None
         if status not in {_OK, _NOT_FOUND}:
-            raise PaymentProviderUnavailable(f"the payment provider answered {status}")
+            raise _refusal(status)
         return status, body
 
     async def _call(
@@ -259,6 +274,12 @@ class _Watch:
         else:
             self._is_slow = True
             self._provider.slow_calls += 1
+
+
+def _refusal(status: int) -> ServiceError:
+    """Return what an answer means that says neither what happened nor that nothing did."""
+    failure = PaymentRequestRefused if status in _REFUSED else PaymentProviderUnavailable
+    return failure(f"the payment provider answered {status}")
 
 
 def _key(order: Order, act: str) -> str:

@@ -1,7 +1,10 @@
-"""The work queue in PostgreSQL: which orders are due, who works on them until when, whose holds end soon."""
+"""The work queue in PostgreSQL: which orders are due, who works on them until when, whose holds end soon.
+
+A task that is due at infinity is parked: no worker finds it.
+"""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from services.order.orders.domain import Order
@@ -23,6 +26,20 @@ class Task:
     attempt_count: int
     # Earlier attempts at which the provider could be asked and had nothing to show.
     failure_count: int
+    # Those just before that ended with something unforeseen.
+    error_count: int = 0
+
+
+@dataclass(frozen=True)
+class Parked:
+    """An order on which work has stopped."""
+
+    order_id: UUID
+    state: OrderState
+    # Of the last attempt: a reason of ours, or the name of an exception.
+    reason: str
+    park_time: datetime
+    create_time: datetime
 
 
 async def claim_tasks(conn: Connection, limit: int, lease: timedelta) -> list[Task]:
@@ -40,7 +57,7 @@ async def claim_tasks(conn: Connection, limit: int, lease: timedelta) -> list[Ta
                     LIMIT $1
                       FOR UPDATE SKIP LOCKED))
            AND o.order_id = t.order_id
-        RETURNING t.payment_token, t.claim_id, t.attempt_count, t.failure_count,
+        RETURNING t.payment_token, t.claim_id, t.attempt_count, t.failure_count, t.error_count,
                   o.order_id, o.user_id, o.state, o.lines, o.currency, o.total, o.payment_state, o.payment_id,
                   o.stock_state, o.cancel_reason, o.version, o.create_time, o.update_time
         """,
@@ -54,24 +71,93 @@ async def claim_tasks(conn: Connection, limit: int, lease: timedelta) -> list[Ta
             claim_id=row["claim_id"],
             attempt_count=row["attempt_count"],
             failure_count=row["failure_count"],
+            error_count=row["error_count"],
         )
         for row in rows
     ]
 
 
-async def postpone_task(conn: Connection, task: Task, delay: timedelta, failures: int) -> None:
-    """Give a claim back, due again after `delay`; nothing happens if the claim is somebody else's by now."""
+async def postpone_task(
+    conn: Connection, task: Task, delay: timedelta, *, failures: int = 0, errors: int = 0
+) -> None:
+    """Give a claim back, due again after `delay`; nothing happens if the claim is somebody else's by now.
+
+    Args:
+        conn: Of the order database.
+        task: As it was claimed.
+        delay: From now.
+        failures: By how much `failure_count` grows.
+        errors: By how much `error_count` grows; 0: it begins anew.
+    """
     await conn.execute(
         """
         UPDATE order_tasks
-           SET due_time = now() + $3, failure_count = failure_count + $4
+           SET due_time = now() + $3, failure_count = failure_count + $4,
+               error_count = CASE WHEN $5 = 0 THEN 0 ELSE error_count + $5 END
          WHERE order_id = $1 AND claim_id = $2
         """,
         task.order.order_id,
         task.claim_id,
         delay,
         failures,
+        errors,
     )
+
+
+async def park_task(conn: Connection, task: Task, reason: str) -> bool:
+    """Put a claimed order aside until `retry_task`; False if the claim is somebody else's by now."""
+    parked = await conn.fetchval(
+        """
+        UPDATE order_tasks
+           SET due_time = 'infinity', claim_id = NULL, park_time = now(), park_reason = $3
+         WHERE order_id = $1 AND claim_id = $2
+        RETURNING order_id
+        """,
+        task.order.order_id,
+        task.claim_id,
+        reason,
+    )
+    return parked is not None
+
+
+async def list_parked(conn: Connection, after: tuple[datetime, UUID] | None, limit: int) -> list[Parked]:
+    """Return parked orders, the longest parked first, from behind a place of that list on."""
+    rows = await conn.fetch(
+        """
+        SELECT t.order_id, o.state, t.park_reason, t.park_time, o.create_time
+          FROM order_tasks t
+          JOIN orders o USING (order_id)
+         WHERE t.due_time = 'infinity' AND ($1::timestamptz IS NULL OR (t.park_time, t.order_id) > ($1, $2))
+         ORDER BY t.park_time, t.order_id
+         LIMIT $3
+        """,
+        *(after or (None, None)),
+        limit,
+    )
+    return [
+        Parked(
+            row["order_id"],
+            OrderState(row["state"]),
+            row["park_reason"],
+            row["park_time"],
+            row["create_time"],
+        )
+        for row in rows
+    ]
+
+
+async def retry_task(conn: Connection, order_id: UUID) -> bool:
+    """Make a parked order due now, as if it had never been tried; return whether it was parked."""
+    retried = await conn.fetchval(
+        """
+        UPDATE order_tasks
+           SET due_time = now(), attempt_count = 0, failure_count = 0, error_count = 0
+         WHERE order_id = $1 AND due_time = 'infinity'
+        RETURNING order_id
+        """,
+        order_id,
+    )
+    return retried is not None
 
 
 async def append_cancel_task(conn: Connection, order_id: UUID) -> None:
@@ -82,7 +168,7 @@ async def append_cancel_task(conn: Connection, order_id: UUID) -> None:
         VALUES ($1, now())
             ON CONFLICT ON CONSTRAINT order_tasks_pkey DO UPDATE
            SET payment_token = NULL, due_time = now(), keep_time = NULL, claim_id = NULL, attempt_count = 0,
-               failure_count = 0
+               failure_count = 0, error_count = 0
         """,
         order_id,
     )

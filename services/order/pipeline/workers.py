@@ -11,13 +11,13 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from services.errors import ServiceError, VersionConflict
+from services.errors import Code, ServiceError, VersionConflict, first_of
 from services.order.orders.domain import Order
 from services.order.pipeline import store
 from services.order.pipeline.fulfilment import CameToNothing, Fulfilment
 from services.order.pipeline.store import Task
 from services.storage.loops import outliving
-from services.storage.postgres import Pool, connection
+from services.storage.postgres import Pool, connection, database_failure
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +35,10 @@ _WORK_SECONDS = 9.0
 _POLL_SECONDS = 0.25
 _MIN_DELAY_SECONDS = 0.2
 _MAX_DELAY_SECONDS = 30.0
+# Attempts in a row that no other party is the cause of; the last comes some five minutes after the first. A
+# release that cannot fulfil orders is taken back in that time.
+_MOST_ERRORS = 20
+_PASSING = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.ABORTED})
 # On stopping, for what is in work. The rest is taken up when its lease ends.
 _DRAIN_SECONDS = 5.0
 
@@ -95,7 +99,7 @@ class Pipeline:
             self._start(claim.task)
         elif claim.is_written or claim.is_in_doubt:
             with outliving("an order waits for its lease to end", order_id=str(claim.task.order.order_id)):
-                await self._postpone(claim.task, 0.0, failures=0)
+                await self._postpone(claim.task, 0.0)
 
     async def run(self) -> None:
         """Work until cancelled, then end what is in work, for a few seconds at most."""
@@ -168,17 +172,37 @@ class Pipeline:
                 await self._fulfilment.finish(task)
         except VersionConflict:
             # Somebody cancelled it. Their claim replaced ours, unless we claimed it a moment after.
-            await self._postpone(task, 0.0, failures=0)
+            await self._postpone(task, 0.0)
         except CameToNothing:
             await self._postpone(task, _delay_seconds(task), failures=1)
-        except (ServiceError, TimeoutError) as error:
-            reason = error.reason if isinstance(error, ServiceError) else "TIMEOUT"
-            log.warning("an order waits", order_id=str(task.order.order_id), reason=reason)
-            await self._postpone(task, _delay_seconds(task), failures=0)
+        except Exception as raised:  # noqa: BLE001  the worker loop: all that fails is counted
+            await self._put_off(task, first_of(raised))
 
-    async def _postpone(self, task: Task, delay_seconds: float, *, failures: int) -> None:
+    async def _put_off(self, task: Task, error: BaseException) -> None:
+        """Try again later what another party may cause; park what fails again and again without one."""
+        if database_failure(error) is not None:
+            raise error
+        order_id, reason = str(task.order.order_id), _reason_of(error)
+        if _passes(error):
+            log.warning("an order waits", order_id=order_id, reason=reason)
+            await self._postpone(task, _delay_seconds(task))
+            return
+        is_bug = not isinstance(error, ServiceError)
+        log.error("an order failed", order_id=order_id, reason=reason, exc_info=error if is_bug else False)
+        if task.error_count + 1 < _MOST_ERRORS:
+            await self._postpone(task, _delay_seconds(task), errors=1)
+            return
         async with connection(self._pool) as conn:
-            await store.postpone_task(conn, task, timedelta(seconds=delay_seconds), failures)
+            is_parked = await store.park_task(conn, task, reason)
+        if is_parked:
+            log.error("an order is parked: see `mesh orders parked`", order_id=order_id, reason=reason)
+
+    async def _postpone(
+        self, task: Task, delay_seconds: float, *, failures: int = 0, errors: int = 0
+    ) -> None:
+        delay = timedelta(seconds=delay_seconds)
+        async with connection(self._pool) as conn:
+            await store.postpone_task(conn, task, delay, failures=failures, errors=errors)
         if delay_seconds == 0:
             self.wake()
 
@@ -191,6 +215,17 @@ class Claim:
     is_written: bool = False
     # Until somebody else's answer came: whether it was written is unknown.
     is_in_doubt: bool = True
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether an attempt failed by what is not the order's fault, and ends by itself."""
+    return isinstance(error, TimeoutError) or (isinstance(error, ServiceError) and error.code in _PASSING)
+
+
+def _reason_of(error: BaseException) -> str:
+    if isinstance(error, ServiceError):
+        return error.reason
+    return "TIMEOUT" if isinstance(error, TimeoutError) else type(error).__name__
 
 
 def _delay_seconds(task: Task) -> float:

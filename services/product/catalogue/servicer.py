@@ -9,7 +9,7 @@ from commerce.product.v1 import product_pb2, product_pb2_grpc
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from services.errors import FieldViolation, ScopeMissing, TokenMissing
+from services.errors import FieldViolation, ScopeMissing, ServiceError, TokenMissing
 from services.etags import check_etag
 from services.product.catalogue import store
 from services.product.catalogue.domain import (
@@ -30,6 +30,7 @@ from services.product.inventory import store as stock_store
 from services.product.search.servicer import Searches
 from services.product.text import refuse
 from services.rpc.fields import read_optional_id, read_optional_time
+from services.rpc.groups import Groups
 from services.rpc.identity import caller
 from services.rpc.masks import left_out_fields, masked_fields
 from services.storage.events import append_events
@@ -50,13 +51,14 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
         self._pool = pool
         self._pages = pages
         self._searches = Searches(pool, pages)
+        self._reading = Groups(self._find_together)
 
     async def GetProduct(
         self, request: product_pb2.GetProductRequest, context: Context
     ) -> product_pb2.Product:
         """Read one product."""
         left_out = _left_out(request.read_mask)
-        [product] = await self._visible([UUID(request.product_id)])
+        product = _visible(await self._reading.run(UUID(request.product_id)))
         return product_message(product, left_out)
 
     async def BatchGetProducts(
@@ -64,7 +66,8 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
     ) -> product_pb2.BatchGetProductsResponse:
         """Read several products, in the order asked."""
         left_out = _left_out(request.read_mask)
-        products = await self._visible([UUID(each) for each in request.product_ids])
+        asked = [UUID(each) for each in request.product_ids]
+        products = [_visible(each) for each in await self._find_together(asked)]
         response = product_pb2.BatchGetProductsResponse(
             products=(product_message(each, left_out) for each in products)
         )
@@ -162,14 +165,20 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
             await rows.add(request)
         return await rows.finish()
 
-    async def _visible(self, product_ids: Sequence[UUID]) -> list[Product]:
+    async def _find_together(self, product_ids: Sequence[UUID]) -> list[Product | ServiceError]:
+        """Read the products that several calls want at the same time."""
         async with connection(self._pool) as conn:
             found = await store.find_products(conn, product_ids)
-        for product_id in product_ids:
-            product = found.get(product_id)
-            if product is None or not (product.details.active or _may_write()):
-                raise not_found(product_id)
-        return [found[product_id] for product_id in product_ids]
+        return [found.get(product_id) or not_found(product_id) for product_id in product_ids]
+
+
+def _visible(product: Product | ServiceError) -> Product:
+    """Return a product to who may see it; others are told that there is none."""
+    if isinstance(product, ServiceError):
+        raise product
+    if not (product.details.active or _may_write()):
+        raise not_found(product.product_id)
+    return product
 
 
 def _may_write() -> bool:
