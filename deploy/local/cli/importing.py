@@ -170,7 +170,7 @@ def _tell_of_file(file: ProductFile, mapping: Mapping, console: Console) -> None
     currency = mapping.prices.currency or "none"
     console.print(
         harmless(
-            f"{file.path.name}: by the mapping {mapping.name}{supplier}; prices that say no currency: {currency}."
+            f"{file.path.name}: mapping {mapping.name}{supplier}; where a price says no currency: {currency}."
         ),
         markup=False,
     )

@@ -76,22 +76,26 @@ def surveyed(file: ProductFile) -> list[Record]:
 def _completed(mapping: Mapping, records: list[Record], *, currency: str, stock: int | None) -> Mapping:
     """Fill in what a mapping leaves to the file and to the one who imports it."""
     prices = mapping.prices
+    parted = _price_texts(mapping, records)
     if not prices.decimal:
-        prices = replace(prices, decimal=_decimal_of(mapping, records))
-    if currency or (mapping.name == "ours" and not prices.currency):
-        prices = replace(prices, currency=currency or _OWN_CURRENCY)
+        prices = replace(prices, decimal=decide_decimal_mark(number for number, _ in parted))
+    # Beside prices that say euros, a price that says nothing is not taken for dollars: it is refused.
+    if mapping.name == "ours" and not any(words for _, words in parted):
+        prices = replace(prices, currency=_OWN_CURRENCY)
+    if currency:
+        prices = replace(prices, currency=currency)
     return replace(mapping, prices=prices, stock=mapping.stock if stock is None else stock)
 
 
-def _decimal_of(mapping: Mapping, records: list[Record]) -> str:
-    """Decide what begins decimals by all prices of the survey."""
+def _price_texts(mapping: Mapping, records: list[Record]) -> list[tuple[str, str]]:
+    """Return the numbers of all prices of the survey that are texts, and the words beside them."""
     routes = Routes(mapping)
     found = [value for record in records for _, value in routes.sort(record.values).get("price", ())]
-    numbers = []
+    parted = []
     for value in found:
         if isinstance(value, str) and value.strip():
             try:
-                numbers.append(split_price(value)[0])
+                parted.append(split_price(value))
             except PriceRefused:
                 continue
-    return decide_decimal_mark(numbers)
+    return parted

@@ -19,6 +19,8 @@ def fact_text(value: Any) -> str:
         return value
     if isinstance(value, list):
         return ", ".join(map(fact_text, value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
     if isinstance(value, Decimal):
         return format(value.quantize(Decimal(1)) if _is_whole(value) else value, "f")
     return json.dumps(value, ensure_ascii=False, default=str)

@@ -184,10 +184,10 @@ def _price_rules(draft: _Draft, currency: str) -> PriceRules:
     texts = [value for value in values if isinstance(value, str)]
     parted = [split_price(text) for text in texts if _has_number(text)]
     decimal = decide_decimal_mark(number for number, _ in parted)
-    words = {word for _, word in parted if word}
-    meant = [codes for codes in map(currencies_of, words) if codes]
-    if not currency and meant and frozenset.union(*meant):
-        common = frozenset.intersection(*meant)
+    words = [word for _, word in parted if word]
+    # What a few prices say of themselves says nothing of the others.
+    if not currency and words and len(words) >= _MOST * len(values):
+        common = frozenset.intersection(*map(currencies_of, set(words)))
         currency = "USD" if "USD" in common else min(common) if len(common) == 1 else ""
     return PriceRules(currency or _currency_of_name(draft), decimal)
 

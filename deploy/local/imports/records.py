@@ -1,5 +1,6 @@
 """What a file of products is made of, whatever its format: records, and places that cannot be read."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,6 @@ class Unreadable:
 
 def shown(value: object) -> str:
     """Write a value as a report shows it: short, and with what is no text escaped."""
-    text = value if isinstance(value, str) else str(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     short = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
     return short.encode("utf-8", "backslashreplace").decode()

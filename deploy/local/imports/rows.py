@@ -101,13 +101,13 @@ class Converter:
             active=self._active(values),
         )
         product.price.CopyFrom(self._price(values))
+        remarks += _leave_out_what_breaks_a_rule(product)
         request = ImportProductsRequest(
             row_number=line,
             product=product,
             category_path=list_of(_first(values, "category_path"), ">"),
             initial_quantity=self._stock(values),
         )
-        remarks += _leave_out_what_breaks_a_rule(product)
         if not (product.price.units or product.price.nanos):
             remarks.append(
                 Remark("price", "0", "PRICE_ZERO", "The price is zero: it is for sale for nothing.")
@@ -162,7 +162,7 @@ class Converter:
             return True
         if word in (*_FALSE, *self._mapping.inactive_words):
             return False
-        told = f"{shown(value)!r} is neither true nor false; active_words and inactive_words of a mapping name more."
+        told = f"{shown(value)!r} is neither true nor false; a mapping may name it in inactive_words."
         raise RowRefused("active", value, "ACTIVE_INVALID", told)
 
     def _attributes(self, values: Values, remarks: list[Remark]) -> dict[str, str]:
@@ -283,6 +283,10 @@ def _broken_rules(product: Product) -> Iterator[tuple[str, str]]:
 
 
 def _with_controls(product: Product) -> Iterator[str]:
+    everything = (product.sku, product.name, product.description, product.brand)
+    # Most products have none: one search of all their texts says so.
+    if not _CONTROLS.search("".join((*everything, *product.attributes, *product.attributes.values()))):
+        return
     for name in ("sku", "name", "description", "brand"):
         if _CONTROLS.search(getattr(product, name)):
             yield name
