@@ -142,7 +142,9 @@ def test_a_stock_that_is_no_whole_number_is_refused(tmp_path: Path, stock: str) 
     assert (found.rows, found.refusals) == ([], [(1, "stock", "STOCK_INVALID")])
 
 
-@pytest.mark.parametrize(("active", "expected"), [("true", True), ("false", False), ('"0"', False), ("null", True)])
+@pytest.mark.parametrize(
+    ("active", "expected"), [("true", True), ("false", False), ('"0"', False), ("null", True)]
+)
 def test_active_is_true_or_false(tmp_path: Path, active: str, *, expected: bool) -> None:
     found = judged(tmp_path, f'[{{"sku": "A", "name": "Kettle", "price": 1, "active": {active}}}]')
     assert [product.active for product in found.products] == [expected]

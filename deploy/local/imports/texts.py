@@ -15,6 +15,7 @@ from deploy.local.imports.records import MAX_RECORD_CHARACTERS, Unreadable
 
 # What a look at the beginning takes in.
 SAMPLE_BYTES = 1024 * 1024
+_CHUNK_BYTES = 64 * 1024
 # What reading raises when a file ends too early or was damaged.
 BROKEN = (OSError, EOFError, UnicodeDecodeError, zlib.error, zstd.ZstdError)
 _GZIP = b"\x1f\x8b"
@@ -75,7 +76,7 @@ def detect_encoding(path: Path) -> str:
         OSError, EOFError, zlib.error, ZstdError: it cannot be read.
     """
     with path.open("rb") as raw:
-        sample = _plain(raw).read(SAMPLE_BYTES)
+        sample = _beginning(_plain(raw))
     for mark, encoding in _BYTE_ORDER_MARKS:
         if sample.startswith(mark):
             return encoding
@@ -83,6 +84,22 @@ def detect_encoding(path: Path) -> str:
         if len(zeros) > 1 and zeros.count(0) * 2 > len(zeros):
             return encoding
     return _FALLBACK if _breaks_utf8(sample) else "utf-8"
+
+
+def _beginning(plain: IO[bytes]) -> bytes:
+    """Read the sample, or as much of it as can be read."""
+    sample = b""
+    while len(sample) < SAMPLE_BYTES:
+        try:
+            chunk = plain.read(_CHUNK_BYTES)
+        except BROKEN:
+            if not sample:
+                raise
+            break
+        if not chunk:
+            break
+        sample += chunk
+    return sample
 
 
 def _breaks_utf8(sample: bytes) -> bool:
