@@ -1,4 +1,4 @@
-"""Files of any separator, quote, encoding and wrapper: each row is read or refused by its line, and none is lost."""
+"""Files of any separator, quote, encoding and wrapper: each row is read, or refused by its line."""
 
 import gzip
 import json

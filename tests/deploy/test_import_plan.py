@@ -22,10 +22,11 @@ GERMAN = """Artikelnummer;Bezeichnung;Preis EUR;Hersteller;Bestand;Farbe
 00-2;Topf;12,50;Eisen;0;
 """
 ISRAELI = """{"chain": {"id": 7}, "items": [
-  {"ItemCode": "7290000000001", "ItemName": "חלב", "ItemPrice": "6.23", "Quantity": "1.00", "UnitOfMeasure": "ליטר"},
+  {"ItemCode": "7290000000001", "ItemName": "חלב", "ItemPrice": "6.23", "Quantity": "1.00",
+   "UnitOfMeasure": "ליטר"},
   {"ItemCode": "7290000000002", "ItemName": "לחם", "ItemPrice": "10.90", "Quantity": "500.00"}
 ]}"""
-NESTED = """{"id": 1, "title": "Radio", "variants": [{"price": "19.00", "sku": "R-1"}], "images": [{"src": "https://e.com/r.jpg"}]}
+NESTED = """{"id": 1, "title": "Radio", "variants": [{"price": "19.00", "sku": "R-1"}], "images": [{"src": "https://e.com/r"}]}
 {"id": 2, "title": "Tape", "variants": [{"price": "5.50", "sku": "T-1"}], "images": []}
 """
 

@@ -1,4 +1,4 @@
-"""Records as rows: what cannot be taken costs its field where a product can do without, and the row where not."""
+"""Records as rows: what cannot be taken costs its field, or the row where a product cannot do without."""
 
 import json
 from pathlib import Path

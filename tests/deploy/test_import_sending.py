@@ -1,4 +1,4 @@
-"""Batches on their way to the service: what is away is waited for, and what is done is told also when cut short."""
+"""Batches on their way: a service that is away is waited for, and what is done is told when cut short."""
 
 import threading
 from collections.abc import Callable, Iterator
