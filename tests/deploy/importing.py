@@ -40,7 +40,8 @@ class Judged:
         return [(each.price.currency_code, each.price.units, each.price.nanos) for each in self.products]
 
 
-def judged(folder: Path, content: str | bytes, name: str = "rows.csv", **how: str) -> Judged:
-    path = folder / name
+def judged(folder: Path, content: str | bytes, *, currency: str = "") -> Judged:
+    """Write a file, whose name says nothing of it, and read it."""
+    path = folder / "rows"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return Judged(path, **how)
+    return Judged(path, currency=currency)

@@ -105,7 +105,7 @@ def test_a_lone_surrogate_is_a_refused_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pack", [gzip.compress, zstd.compress], ids=["gzip", "zstd"])
 def test_compression_is_told_by_the_bytes(tmp_path: Path, pack: object) -> None:
     assert callable(pack)
-    found = judged(tmp_path, pack(f"{HEAD}A,Kettle,1\n".encode()), name="rows")
+    found = judged(tmp_path, pack(f"{HEAD}A,Kettle,1\n".encode()))
     assert [product.sku for product in found.products] == ["A"]
 
 

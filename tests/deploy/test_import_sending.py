@@ -9,10 +9,6 @@ from pathlib import Path
 import grpc
 import pytest
 from commerce.product.v1.product_pb2 import ImportProductsRequest, ImportProductsResponse
-from commerce.product.v1.product_pb2_grpc import (
-    ProductServiceServicer,
-    add_ProductServiceServicer_to_server,
-)
 
 from deploy.local.errors import MeshError
 from deploy.local.imports import choosing
@@ -25,13 +21,15 @@ from deploy.local.imports.sending import Sender
 Answer = Callable[[list[ImportProductsRequest], grpc.ServicerContext], ImportProductsResponse]
 
 
-class Products(ProductServiceServicer):
+class Products:
+    """The one method of the product service that is called."""
+
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
         self.calls: list[list[ImportProductsRequest]] = []
         self._lock = threading.Lock()
 
-    def ImportProducts(
+    def take(
         self, request_iterator: Iterator[ImportProductsRequest], context: grpc.ServicerContext
     ) -> ImportProductsResponse:
         rows = list(request_iterator)
@@ -44,7 +42,13 @@ class Products(ProductServiceServicer):
 def served(answer: Answer) -> Iterator[tuple[Products, grpc.Channel]]:
     products = Products(answer)
     server = grpc.server(ThreadPoolExecutor(4))
-    add_ProductServiceServicer_to_server(products, server)
+    take = grpc.stream_unary_rpc_method_handler(
+        products.take, ImportProductsRequest.FromString, ImportProductsResponse.SerializeToString
+    )
+    handler = grpc.method_handlers_generic_handler(
+        "commerce.product.v1.ProductService", {"ImportProducts": take}
+    )
+    server.add_generic_rpc_handlers((handler,))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.enable_http_proxy", 0)]) as channel:
