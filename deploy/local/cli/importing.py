@@ -184,13 +184,13 @@ def _tell(report: Report, name: str, console: Console, how: str = "") -> None:
     for outcome in report.notes:
         sku = f" {outcome.sku}" if outcome.sku else ""
         what = f"{outcome.result}: {outcome.reason}: {outcome.message}"
-        console.print(harmless(f"  line {outcome.line}{sku}: {what}"), markup=False)
+        console.print(harmless(f"  line {outcome.line}{sku}: {what}"), markup=False, soft_wrap=True)
     told = report.remarked + report.counts[REFUSED] + report.counts[DUPLICATE]
     if told > len(report.notes):
         console.print(f"  … and {told - len(report.notes):,} more; --report FILE writes all rows.")
     for remark in report.of_file:
         console.print(harmless(f"  {remark}"), markup=False)
-    console.print(f"{name}: {how}{_counts(report)}", markup=False)
+    console.print(f"{name}: {how}{_counts(report)}", markup=False, soft_wrap=True)
 
 
 def _counts(report: Report) -> str:
