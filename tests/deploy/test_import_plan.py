@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.cli.main import import_
+from deploy.local.cli.import_command import import_
 from deploy.local.errors import MeshError
 from deploy.local.imports import choosing
 from deploy.local.imports.mapping import committed_mappings

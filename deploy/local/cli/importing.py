@@ -87,7 +87,7 @@ def plan_file(data: Path, path: Path, console: Console, wishes: Wishes) -> None:
         file, mapping = choosing.plan(path, supplier=wishes.supplier, currency=wishes.currency)
         text = mapping_text(mapping, survey_of(file.survey()), file.form.encoding)
         kept.write_text(text, encoding="utf-8")
-        console.print(harmless(text), markup=False, highlight=False, soft_wrap=True)
+        console.print(harmless(text), markup=False, highlight=False)
         console.print(f"Written to {kept}.")
     file, mapping = choosing.choose(path, kept, currency=wishes.currency, stock=wishes.stock)
     _tell_of_file(file, mapping, console)
@@ -102,7 +102,7 @@ def plan_file(data: Path, path: Path, console: Console, wishes: Wishes) -> None:
             "No mesh runs: what is in the shop already is not known, and all rows count as created."
         )
     _tell(report, path.name, console, "nothing was imported; it would be: ")
-    console.print(f"`mesh import {path} --mapping {kept}` imports it.", soft_wrap=True)
+    console.print(f"`mesh import {path} --mapping {kept}` imports it.")
 
 
 def _send_all(
@@ -184,13 +184,13 @@ def _tell(report: Report, name: str, console: Console, how: str = "") -> None:
     for outcome in report.notes:
         sku = f" {outcome.sku}" if outcome.sku else ""
         what = f"{outcome.result}: {outcome.reason}: {outcome.message}"
-        console.print(harmless(f"  line {outcome.line}{sku}: {what}"), markup=False, soft_wrap=True)
+        console.print(harmless(f"  line {outcome.line}{sku}: {what}"), markup=False)
     told = report.remarked + report.counts[REFUSED] + report.counts[DUPLICATE]
     if told > len(report.notes):
         console.print(f"  … and {told - len(report.notes):,} more; --report FILE writes all rows.")
     for remark in report.of_file:
         console.print(harmless(f"  {remark}"), markup=False)
-    console.print(f"{name}: {how}{_counts(report)}", markup=False, soft_wrap=True)
+    console.print(f"{name}: {how}{_counts(report)}", markup=False)
 
 
 def _counts(report: Report) -> str:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 
-from deploy.local.imports.mapping import Mapping
+from deploy.local.imports.mapping import FileRules, Mapping
 from deploy.local.imports.records import shown
 from deploy.local.imports.survey import Survey
 
@@ -12,7 +12,6 @@ _SAMPLES = 2
 
 def mapping_text(mapping: Mapping, survey: Survey, encoding: str) -> str:
     """Write a mapping in TOML, with what is worth a look as comments."""
-    rules = mapping.file
     lines = [
         f"# How {shown(mapping.name)} becomes products. Each line may be edited.",
         "",
@@ -23,16 +22,8 @@ def mapping_text(mapping: Mapping, survey: Survey, encoding: str) -> str:
         "# What begins decimals in texts, '.' or ','. Empty: a number that can be read two ways is refused.",
         _line("decimal", mapping.prices.decimal),
         _line("encoding", encoding),
+        *_file_lines(mapping.file),
     ]
-    if rules.dialect:
-        dialect = rules.dialect
-        lines += [
-            _line("separator", dialect.separator),
-            _line("quote", dialect.quote),
-            _line("escape", dialect.escape),
-        ]
-    if rules.records is not None:
-        lines += ["# Where the products stand in the document.", _line("records", rules.records)]
     if mapping.sku_from:
         lines += [
             "# No column numbers the rows: a sku is made from these.",
@@ -40,24 +31,26 @@ def mapping_text(mapping: Mapping, survey: Survey, encoding: str) -> str:
         ]
     if mapping.facts:
         lines += ["# Objects of attributes.", _line("facts", mapping.facts)]
-    lines += ["# Columns that are left out.", _line("ignored", mapping.ignored)]
-    lines += ["", "[fields]"]
-    lines += [
-        _line(name, columns[0] if len(columns) == 1 else columns) + _samples(survey, columns)
-        for name, columns in mapping.fields.items()
-    ]
+    lines += ["# Columns that are left out.", _line("ignored", mapping.ignored), "", "[fields]"]
+    for name, columns in mapping.fields.items():
+        named = columns[0] if len(columns) == 1 else columns
+        lines.append(_line(name, named) + _samples(survey, columns))
     lines += ["", "# Attributes of the product, each with its column.", "[attributes]"]
-    lines += [
-        _line(_quoted(name), column) + _samples(survey, [column])
-        for name, column in mapping.attributes.items()
-    ]
-    lines += [
-        "",
-        "[constants]",
-        "# Units of new products whose row says nothing.",
-        _line("stock", mapping.stock),
-    ]
-    return "\n".join(lines) + "\n"
+    for name, column in mapping.attributes.items():
+        lines.append(_line(_quoted(name), column) + _samples(survey, [column]))
+    lines += ["", "[constants]", "# Units of new products whose row says nothing."]
+    return "\n".join([*lines, _line("stock", mapping.stock)]) + "\n"
+
+
+def _file_lines(rules: FileRules) -> list[str]:
+    lines = []
+    if rules.dialect:
+        dialect = rules.dialect
+        said = {"separator": dialect.separator, "quote": dialect.quote, "escape": dialect.escape}
+        lines += [_line(key, value) for key, value in said.items()]
+    if rules.records is not None:
+        lines += ["# Where the products stand in the document.", _line("records", rules.records)]
+    return lines
 
 
 def _line(key: str, value: str | int | Iterable[str]) -> str:
