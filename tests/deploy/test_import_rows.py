@@ -197,6 +197,15 @@ def test_a_line_that_no_mapping_has_is_refused(tmp_path: Path, line: str) -> Non
         read_mapping(mapping)
 
 
+def test_the_mapping_that_the_docs_show_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "imports.md").read_text(encoding="utf-8")
+    shown = page.partition("```toml\n")[2].partition("```")[0]
+    (tmp_path / "mapping.toml").write_text(shown, encoding="utf-8")
+    mapping = read_mapping(tmp_path / "mapping.toml")
+    assert (mapping.sku_of("4711"), mapping.prices.decimal) == ("acme-4711", ",")
+    assert mapping.fields["price"] == ("Aktionspreis", "Preis")
+
+
 def test_the_committed_mappings_name_fields_alone() -> None:
     mappings = committed_mappings()
     assert sorted(mapping.name for mapping in mappings) == ["bestbuy", "icecat", "jlcparts", "ours"]

@@ -160,3 +160,8 @@ def test_a_report_has_a_line_for_each_row(tmp_path: Path) -> None:
     assert lines[0] == "line,row,sku,result,field,value,reason,message"
     assert lines[3] == "4,3,,refused,price,free,PRICE_INVALID,no number"
     assert (report.rows, report.remarked, len(report.notes)) == (3, 1, 2)
+
+
+def test_a_report_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MeshError, match="cannot be written"):
+        ReportFile(tmp_path / "none" / "report.csv")

@@ -51,6 +51,10 @@ def import_(
 
     from deploy.local.cli import importing
 
+    if supplier and not plan:
+        raise typer.BadParameter(
+            "It goes with --plan; else the mapping names the supplier.", param_hint="--supplier"
+        )
     wishes = importing.Wishes(mapping, supplier, currency, stock, report)
     command = importing.plan_file if plan else importing.import_file
     command(data.absolute(), file, Console(highlight=False, soft_wrap=True), wishes)

@@ -86,7 +86,7 @@ def plan_file(data: Path, path: Path, console: Console, wishes: Wishes) -> None:
     else:
         file, mapping = choosing.plan(path, supplier=wishes.supplier, currency=wishes.currency)
         text = mapping_text(mapping, survey_of(file.survey()), file.form.encoding)
-        kept.write_text(text, encoding="utf-8")
+        _keep(kept, text)
         console.print(harmless(text), markup=False, highlight=False)
         console.print(f"Written to {kept}.")
     file, mapping = choosing.choose(path, kept, currency=wishes.currency, stock=wishes.stock)
@@ -103,6 +103,13 @@ def plan_file(data: Path, path: Path, console: Console, wishes: Wishes) -> None:
         )
     _tell(report, path.name, console, "nothing was imported; it would be: ")
     console.print(f"`mesh import {path} --mapping {kept}` imports it.")
+
+
+def _keep(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise MeshError(f"The mapping cannot be written: {error}.", "Name a file by --mapping.") from error
 
 
 def _send_all(

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from deploy.local.errors import MeshError
+
 CREATED, UPDATED, UNCHANGED, REFUSED, DUPLICATE = "created", "updated", "unchanged", "refused", "duplicate"
 # As many as a person reads; the file of `--report` has them all.
 _KEPT_NOTES = 50
@@ -59,7 +61,15 @@ class ReportFile:
     """A CSV file with a line for each row; what is done is in it also when the import is cut short."""
 
     def __init__(self, path: Path | None) -> None:
-        self._file = path.open("w", newline="", encoding="utf-8") if path else None
+        """Begin a report; without a path there is none.
+
+        Raises:
+            MeshError: it cannot be written there.
+        """
+        try:
+            self._file = path.open("w", newline="", encoding="utf-8") if path else None
+        except OSError as error:
+            raise MeshError(f"The report cannot be written: {error}.", "Name another file.") from error
         self._writer = csv.writer(self._file) if self._file else None
         if self._writer:
             self._writer.writerow(_COLUMNS)
