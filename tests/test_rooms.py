@@ -84,13 +84,17 @@ MAY_IMPORT = {
     "deploy.local": set(),
     "deploy.local.cli": {
         *("commerce", "deploy.local.errors", "deploy.local.files", "deploy.local.layout"),
-        *("deploy.local.parts", "deploy.local.shop", "deploy.local.supervision"),
+        *("deploy.local.imports", "deploy.local.parts", "deploy.local.shop", "deploy.local.supervision"),
         *("gateway.contract", "gateway.explain", "gateway.reasons"),
         *("gateway.find", "services.audit_chain", "services.roster", "services.settings"),
         *("grpc", "rich", "typer"),
     },
     "deploy.local.errors": set(),
     "deploy.local.files": set(),
+    "deploy.local.imports": {
+        *("commerce", "deploy.local.errors", "deploy.local.shop", "services.rpc"),
+        *("backports", "google", "grpc", "tenacity"),
+    },
     "deploy.local.layout": {"services.roster", "services.settings"},
     "deploy.local.parts": {
         *("deploy.local.errors", "deploy.local.files", "deploy.local.layout", "gateway", "gateway.edge"),

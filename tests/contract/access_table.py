@@ -96,7 +96,7 @@ RULES: Mapping[str, Rule] = {
     AUTH + "Reauthenticate": ByRole(EVERYONE),
     SECOND_FACTOR + "EnrolTotp": ByRole(EVERYONE),
     SECOND_FACTOR + "ConfirmTotp": ByRole(EVERYONE),
-    SECOND_FACTOR + "GetSecondFactor": ByRole(EVERYONE),
+    SECOND_FACTOR + "GetSecondFactor": ByRole(EVERYONE, for_others=frozenset()),
     SECOND_FACTOR + "RemoveTotp": ByRole(EVERYONE, for_others=frozenset({"admin"})),
     AUTH + "GetJwks": Public(ignores_token=True),
     AUTH + "ListEndings": Internal(frozenset({*NAMES, "gateway"} - {"user"})),

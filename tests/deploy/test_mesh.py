@@ -92,7 +92,9 @@ def test_logs_without_a_mesh_say_so(tmp_path: Path) -> None:
     assert "mesh up" in refusal.value.remedy
 
 
-def test_import_reports_each_row_that_failed_and_exits_with_1(stack: Stack, tmp_path: Path) -> None:
+def test_import_reports_each_row_and_exits_with_1_where_some_are_refused(
+    stack: Stack, tmp_path: Path
+) -> None:
     path, report = tmp_path / "rows.jsonl", tmp_path / "report.csv"
     rows = [
         {"sku": f"{tmp_path.name}-1", "name": "Kettle", "price": "12.50"},
@@ -102,12 +104,25 @@ def test_import_reports_each_row_that_failed_and_exits_with_1(stack: Stack, tmp_
     path.write_text("\n".join(map(json.dumps, rows)))
     first = stack.mesh("import", str(path), "--report", str(report), check=False)
     assert first.returncode == 1
-    assert "1 created, 0 updated, 0 unchanged, 2 failed" in " ".join(first.stdout.split())
+    assert "1 created, 0 updated, 0 unchanged, 2 refused" in first.stdout
     lines = report.read_text().splitlines()
-    assert lines[1].startswith(f"2,{tmp_path.name}-2,PRICE_INVALID")
-    assert lines[2].startswith(f"3,{tmp_path.name}-3,")
+    assert lines[1].startswith(f"1,1,{tmp_path.name}-1,created,")
+    assert lines[2].startswith(f"2,2,{tmp_path.name}-2,refused,price,free,PRICE_INVALID,")
+    assert lines[3].startswith(f"3,3,{tmp_path.name}-3,refused,name,,NAME_MISSING,")
     again = stack.mesh("import", str(path), check=False)
-    assert "0 created, 0 updated, 1 unchanged, 2 failed" in " ".join(again.stdout.split())
+    assert "0 created, 0 updated, 1 unchanged, 2 refused" in again.stdout
+
+
+def test_a_plan_says_what_an_import_would_do_and_imports_nothing(stack: Stack, tmp_path: Path) -> None:
+    path, kept = tmp_path / "rows.csv", tmp_path / "kept.toml"
+    path.write_text(f"id,title,price\n{tmp_path.name},Kettle,€9.99\n", encoding="utf-8")
+    unknown = stack.mesh("import", str(path), check=False)
+    assert (unknown.returncode, "--plan" in unknown.stderr) == (1, True)
+    for _ in range(2):
+        said = stack.mesh("import", str(path), "--plan", "--mapping", str(kept)).stdout
+        assert "nothing was imported; it would be: 1 rows: 1 created" in said
+    assert "1 created" in stack.mesh("import", str(path), "--mapping", str(kept)).stdout
+    assert "1 unchanged" in stack.mesh("import", str(path), "--mapping", str(kept)).stdout
 
 
 def test_a_token_of_an_unknown_role_names_the_known_ones(stack: Stack) -> None:

@@ -138,6 +138,46 @@ async def test_the_first_thousand_failures_are_told_and_all_are_counted(shop: Sh
     assert [issue.row_number for issue in report.issues] == list(range(1, 1001))
 
 
+async def test_what_became_of_each_row_is_told(shop: Shop) -> None:
+    rows = [row(number) for number in range(1, 5)]
+    report = await shop.load(rows)
+    assert (sorted(report.created_rows), list(report.updated_rows)) == ([1, 2, 3, 4], [])
+    rows[1].product.description = "New"
+    rows[2].product.name = ""
+    report = await shop.load(rows)
+    assert (list(report.created_rows), list(report.updated_rows)) == ([], [2])
+    assert [(issue.row_number, issue.field) for issue in report.issues] == [(3, "product.name")]
+
+
+async def test_a_trial_says_what_would_become_of_rows_and_writes_nothing(shop: Shop) -> None:
+    root = f"Trial {uuid4()}"
+    there = row(1, description="Old")
+    await shop.load([there])
+    before = await shop.count_events()
+    rows = [there, row(2, (root, "Deep"), 7), row(3, name="")]
+    for each in rows:
+        each.validate_only = True
+    there.product.description = "New"
+    report = await shop.load(rows)
+    assert counts(report) == (1, 1, 0, 1)
+    assert (list(report.created_rows), list(report.updated_rows)) == ([2], [1])
+    assert await shop.count_events() == before
+    assert (await by_sku(shop, there.product.sku)).description == "Old"
+    made = "SELECT count(*) FROM categories WHERE display_name = $1"
+    assert await shop.pool.fetchval(made, root) == 0
+
+
+async def test_a_trial_among_rows_writes_the_others(shop: Shop) -> None:
+    root = f"Mixed {uuid4()}"
+    rows = [row(1, (root,)), row(2, (root,)), row(3, (root,))]
+    rows[1].validate_only = True
+    assert counts(await shop.load(rows)) == (3, 0, 0, 0)
+    again = await shop.load([rows[0], rows[2]])
+    assert counts(again) == (0, 0, 2, 0)
+    rows[1].validate_only = False
+    assert counts(await shop.load([rows[1]])) == (1, 0, 0, 0)
+
+
 async def test_an_empty_import_is_an_empty_report(shop: Shop) -> None:
     assert counts(await shop.load([])) == (0, 0, 0, 0)
 

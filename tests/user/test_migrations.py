@@ -80,10 +80,10 @@ async def test_a_hash_that_later_rules_bar_gives_way_to_one_that_no_password_has
     assert hashes[:2] == [good, salted]
     assert len({*hashes, *barred}) == len(hashes) + len(barred), "each has another one, of its own"
     passwords = Passwords("Commerce Mesh")
-    assert await passwords.verify(good, password)
+    assert await passwords.verify(good, password, passwords.reserve())
     for each in hashes[2:]:
         # As long as those that are made now: how long a log-in takes tells nothing.
         assert argon2.extract_parameters(each).hash_len == argon2.extract_parameters(HASH_NOW).hash_len
-        assert not await passwords.verify(each, password)
+        assert not await passwords.verify(each, password, passwords.reserve())
     await passwords.close()
     await conn.close()

@@ -13,7 +13,7 @@ from commerce.user.v1.audit_pb2_grpc import AuditServiceStub
 
 from deploy.local.cli.call import print_line
 from deploy.local.cli.running import running_mesh
-from deploy.local.cli.shop import issue_token
+from deploy.local.cli.tokens import issue_token
 from deploy.local.errors import MeshError
 from deploy.local.shop import clients, json_calls
 from services.audit_chain import BEGINNING, event_hash

@@ -9,8 +9,8 @@ import grpc
 
 from deploy.local.cli import methods
 from deploy.local.cli.running import RunningMesh, running_mesh
-from deploy.local.cli.shop import issue_token
 from deploy.local.cli.terminal import harmless
+from deploy.local.cli.tokens import issue_token
 from deploy.local.errors import MeshError
 from deploy.local.shop import clients, json_calls
 from gateway.contract.model import Method

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from deploy.local.cli.audit_commands import audit_app
+from deploy.local.cli.import_command import import_
 from deploy.local.cli.oauth_commands import oauth_app
 from deploy.local.cli.options import (
     DATA,
@@ -50,6 +51,7 @@ app.add_typer(erasures_app, name="erasures")
 app.add_typer(oauth_app, name="oauth")
 app.add_typer(audit_app, name="audit")
 app.add_typer(orders_app, name="orders")
+app.command("import")(import_)
 
 # Lines are as long as they are: other programs read them too.
 console = Console(highlight=False, soft_wrap=True)
@@ -226,42 +228,6 @@ def token(
     from deploy.local.cli import shop as commands_shop
 
     commands_shop.token(data.absolute(), role)
-
-
-@app.command("import")
-def import_(
-    file: Annotated[Path, typer.Argument(help="JSON, JSON lines or CSV, also with .gz.")],
-    data: Data = DATA,
-    *,
-    currency: Annotated[str, typer.Option(help="Of prices that say none.")] = "USD",
-    stock: Annotated[int, typer.Option(min=0, help="Units of new products whose row says nothing.")] = 0,
-    report: Annotated[Path | None, typer.Option(help="Write every failed row to this CSV file.")] = None,
-) -> None:
-    """Import products: created or updated by sku. Importing a file again changes nothing.
-
-    A row is a JSON object, or a line of CSV or TSV under a line of names; UTF-8. Its fields:
-
-    \b
-    name          needed; also title
-    price         needed: 12.50, or {"currencyCode", "units", "nanos"} as the API
-    sku           also id; else made from brand and name
-    currency      of the price; also currency_code, currencyCode
-    description   also short_description
-    brand         also manufacturer, supplier
-    category_path ["Home", "Kitchen"] or "Home > Kitchen";
-                  also categoryPath, categories, category
-    image_urls    a list, or URLs and blanks; also imageUrls, image_url, image
-    stock         units of a new product; also initialQuantity, quantity
-    attributes    an object of texts, in JSON alone
-    active        false hides it
-
-    Files of Best Buy, Icecat and JLCPCB are known by their fields.
-    """  # noqa: D301  typer wants the character: it keeps the lines of a paragraph apart
-    from deploy.local.cli import shop as commands_shop
-    from deploy.local.shop.catalogue import Defaults
-
-    defaults = Defaults(currency=currency, stock=stock)
-    commands_shop.import_file(data.absolute(), file, console, defaults=defaults, report=report)
 
 
 @app.command()

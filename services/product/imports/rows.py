@@ -1,6 +1,7 @@
 """An import of products: rows judged one by one, written in batches, each with a result."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -27,11 +28,13 @@ _BATCH_ROWS = 200
 _BATCH_BYTES = 1024 * 1024
 # Ids of paths are remembered from batch to batch, up to twice the largest real tree.
 _REMEMBERED_PATHS = 10_000
-# As the contract says of ImportProductsResponse.issues and ImportIssue.sku.
+# As the contract says of ImportProductsResponse's lists and ImportIssue.sku.
 _MAX_ISSUES = 1000
+_MAX_NUMBERS = 1000
 _ISSUE_SKU_CHARACTERS = 64
 # It may quote the row, which may be 64 kB of one name.
 _ISSUE_MESSAGE_CHARACTERS = 300
+_ISSUE_FIELD_CHARACTERS = 200
 # As AdjustStock allows in one call.
 _MAX_INITIAL_QUANTITY = 1_000_000_000
 # Other writers may change the same products or categories; then the batch is read and written anew.
@@ -47,6 +50,14 @@ class Row:
     details: ProductDetails
     path: Path
     initial_quantity: int
+    # In the source, for the report.
+    number: int
+    # Nothing is written of it.
+    is_trial: bool
+
+
+class _TrialOver(Exception):
+    """Ends the transaction of a trial, so that nothing of it stays."""
 
 
 def read_row(request: product_pb2.ImportProductsRequest) -> Row:
@@ -62,7 +73,8 @@ def read_row(request: product_pb2.ImportProductsRequest) -> Row:
     if not 0 <= request.initial_quantity <= _MAX_INITIAL_QUANTITY:
         description = f"must lie between 0 and {_MAX_INITIAL_QUANTITY}"
         refuse([FieldViolation("initial_quantity", description, "OUT_OF_BOUNDS")])
-    return Row(details, check_path(request.category_path), request.initial_quantity)
+    path = check_path(request.category_path)
+    return Row(details, path, request.initial_quantity, request.row_number, request.validate_only)
 
 
 class Import:
@@ -73,6 +85,7 @@ class Import:
         self._report = product_pb2.ImportProductsResponse()
         # Of the batch that is being filled, by sku.
         self._rows: dict[str, Row] = {}
+        self._is_trial = False
         self._batch_bytes = 0
         self._categories: dict[Path, UUID] = {}
 
@@ -86,8 +99,9 @@ class Import:
         # Each row counts: of two with one sku, the later changes what the earlier wrote.
         row_bytes = request.ByteSize()
         is_full = len(self._rows) == _BATCH_ROWS or self._batch_bytes + row_bytes > _BATCH_BYTES
-        if is_full or row.details.sku in self._rows:
+        if is_full or row.details.sku in self._rows or row.is_trial != self._is_trial:
             await self._flush()
+        self._is_trial = row.is_trial
         self._rows[row.details.sku] = row
         self._batch_bytes += row_bytes
 
@@ -104,6 +118,7 @@ class Import:
                 sku=request.product.sku[:_ISSUE_SKU_CHARACTERS],
                 reason=error.reason,
                 message=error.message[:_ISSUE_MESSAGE_CHARACTERS],
+                field=error.violations[0].field[:_ISSUE_FIELD_CHARACTERS] if error.violations else "",
             )
 
     async def _flush(self) -> None:
@@ -124,27 +139,43 @@ class Import:
 
     async def _write(self, rows: list[Row]) -> None:
         categories = dict(self._categories)
-        async with transaction(self._pool) as conn:
-            happened = await _ensure_paths(conn, categories, {row.path for row in rows if row.path})
-            filed = [
-                replace(row, details=replace(row.details, category_id=categories.get(row.path)))
-                for row in rows
-            ]
-            known = await product_store.find_products_by_sku(conn, [row.details.sku for row in rows])
-            new = [row for row in filed if row.details.sku not in known]
-            changed = [
-                (known[row.details.sku], row.details)
-                for row in filed
-                if row.details.sku in known and known[row.details.sku].details != row.details
-            ]
-            happened += await _create(conn, new)
-            happened += await _change(conn, changed)
-            if happened:
-                await append_events(conn, happened)
+        new: list[Row] = []
+        changed: list[tuple[Product, Row]] = []
+        with suppress(_TrialOver):
+            async with transaction(self._pool) as conn:
+                happened = await _ensure_paths(conn, categories, {row.path for row in rows if row.path})
+                new, changed = await _sort_out(conn, categories, rows)
+                if self._is_trial:
+                    categories = self._categories
+                    raise _TrialOver
+                happened += await _create(conn, new)
+                happened += await _change(conn, [(product, row.details) for product, row in changed])
+                if happened:
+                    await append_events(conn, happened)
         self._categories = categories if len(categories) <= _REMEMBERED_PATHS else {}
+        self._count(rows, new, [row for _, row in changed])
+
+    def _count(self, rows: list[Row], new: list[Row], changed: list[Row]) -> None:
         self._report.created_count += len(new)
         self._report.updated_count += len(changed)
         self._report.unchanged_count += len(rows) - len(new) - len(changed)
+        for numbers, told in ((self._report.created_rows, new), (self._report.updated_rows, changed)):
+            numbers.extend(row.number for row in told[: _MAX_NUMBERS - len(numbers)])
+
+
+async def _sort_out(
+    conn: Connection, categories: dict[Path, UUID], rows: list[Row]
+) -> tuple[list[Row], list[tuple[Product, Row]]]:
+    """Part rows that make a product from those that change one; the others change nothing."""
+    filed = [replace(row, details=replace(row.details, category_id=categories.get(row.path))) for row in rows]
+    known = await product_store.find_products_by_sku(conn, [row.details.sku for row in rows])
+    new = [row for row in filed if row.details.sku not in known]
+    changed = [
+        (known[row.details.sku], row)
+        for row in filed
+        if row.details.sku in known and known[row.details.sku].details != row.details
+    ]
+    return new, changed
 
 
 async def _create(conn: Connection, rows: list[Row]) -> list[NewEvent]:

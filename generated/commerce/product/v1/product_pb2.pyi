@@ -214,39 +214,47 @@ class DeleteProductRequest(_message.Message):
     def __init__(self, product_id: _Optional[str] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class ImportProductsRequest(_message.Message):
-    __slots__ = ("row_number", "product", "category_path", "initial_quantity")
+    __slots__ = ("row_number", "product", "category_path", "initial_quantity", "validate_only")
     ROW_NUMBER_FIELD_NUMBER: _ClassVar[int]
     PRODUCT_FIELD_NUMBER: _ClassVar[int]
     CATEGORY_PATH_FIELD_NUMBER: _ClassVar[int]
     INITIAL_QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     row_number: int
     product: Product
     category_path: _containers.RepeatedScalarFieldContainer[str]
     initial_quantity: int
-    def __init__(self, row_number: _Optional[int] = ..., product: _Optional[_Union[Product, _Mapping]] = ..., category_path: _Optional[_Iterable[str]] = ..., initial_quantity: _Optional[int] = ...) -> None: ...
+    validate_only: bool
+    def __init__(self, row_number: _Optional[int] = ..., product: _Optional[_Union[Product, _Mapping]] = ..., category_path: _Optional[_Iterable[str]] = ..., initial_quantity: _Optional[int] = ..., validate_only: _Optional[bool] = ...) -> None: ...
 
 class ImportProductsResponse(_message.Message):
-    __slots__ = ("created_count", "updated_count", "unchanged_count", "failed_count", "issues")
+    __slots__ = ("created_count", "updated_count", "unchanged_count", "failed_count", "issues", "created_rows", "updated_rows")
     CREATED_COUNT_FIELD_NUMBER: _ClassVar[int]
     UPDATED_COUNT_FIELD_NUMBER: _ClassVar[int]
     UNCHANGED_COUNT_FIELD_NUMBER: _ClassVar[int]
     FAILED_COUNT_FIELD_NUMBER: _ClassVar[int]
     ISSUES_FIELD_NUMBER: _ClassVar[int]
+    CREATED_ROWS_FIELD_NUMBER: _ClassVar[int]
+    UPDATED_ROWS_FIELD_NUMBER: _ClassVar[int]
     created_count: int
     updated_count: int
     unchanged_count: int
     failed_count: int
     issues: _containers.RepeatedCompositeFieldContainer[ImportIssue]
-    def __init__(self, created_count: _Optional[int] = ..., updated_count: _Optional[int] = ..., unchanged_count: _Optional[int] = ..., failed_count: _Optional[int] = ..., issues: _Optional[_Iterable[_Union[ImportIssue, _Mapping]]] = ...) -> None: ...
+    created_rows: _containers.RepeatedScalarFieldContainer[int]
+    updated_rows: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, created_count: _Optional[int] = ..., updated_count: _Optional[int] = ..., unchanged_count: _Optional[int] = ..., failed_count: _Optional[int] = ..., issues: _Optional[_Iterable[_Union[ImportIssue, _Mapping]]] = ..., created_rows: _Optional[_Iterable[int]] = ..., updated_rows: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ImportIssue(_message.Message):
-    __slots__ = ("row_number", "sku", "reason", "message")
+    __slots__ = ("row_number", "sku", "reason", "message", "field")
     ROW_NUMBER_FIELD_NUMBER: _ClassVar[int]
     SKU_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    FIELD_FIELD_NUMBER: _ClassVar[int]
     row_number: int
     sku: str
     reason: str
     message: str
-    def __init__(self, row_number: _Optional[int] = ..., sku: _Optional[str] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+    field: str
+    def __init__(self, row_number: _Optional[int] = ..., sku: _Optional[str] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., field: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,213 @@
+"""`mesh import`: files of products into a running mesh, by a mapping; what became of each row."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from deploy.local.cli.running import RunningMesh, running_mesh
+from deploy.local.cli.terminal import harmless
+from deploy.local.cli.tokens import issue_token
+from deploy.local.errors import MeshError, NotRunning
+from deploy.local.imports import choosing
+from deploy.local.imports.batches import Batch, make_batches
+from deploy.local.imports.mapping import Mapping
+from deploy.local.imports.mapping_text import mapping_text
+from deploy.local.imports.product_file import ProductFile
+from deploy.local.imports.report import (
+    CREATED,
+    DUPLICATE,
+    REFUSED,
+    UNCHANGED,
+    UPDATED,
+    Outcome,
+    Report,
+    ReportFile,
+)
+from deploy.local.imports.rows import Converter
+from deploy.local.imports.seen import SeenSkus
+from deploy.local.imports.sending import Sender
+from deploy.local.imports.survey import survey_of
+from deploy.local.imports.texts import is_fallback
+from deploy.local.shop import clients
+
+_INTERRUPTED = 130
+_SHOWN_COLUMNS = 20
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the one who imports asks for; what is empty or None is as the mapping says."""
+
+    mapping: Path | None = None
+    supplier: str = ""
+    currency: str = ""
+    stock: int | None = None
+    report: Path | None = None
+
+
+def import_file(data: Path, path: Path, console: Console, wishes: Wishes) -> None:
+    """Import a file with a progress bar, and say what became of its rows, also when it is cut short.
+
+    Raises:
+        MeshError: nothing runs, or the file is not known; or the mesh went away, after the counts were told.
+        SystemExit: 1 where rows were refused, 130 where it was interrupted.
+    """
+    mesh = running_mesh(data)
+    file, mapping = choosing.choose(path, wishes.mapping, currency=wishes.currency, stock=wishes.stock)
+    report = Report()
+    _tell_of_file(file, mapping, console)
+    try:
+        _send_all(mesh, file, mapping, console, report=report, report_path=wishes.report)
+    except KeyboardInterrupt:
+        _tell(report, path.name, console, "cut short: ")
+        console.print("Import the file again to go on: what is done stays done.")
+        raise SystemExit(_INTERRUPTED) from None
+    except MeshError:
+        _tell(report, path.name, console, "cut short: ")
+        raise
+    _tell(report, path.name, console)
+    if report.counts[REFUSED]:
+        raise SystemExit(1)
+
+
+def plan_file(data: Path, path: Path, console: Console, wishes: Wishes) -> None:
+    """Propose a mapping, or take the one that is there, and say what an import by it would do.
+
+    Raises:
+        MeshError: the file cannot be read, or shows neither names nor prices.
+    """
+    kept = wishes.mapping or Path(f"{path.name}.mapping.toml")
+    if kept.exists():
+        console.print(f"By {kept}, which is there already:")
+    else:
+        file, mapping = choosing.plan(path, supplier=wishes.supplier, currency=wishes.currency)
+        text = mapping_text(mapping, survey_of(file.survey()), file.form.encoding)
+        _keep(kept, text)
+        console.print(harmless(text), markup=False, highlight=False)
+        console.print(f"Written to {kept}.")
+    file, mapping = choosing.choose(path, kept, currency=wishes.currency, stock=wishes.stock)
+    _tell_of_file(file, mapping, console)
+    report = Report()
+    try:
+        mesh = running_mesh(data)
+        _send_all(mesh, file, mapping, console, report=report, report_path=wishes.report, validate_only=True)
+    except NotRunning:
+        report = Report()
+        _judge_alone(file, mapping, report, wishes.report)
+        console.print(
+            "No mesh runs: what is in the shop already is not known, and all rows count as created."
+        )
+    _tell(report, path.name, console, "nothing was imported; it would be: ")
+    console.print(f"`mesh import {path} --mapping {kept}` imports it.")
+
+
+def _keep(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise MeshError(f"The mapping cannot be written: {error}.", "Name a file by --mapping.") from error
+
+
+def _send_all(
+    mesh: RunningMesh,
+    file: ProductFile,
+    mapping: Mapping,
+    console: Console,
+    *,
+    report: Report,
+    report_path: Path | None,
+    validate_only: bool = False,
+) -> None:
+    converter = Converter(mapping)
+    with (
+        clients.edge_channel(mesh.layout) as channel,
+        closing(SeenSkus()) as seen,
+        ReportFile(report_path) as written,
+        _progress(file, console) as advance,
+    ):
+        sender = Sender(channel, lambda: issue_token(mesh, "merchant"), validate_only=validate_only)
+
+        def done(outcomes: list[Outcome]) -> None:
+            report.add(outcomes)
+            written.write(outcomes)
+            advance()
+
+        try:
+            sender.run(make_batches(file.read(), converter, seen), done)
+        finally:
+            _note_ignored(report, converter)
+
+
+def _judge_alone(file: ProductFile, mapping: Mapping, report: Report, report_path: Path | None) -> None:
+    """Say what can be said of a file without the service."""
+    converter = Converter(mapping)
+    with closing(SeenSkus()) as seen, ReportFile(report_path) as written:
+        for batch in make_batches(file.read(), converter, seen):
+            outcomes = sorted(batch.judged + _as_created(batch), key=lambda outcome: outcome.row)
+            report.add(outcomes)
+            written.write(outcomes)
+    _note_ignored(report, converter)
+
+
+def _as_created(batch: Batch) -> list[Outcome]:
+    return [row.outcome(CREATED) for row in batch.rows]
+
+
+def _note_ignored(report: Report, converter: Converter) -> None:
+    names = converter.ignored_columns
+    if names:
+        more = f" and {len(names) - _SHOWN_COLUMNS} more" if len(names) > _SHOWN_COLUMNS else ""
+        report.of_file.append(f"columns that nothing is made of: {', '.join(names[:_SHOWN_COLUMNS])}{more}")
+
+
+@contextmanager
+def _progress(file: ProductFile, console: Console) -> Iterator[Callable[[], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(f"Reading {file.path.name}", total=file.size_bytes)
+        yield lambda: progress.update(task, completed=file.position() or file.size_bytes)
+
+
+def _tell_of_file(file: ProductFile, mapping: Mapping, console: Console) -> None:
+    supplier = f", supplier {mapping.supplier}" if mapping.supplier else ""
+    currency = mapping.prices.currency or "none"
+    console.print(
+        harmless(
+            f"{file.path.name}: mapping {mapping.name}{supplier}; where a price says no currency: {currency}."
+        ),
+        markup=False,
+    )
+    if is_fallback(file.form.encoding) and mapping.file.encoding is None:
+        console.print(
+            "It is not UTF-8 and is read as windows-1252; a mapping may say another `encoding`.", markup=False
+        )
+
+
+def _tell(report: Report, name: str, console: Console, how: str = "") -> None:
+    for outcome in report.notes:
+        sku = f" {outcome.sku}" if outcome.sku else ""
+        what = f"{outcome.result}: {outcome.reason}: {outcome.message}"
+        console.print(harmless(f"  line {outcome.line}{sku}: {what}"), markup=False)
+    told = report.remarked + report.counts[REFUSED] + report.counts[DUPLICATE]
+    if told > len(report.notes):
+        console.print(f"  … and {told - len(report.notes):,} more; --report FILE writes all rows.")
+    for remark in report.of_file:
+        console.print(harmless(f"  {remark}"), markup=False)
+    console.print(f"{name}: {how}{_counts(report)}", markup=False)
+
+
+def _counts(report: Report) -> str:
+    counts = report.counts
+    remarked = f" ({report.remarked:,} rows with a remark)" if report.remarked else ""
+    duplicates = f", {counts[DUPLICATE]:,} duplicates" if counts[DUPLICATE] else ""
+    told = (
+        f"{counts[CREATED]:,} created, {counts[UPDATED]:,} updated, {counts[UNCHANGED]:,} unchanged, "
+        f"{counts[REFUSED]:,} refused{duplicates}{remarked}"
+    )
+    if report.rows and counts[UNCHANGED] == report.rows:
+        return f"nothing changed; all {report.rows:,} rows are in the shop already ({told})."
+    return f"{report.rows:,} rows: {told}."

@@ -1,0 +1,105 @@
+"""Rows of a file in batches: what can be sent, and what is judged before anything is sent."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from deploy.local.imports.records import Record, Unreadable, shown
+from deploy.local.imports.report import DUPLICATE, REFUSED, Outcome
+from deploy.local.imports.rows import Converter, Row, RowRefused
+from deploy.local.imports.seen import SeenSkus
+
+# As many as the service tells the results of; small enough that progress is seen.
+BATCH_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class PlacedRow:
+    """A row and the line that it begins at; its number in the file is its `row_number`."""
+
+    line: int
+    row: Row
+
+    @property
+    def number(self) -> int:
+        """The row's number in its file, from 1."""
+        return int(self.row.request.row_number)
+
+    @property
+    def sku(self) -> str:
+        """The shop's sku."""
+        return str(self.row.request.product.sku)
+
+    def outcome(self, result: str) -> Outcome:
+        """Say what became of the row, with what is odd in it."""
+        remarks = self.row.remarks
+        return Outcome(
+            self.line,
+            self.number,
+            self.sku,
+            result,
+            field="; ".join(remark.field for remark in remarks),
+            value="; ".join(remark.value for remark in remarks),
+            reason="; ".join(dict.fromkeys(remark.reason for remark in remarks)),
+            message="; ".join(remark.message for remark in remarks),
+        )
+
+
+@dataclass
+class Batch:
+    """Rows to send, and rows that are not sent, with why."""
+
+    rows: list[PlacedRow] = field(default_factory=list)
+    judged: list[Outcome] = field(default_factory=list)
+
+    @property
+    def first_line(self) -> int:
+        """The line where the batch begins."""
+        return min([row.line for row in self.rows] + [outcome.line for outcome in self.judged])
+
+
+def make_batches(
+    records: Iterable[Record | Unreadable], converter: Converter, seen: SeenSkus
+) -> Iterator[Batch]:
+    """Convert rows and yield them by the thousand; of rows with one sku the first counts."""
+    batch = Batch()
+    for number, record in enumerate(records, start=1):
+        item = _converted(number, record, converter)
+        if isinstance(item, Outcome):
+            batch.judged.append(item)
+        else:
+            batch.rows.append(item)
+        if len(batch.rows) + len(batch.judged) == BATCH_ROWS:
+            yield _without_duplicates(batch, seen)
+            batch = Batch()
+    if batch.rows or batch.judged:
+        yield _without_duplicates(batch, seen)
+
+
+def _converted(number: int, record: Record | Unreadable, converter: Converter) -> PlacedRow | Outcome:
+    if isinstance(record, Unreadable):
+        return Outcome(
+            record.line, number, "", REFUSED, value=record.value, reason=record.reason, message=record.message
+        )
+    try:
+        row = converter.convert(record)
+    except RowRefused as error:
+        sku = shown(converter.sku_of(record))
+        return Outcome(
+            record.line, number, sku, REFUSED, error.field, error.value, error.reason, error.message
+        )
+    row.request.row_number = number
+    return PlacedRow(record.line, row)
+
+
+def _without_duplicates(batch: Batch, seen: SeenSkus) -> Batch:
+    places = seen.first_places([(row.sku, row.line, row.number) for row in batch.rows])
+    kept = []
+    for row, (line, number) in zip(batch.rows, places, strict=True):
+        if number == row.number:
+            kept.append(row)
+            continue
+        told = f"The sku stands on line {line} (row {number}) already, which counts."
+        batch.judged.append(
+            Outcome(row.line, row.number, row.sku, DUPLICATE, "sku", row.sku, "SKU_DUPLICATE", told)
+        )
+    return Batch(kept, batch.judged)

@@ -1,0 +1,101 @@
+"""Finds the mapping of a file: the one that is given, a committed one, or none."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from deploy.local.errors import MeshError
+from deploy.local.imports.columns import normalised
+from deploy.local.imports.mapping import FileRules, Mapping, known_mapping, read_mapping
+from deploy.local.imports.money import PriceRefused, split_price
+from deploy.local.imports.numerals import decide_decimal_mark
+from deploy.local.imports.product_file import ProductFile
+from deploy.local.imports.proposal import propose
+from deploy.local.imports.records import Record
+from deploy.local.imports.routes import Routes
+from deploy.local.imports.survey import survey_of
+
+# In the documents, prices of the shop's own form that say no currency are in this one.
+_OWN_CURRENCY = "USD"
+
+
+def choose(
+    path: Path, mapping_path: Path | None, *, currency: str = "", stock: int | None = None
+) -> tuple[ProductFile, Mapping]:
+    """Open a file and find its mapping.
+
+    Args:
+        path: the file.
+        mapping_path: of its mapping; None: a committed one.
+        currency: of prices that say none; empty: as the mapping says.
+        stock: units of new products whose row says nothing; None: as the mapping says.
+
+    Raises:
+        MeshError: it cannot be read, holds no rows, or no mapping fits.
+    """
+    given = read_mapping(mapping_path) if mapping_path else None
+    file = ProductFile(path, given.file if given else None)
+    records = surveyed(file)
+    columns = frozenset(normalised(name) for record in records for name in record.values)
+    mapping = given or known_mapping(columns)
+    if mapping is None:
+        found = ", ".join(dict.fromkeys(name for record in records[:10] for name in record.values))
+        raise MeshError(
+            f"{path} is no catalogue that is known: its columns are {found[:400]}.",
+            f"`mesh import {path} --plan` proposes what becomes of each, and imports nothing.",
+        )
+    return file, _completed(mapping, records, currency=currency, stock=stock)
+
+
+def plan(path: Path, *, supplier: str = "", currency: str = "") -> tuple[ProductFile, Mapping]:
+    """Open a file and propose a mapping for it, also where a committed one is known.
+
+    Raises:
+        MeshError: it cannot be read, holds no rows, or shows neither names nor prices.
+    """
+    file = ProductFile(path)
+    form = file.form
+    rules = FileRules(form.encoding, form.dialect, form.records)
+    return file, propose(survey_of(surveyed(file)), path, rules, supplier=supplier, currency=currency)
+
+
+def surveyed(file: ProductFile) -> list[Record]:
+    """Return the first records.
+
+    Raises:
+        MeshError: there are none.
+    """
+    records = file.survey()
+    if not records:
+        raise MeshError(
+            f"{file.path} holds no rows that can be read.",
+            "Give a file with products in it: a JSON array, JSON lines, or a header and rows.",
+        )
+    return records
+
+
+def _completed(mapping: Mapping, records: list[Record], *, currency: str, stock: int | None) -> Mapping:
+    """Fill in what a mapping leaves to the file and to the one who imports it."""
+    prices = mapping.prices
+    parted = _price_texts(mapping, records)
+    if not prices.decimal:
+        prices = replace(prices, decimal=decide_decimal_mark(number for number, _ in parted))
+    # Beside prices that say euros, a price that says nothing is not taken for dollars: it is refused.
+    if mapping.name == "ours" and not any(words for _, words in parted):
+        prices = replace(prices, currency=_OWN_CURRENCY)
+    if currency:
+        prices = replace(prices, currency=currency)
+    return replace(mapping, prices=prices, stock=mapping.stock if stock is None else stock)
+
+
+def _price_texts(mapping: Mapping, records: list[Record]) -> list[tuple[str, str]]:
+    """Return the numbers of all prices of the survey that are texts, and the words beside them."""
+    routes = Routes(mapping)
+    found = [value for record in records for _, value in routes.sort(record.values).get("price", ())]
+    parted = []
+    for value in found:
+        if isinstance(value, str) and value.strip():
+            try:
+                parted.append(split_price(value))
+            except PriceRefused:
+                continue
+    return parted

@@ -1,0 +1,118 @@
+"""A file of products: what it is, told by its bytes and not by its name, and its records."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from deploy.local.errors import MeshError
+from deploy.local.imports import json_text
+from deploy.local.imports.delimited import Dialect, detect_dialect, read_delimited
+from deploy.local.imports.mapping import FileRules
+from deploy.local.imports.records import Record, Unreadable
+from deploy.local.imports.texts import BROKEN, Line, TextFile, detect_encoding, numbered_lines
+
+# What decides about separators, columns and numbers; a file may be read in seconds, and this in half of one.
+SURVEY_RECORDS = 10_000
+_SAMPLE_LINES = 200
+# Names that wrappers give to their products; any other array counts where none of these is there.
+_ARRAYS = {"products", "items", "data", "results", "records", "rows", "entries", "catalog", "catalogue"}
+_REMEDY = "Give JSON, JSON lines, CSV or TSV, plain or by gzip or zstd; a mapping may say `encoding`."
+
+
+@dataclass(frozen=True)
+class FileForm:
+    """How a file is read: delimited where there is a dialect, else JSON."""
+
+    encoding: str
+    dialect: Dialect | None = None
+    is_lines: bool = False
+    # The path of the array of products in a document; None: whichever comes.
+    records: str | None = None
+
+
+class ProductFile:
+    """A file of products that can be read from its beginning, also again."""
+
+    def __init__(self, path: Path, rules: FileRules | None = None) -> None:
+        """Look at a file.
+
+        Raises:
+            MeshError: it is not there or cannot be read.
+        """
+        self.path = path
+        self.form = _examined(path, rules or FileRules())
+        self._file: TextFile | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """The file's size as it lies on disk."""
+        return self.path.stat().st_size
+
+    def position(self) -> int:
+        """Return how many bytes were read by the reading that is under way."""
+        return self._file.position() if self._file else 0
+
+    def survey(self) -> list[Record]:
+        """Return the first records that can be read."""
+        found = islice(self.read(), SURVEY_RECORDS)
+        return [record for record in found if isinstance(record, Record)]
+
+    def read(self) -> Iterator[Record | Unreadable]:
+        """Yield every row, and where the file breaks off a last one that says so."""
+        self._file = file = TextFile(self.path, self.form.encoding)
+        line = 0
+        try:
+            for record in _records(file, self.form):
+                line = record.line
+                yield record
+        except BROKEN as error:
+            told = f"The file breaks off after this line, and nothing more was read: {error}."
+            yield Unreadable(line or 1, "FILE_BROKEN", told)
+        finally:
+            if self._file is file:
+                self._file = None
+            file.close()
+
+
+def _records(file: TextFile, form: FileForm) -> Iterator[Record | Unreadable]:
+    if form.dialect:
+        yield from read_delimited(numbered_lines(file.text), form.dialect)
+    elif form.is_lines:
+        yield from json_text.read_lines(numbered_lines(file.text))
+    else:
+        for path, record in json_text.read_arrays(file.text):
+            if form.records in (None, path) or isinstance(record, Unreadable):
+                yield record
+
+
+def _examined(path: Path, rules: FileRules) -> FileForm:
+    try:
+        encoding = rules.encoding or detect_encoding(path)
+        file = TextFile(path, encoding)
+        try:
+            lines = [
+                line for line in islice(numbered_lines(file.text), _SAMPLE_LINES) if isinstance(line, Line)
+            ]
+        finally:
+            file.close()
+        first = next((text for line in lines if (text := line.text.strip("\ufeff \t\r\n"))), "")
+        if rules.dialect or not (first.startswith(("[", "{")) or not lines):
+            return FileForm(encoding, dialect=rules.dialect or detect_dialect(lines))
+        if json_text.is_lines(lines):
+            return FileForm(encoding, is_lines=True)
+        return FileForm(encoding, records=_array(path, encoding) if rules.records is None else rules.records)
+    except (*BROKEN, LookupError) as error:
+        raise MeshError(f"{path} cannot be read: {error}.", _REMEDY) from error
+
+
+def _array(path: Path, encoding: str) -> str | None:
+    """Choose the array of products of a document: by its name, else the first of the survey."""
+    file = TextFile(path, encoding)
+    try:
+        found = islice(json_text.read_arrays(file.text), SURVEY_RECORDS)
+        paths = dict.fromkeys(path for path, record in found if isinstance(record, Record))
+    finally:
+        file.close()
+    named = (each for each in paths if each.rpartition(".")[2].casefold() in _ARRAYS)
+    return next(named, next(iter(paths), None))

@@ -1,0 +1,92 @@
+"""Where the value of each column goes: decided once a column, then looked up."""
+
+from collections.abc import Mapping as AnyMapping
+from typing import Any
+
+from deploy.local.imports.columns import normalised
+from deploy.local.imports.mapping import Mapping
+
+# By field of a product: what its columns say, in the order of the mapping, each with a name. Of `attributes`
+# the name is the attribute's, and empty where the value is an object of attributes.
+Values = dict[str, list[tuple[str, Any]]]
+# Where a value goes: the field, how far down its list, a name, and the way into the value.
+_Route = tuple[str, int, str, tuple[str, ...]]
+# More columns than any file has: an object whose keys are data ends here.
+_MAX_COLUMNS = 20_000
+
+
+class Routes:
+    """The ways from columns to fields that a mapping says."""
+
+    def __init__(self, mapping: Mapping) -> None:
+        self._mapping = mapping
+        self._wanted = _wanted(mapping)
+        self._ignored = {normalised(name) for name in mapping.ignored}
+        self._names = set(mapping.attributes)
+        self._by_column: dict[str, list[_Route]] = {}
+        self.unknown: list[str] = []
+
+    def sort(self, values: AnyMapping[str, Any]) -> Values:
+        """Lay out what a record says by field."""
+        placed: dict[str, list[tuple[int, str, Any]]] = {}
+        for column, value in values.items():
+            routes = self._by_column.get(column)
+            for field, order, name, way in self._resolve(column) if routes is None else routes:
+                placed.setdefault(field, []).append((order, name, _inside(value, way)))
+        return {
+            field: [(name, value) for _, name, value in sorted(found, key=lambda each: each[0])]
+            for field, found in placed.items()
+        }
+
+    def _resolve(self, column: str) -> list[_Route]:
+        key = normalised(column)
+        routes = [
+            (field, order, name, way)
+            for field, order, name, wanted in self._wanted
+            if (way := _way(wanted, column, key)) is not None
+        ]
+        if not routes and key not in self._ignored:
+            routes = self._rest(column)
+        if len(self._by_column) < _MAX_COLUMNS:
+            self._by_column[column] = routes
+        return routes
+
+    def _rest(self, column: str) -> list[_Route]:
+        order = len(self._by_column) + len(self._wanted)
+        prefix = next((each for each in self._mapping.prefixes if column.startswith(each)), None)
+        if prefix is not None or self._mapping.rest_is_attributes:
+            short = column.removeprefix(prefix or "")
+            # Where two columns end alike, the later keeps its whole name.
+            name = column if short in self._names else short
+            self._names.add(name)
+            return [("attributes", order, name, ())]
+        if len(self.unknown) < _MAX_COLUMNS and column not in self.unknown:
+            self.unknown.append(column)
+        return []
+
+
+def _wanted(mapping: Mapping) -> list[tuple[str, int, str, str]]:
+    """List what the mapping asks for: field, order, name, column."""
+    asked = [(field, column, column) for field, columns in mapping.fields.items() for column in columns]
+    asked += [("sku_from", column, column) for column in mapping.sku_from]
+    asked += [("attributes", name, column) for name, column in mapping.attributes.items()]
+    asked += [("attributes", "", column) for column in mapping.facts]
+    return [(field, order, name, column) for order, (field, name, column) in enumerate(asked)]
+
+
+def _way(wanted: str, column: str, key: str) -> tuple[str, ...] | None:
+    """Return the way from a column to what is wanted: empty for itself, None where it does not lead there."""
+    if normalised(wanted) == key:
+        return ()
+    return tuple(wanted[len(column) + 1 :].split(".")) if wanted.startswith(f"{column}.") else None
+
+
+def _inside(value: Any, way: tuple[str, ...]) -> Any:
+    for step in way:
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return None
+    return value

@@ -1,0 +1,162 @@
+"""Sends batches of rows to ProductService.ImportProducts; reading, sending and merging overlap."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+import grpc
+from commerce.product.v1.product_pb2 import ImportIssue, ImportProductsResponse
+from commerce.product.v1.product_pb2_grpc import ProductServiceStub
+from tenacity import Retrying
+from tenacity.retry import retry_if_exception
+from tenacity.stop import stop_after_delay
+from tenacity.wait import wait_exponential_jitter
+
+from deploy.local.errors import MeshError
+from deploy.local.imports.batches import Batch, PlacedRow
+from deploy.local.imports.report import CREATED, REFUSED, UNCHANGED, UPDATED, Outcome
+from deploy.local.imports.rows import Remark
+from deploy.local.shop import clients
+
+# The contract lets a person have four imports at once: this one leaves room for another.
+_IN_FLIGHT = 3
+_BATCH_TIMEOUT_SECONDS = 300
+# Access tokens live for 15 minutes.
+_TOKEN_SECONDS = 600
+# A service that was killed is back in seconds; what is away for a minute needs its operator.
+_UNAVAILABLE_SECONDS = 60
+_MAX_WAIT_SECONDS = 3
+# What is under way when the import is cut short is waited for so long, to be counted.
+_LAST_ANSWERS_SECONDS = 10
+# Costs a field that a product can do without, and is judged by the service alone.
+_PATH_INVALID = "CATEGORY_PATH_INVALID"
+
+
+class _Tokens:
+    """An access token that is never old."""
+
+    def __init__(self, issue: Callable[[], str]) -> None:
+        self._issue = issue
+        self._token = ""
+        self._issued_at = float("-inf")
+
+    def get(self) -> str:
+        if time.monotonic() - self._issued_at > _TOKEN_SECONDS:
+            self._token, self._issued_at = self._issue(), time.monotonic()
+        return self._token
+
+
+class Sender:
+    """Sends batches of one file and tells what became of their rows, in the order of the file."""
+
+    def __init__(
+        self, channel: grpc.Channel, issue_token: Callable[[], str], *, validate_only: bool = False
+    ) -> None:
+        """Prepare to send.
+
+        Args:
+            channel: to the edge.
+            issue_token: makes an access token that may write products.
+            validate_only: nothing is written; the outcomes say what would be.
+        """
+        self._stub = ProductServiceStub(channel)
+        self._tokens = _Tokens(issue_token)
+        self._validate_only = validate_only
+
+    def run(self, batches: Iterable[Batch], on_done: Callable[[list[Outcome]], None]) -> None:
+        """Send all batches; repeating it changes nothing.
+
+        When it is interrupted, or a batch is refused, what is under way is told of before it ends.
+
+        Raises:
+            MeshError: a batch was refused as a whole; those before it are done.
+        """
+        pool = ThreadPoolExecutor(_IN_FLIGHT)
+        waiting: deque[tuple[Batch, Future[list[Outcome]]]] = deque()
+        try:
+            for batch in batches:
+                waiting.append((batch, pool.submit(self._send, batch, self._tokens.get())))
+                if len(waiting) >= _IN_FLIGHT:
+                    self._finish(waiting, on_done)
+            while waiting:
+                self._finish(waiting, on_done)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            wait([future for _, future in waiting if not future.cancelled()], timeout=_LAST_ANSWERS_SECONDS)
+            for _, future in waiting:
+                if future.done() and not future.cancelled() and future.exception() is None:
+                    on_done(future.result())
+
+    def _finish(
+        self, waiting: deque[tuple[Batch, Future[list[Outcome]]]], on_done: Callable[[list[Outcome]], None]
+    ) -> None:
+        batch, future = waiting[0]
+        try:
+            outcomes = future.result()
+        except grpc.RpcError as error:
+            raise MeshError(
+                f"From line {batch.first_line} on, {len(batch.rows)} rows were refused together: "
+                f"{error.code().name}: {error.details()}",
+                "Import the file again when the mesh is well: what is done stays done.",
+            ) from error
+        # Not before it is known: what an interruption leaves here is told of at the end.
+        waiting.popleft()
+        on_done(outcomes)
+
+    def _send(self, batch: Batch, token: str) -> list[Outcome]:
+        outcomes = batch.judged + self._outcomes(batch.rows, token)
+        return sorted(outcomes, key=lambda outcome: outcome.row)
+
+    def _outcomes(self, rows: list[PlacedRow], token: str) -> list[Outcome]:
+        if not rows:
+            return []
+        answer = self._call(rows, token)
+        issues = {issue.row_number: issue for issue in answer.issues}
+        again = [row for row in rows if row.number in issues and issues[row.number].reason == _PATH_INVALID]
+        repaired = self._outcomes([_without_category(row, issues[row.number]) for row in again], token)
+        numbers = {row.number for row in again}
+        created, updated = set(answer.created_rows), set(answer.updated_rows)
+        return repaired + [
+            _outcome(row, created, updated, issues.get(row.number))
+            for row in rows
+            if row.number not in numbers
+        ]
+
+    def _call(self, rows: list[PlacedRow], token: str) -> ImportProductsResponse:
+        for row in rows:
+            row.row.request.validate_only = self._validate_only
+        retrying = Retrying(
+            retry=retry_if_exception(_is_unavailable),
+            wait=wait_exponential_jitter(initial=0.2, max=_MAX_WAIT_SECONDS),
+            stop=stop_after_delay(_UNAVAILABLE_SECONDS),
+            reraise=True,
+        )
+        return retrying(self._call_once, rows, token)
+
+    def _call_once(self, rows: list[PlacedRow], token: str) -> ImportProductsResponse:
+        requests = (row.row.request for row in rows)
+        return self._stub.ImportProducts(
+            requests, metadata=clients.bearer(token), timeout=_BATCH_TIMEOUT_SECONDS
+        )
+
+
+def _is_unavailable(error: BaseException) -> bool:
+    return isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def _without_category(row: PlacedRow, issue: ImportIssue) -> PlacedRow:
+    path = " > ".join(row.row.request.category_path)
+    row.row.remarks.append(
+        Remark("category_path", path[:80], "FIELD_LEFT_OUT", f"{issue.message}; it was left out.")
+    )
+    del row.row.request.category_path[:]
+    return row
+
+
+def _outcome(row: PlacedRow, created: set[int], updated: set[int], issue: ImportIssue | None) -> Outcome:
+    if issue:
+        return Outcome(
+            row.line, row.number, row.sku, REFUSED, issue.field, reason=issue.reason, message=issue.message
+        )
+    return row.outcome(CREATED if row.number in created else UPDATED if row.number in updated else UNCHANGED)

@@ -1,0 +1,130 @@
+"""Bytes of a file as text: compression told by its first bytes, encoding by what the bytes can be."""
+
+import codecs
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+
+from backports import zstd
+
+from deploy.local.imports.records import MAX_RECORD_CHARACTERS, Unreadable
+
+# What a look at the beginning takes in.
+SAMPLE_BYTES = 1024 * 1024
+_CHUNK_BYTES = 64 * 1024
+# What reading raises when a file ends too early or was damaged.
+BROKEN = (OSError, EOFError, UnicodeDecodeError, zlib.error, zstd.ZstdError)
+_GZIP = b"\x1f\x8b"
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_FALLBACK = "cp1252"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line with its end, and its number as people count: from 1."""
+
+    number: int
+    text: str
+
+
+class TextFile:
+    """A file of text that is open, and how far it was read."""
+
+    def __init__(self, path: Path, encoding: str) -> None:
+        self._raw = path.open("rb")
+        self.size_bytes = path.stat().st_size
+        # An undecodable byte becomes a lone surrogate: its row is refused by name, and no other.
+        errors = "surrogatepass" if encoding.startswith("utf-16") else "surrogateescape"
+        self.text: IO[str] = io.TextIOWrapper(_plain(self._raw), encoding=encoding, errors=errors, newline="")
+
+    def position(self) -> int:
+        """Return how many bytes of the file, as it lies on disk, were read."""
+        return self._raw.tell()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.text.close()
+        self._raw.close()
+
+
+def _plain(raw: IO[bytes]) -> IO[bytes]:
+    head = raw.read(len(_ZSTD))
+    raw.seek(0)
+    if head.startswith(_GZIP):
+        return cast(IO[bytes], gzip.GzipFile(fileobj=raw))
+    if head == _ZSTD:
+        return cast(IO[bytes], zstd.ZstdFile(raw))
+    return raw
+
+
+def detect_encoding(path: Path) -> str:
+    """Say how the text of a file is encoded, by its first MiB.
+
+    Without a mark it is UTF-8 unless more of what is not ASCII breaks UTF-8 than keeps to it: one bad byte
+    costs its row. The other guess is windows-1252, which its caller must tell of.
+
+    Raises:
+        OSError, EOFError, zlib.error, ZstdError: it cannot be read.
+    """
+    with path.open("rb") as raw:
+        sample = _beginning(_plain(raw))
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if sample.startswith(mark):
+            return encoding
+    for encoding, zeros in (("utf-16-le", sample[1:2000:2]), ("utf-16-be", sample[0:2000:2])):
+        if len(zeros) > 1 and zeros.count(0) * 2 > len(zeros):
+            return encoding
+    return _FALLBACK if _breaks_utf8(sample) else "utf-8"
+
+
+def _beginning(plain: IO[bytes]) -> bytes:
+    """Read the sample, or as much of it as can be read."""
+    sample = b""
+    while len(sample) < SAMPLE_BYTES:
+        try:
+            chunk = plain.read(_CHUNK_BYTES)
+        except BROKEN:
+            if not sample:
+                raise
+            break
+        if not chunk:
+            break
+        sample += chunk
+    return sample
+
+
+def _breaks_utf8(sample: bytes) -> bool:
+    text = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode(sample)
+    bad = sum("\udc80" <= character <= "\udcff" for character in text)
+    good = sum(not character.isascii() for character in text) - bad
+    return bad > good
+
+
+def is_fallback(encoding: str) -> bool:
+    """Say whether an encoding was taken for want of a better one."""
+    return encoding == _FALLBACK
+
+
+def numbered_lines(text: IO[str]) -> Iterator[Line | Unreadable]:
+    """Yield the lines of a text; one that is longer than any record is told of and skipped."""
+    number = 0
+    while line := text.readline(MAX_RECORD_CHARACTERS):
+        number += 1
+        if len(line) < MAX_RECORD_CHARACTERS or line.endswith(("\n", "\r")):
+            yield Line(number, line)
+            continue
+        while rest := text.readline(MAX_RECORD_CHARACTERS):
+            if rest.endswith(("\n", "\r")):
+                break
+        yield Unreadable(
+            number, "ROW_TOO_LARGE", f"The line is longer than {MAX_RECORD_CHARACTERS:,} characters."
+        )

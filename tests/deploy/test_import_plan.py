@@ -1,0 +1,104 @@
+"""Files that nobody has mapped: the proposal says what becomes of each column, and imports as it stands."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy.local.cli.import_command import import_
+from deploy.local.errors import MeshError
+from deploy.local.imports import choosing
+from deploy.local.imports.mapping import committed_mappings
+from deploy.local.imports.mapping_text import mapping_text
+from deploy.local.imports.survey import survey_of
+from tests.deploy.importing import Judged
+
+# As shops of several countries write their files.
+INDIAN = """,name,main_category,image,link,ratings,discount_price,actual_price
+0,"Kettle, 1.5 l",appliances,https://e.com/1.jpg,https://e.com/p/1,4.2,"₹32,999","₹58,990"
+1,Kettle,appliances,https://e.com/2.jpg,https://e.com/p/2,4.2,,"₹1,49,900"
+"""
+GERMAN = """Artikelnummer;Bezeichnung;Preis EUR;Hersteller;Bestand;Farbe
+00-1;Kanne;1.250,00;Eisen;5;rot
+00-2;Topf;12,50;Eisen;0;
+"""
+ISRAELI = """{"chain": {"id": 7}, "items": [
+  {"ItemCode": "7290000000001", "ItemName": "חלב", "ItemPrice": "6.23", "Quantity": "1.00",
+   "UnitOfMeasure": "ליטר"},
+  {"ItemCode": "7290000000002", "ItemName": "לחם", "ItemPrice": "10.90", "Quantity": "500.00"}
+]}"""
+NESTED = """{"id": 1, "title": "Radio", "variants": [{"price": "19.00", "sku": "R-1"}], "images": [{"src": "https://e.com/r"}]}
+{"id": 2, "title": "Tape", "variants": [{"price": "5.50", "sku": "T-1"}], "images": []}
+"""
+
+
+def planned(folder: Path, text: str, *edits: tuple[str, str]) -> Judged:
+    """Propose a mapping, write it, edit it, and read the file by it."""
+    path, kept = folder / "acme.txt", folder / "acme.toml"
+    path.write_text(text, encoding="utf-8")
+    file, mapping = choosing.plan(path)
+    proposal = mapping_text(mapping, survey_of(file.survey()), file.form.encoding)
+    for old, new in edits:
+        assert old in proposal
+        proposal = proposal.replace(old, new)
+    kept.write_text(proposal, encoding="utf-8")
+    return Judged(path, kept)
+
+
+def test_a_file_of_an_indian_shop(tmp_path: Path) -> None:
+    found = planned(tmp_path, INDIAN)
+    assert found.prices == [("INR", 32_999, 0), ("INR", 149_900, 0)]
+    assert found.outcomes == []
+    assert len({product.sku for product in found.products}) == 2
+    assert all(product.sku.startswith("acme-") for product in found.products)
+    assert list(found.products[0].image_urls) == ["https://e.com/1.jpg"]
+    assert found.products[0].attributes["ratings"] == "4.2"
+
+
+def test_a_file_of_a_german_shop(tmp_path: Path) -> None:
+    found = planned(tmp_path, GERMAN)
+    assert found.prices == [("EUR", 1250, 0), ("EUR", 12, 500_000_000)]
+    assert [product.sku for product in found.products] == ["acme-00-1", "acme-00-2"]
+    assert [row.row.request.initial_quantity for row in found.rows] == [5, 0]
+    assert dict(found.products[0].attributes) == {"Farbe": "rot"}
+    assert found.products[0].brand == "Eisen"
+
+
+def test_a_file_of_an_israeli_shop_needs_its_currency_said(tmp_path: Path) -> None:
+    assert [each.reason for each in planned(tmp_path, ISRAELI).outcomes] == ["CURRENCY_MISSING"] * 2
+    found = planned(tmp_path, ISRAELI, ('currency = ""', 'currency = "ILS"'))
+    assert found.prices == [("ILS", 6, 230_000_000), ("ILS", 10, 900_000_000)]
+    assert found.products[0].sku == "acme-7290000000001"
+    assert found.products[0].attributes["Quantity"] == "1.00", "what a package holds is no stock"
+
+
+def test_prices_inside_objects_are_found(tmp_path: Path) -> None:
+    found = planned(tmp_path, NESTED, ('currency = ""', 'currency = "EUR"'))
+    assert found.prices == [("EUR", 19, 0), ("EUR", 5, 500_000_000)]
+    assert found.products[0].name == "Radio"
+
+
+def test_what_a_few_prices_say_is_not_proposed_for_all(tmp_path: Path) -> None:
+    rows = "".join(f"{number},Pot,{number}.50\n" for number in range(1, 20))
+    found = planned(tmp_path, f"id,title,price\n{rows}20,Pan,9.9 gbp\n")
+    assert found.mapping.prices.currency == ""
+    assert found.prices == [("GBP", 9, 900_000_000)]
+
+
+def test_the_sku_of_an_unknown_file_has_its_supplier_before_it(tmp_path: Path) -> None:
+    found = planned(tmp_path, "id,title,price\n1,Kettle,€9.99\n", ('supplier = "acme"', 'supplier = "tin"'))
+    assert [product.sku for product in found.products] == ["tin-1"]
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,2\n", "name,colour\nKettle,red\n"])
+def test_a_file_without_names_or_prices_gets_no_proposal(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(text)
+    with pytest.raises(MeshError, match="no column that looks like"):
+        choosing.plan(path)
+
+
+def test_the_help_of_import_names_every_column_of_the_shop_s_own_form() -> None:
+    help_text = import_.__doc__ or ""
+    [ours] = [mapping for mapping in committed_mappings() if mapping.name == "ours"]
+    named = {name for columns in ours.fields.values() for name in columns} | set(ours.facts)
+    assert sorted(name for name in named if name not in help_text) == []
