@@ -12,6 +12,5 @@ ALTER TABLE order_tasks ADD COLUMN park_time timestamptz;
 ALTER TABLE order_tasks ADD COLUMN park_reason text;
 -- The table holds what is not settled: it is small, and scanned in a moment.
 -- squawk-ignore constraint-missing-not-valid
-ALTER TABLE order_tasks
-    ADD CONSTRAINT order_tasks_parked_check
+ALTER TABLE order_tasks ADD CONSTRAINT order_tasks_parked_check
     CHECK (due_time < 'infinity' OR (park_time IS NOT NULL AND park_reason IS NOT NULL AND claim_id IS NULL));
