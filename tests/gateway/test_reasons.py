@@ -19,7 +19,7 @@ from services.errors import ServiceError, UpstreamError
 from services.rpc.policy import policies
 
 CONTRACT = read_contract()
-# The order pipeline meets the one, which answers no caller; an import tells of the other in a row's issues.
+# The order pipeline meets two, and answers no caller; an import tells of the third in a row's issues.
 NEVER_TOLD = frozenset({"PAYMENT_PROVIDER_UNAVAILABLE", "PAYMENT_REQUEST_REFUSED", "CATEGORY_PATH_INVALID"})
 
 

@@ -20,6 +20,7 @@ from deploy.local.cli import orders
 from deploy.local.errors import MeshError
 from deploy.local.parts.certificates import Authority
 from deploy.local.shop import clients, json_calls
+from services.errors import Code, UpstreamError
 from services.order.orders.domain import Order
 from services.order.payments.provider import Outcome, PaymentRequestRefused
 from services.rpc.tls import client_credentials, read_pem
@@ -27,6 +28,8 @@ from tests.order.conftest import Mesh, customer, describe, working
 from tests.support.refusals import refusal
 from tests.support.waiting import until
 
+# What is said of a request as such.
+OF_A_REQUEST = {"INVALID_ARGUMENT", "FAILED_PRECONDITION", "NOT_FOUND", "ALREADY_EXISTS", "OUT_OF_RANGE"}
 CONFIRMED = ("CONFIRMED", "CAPTURED", "UNSPECIFIED")
 _WORKERS = "services.order.pipeline.workers."
 
@@ -129,10 +132,15 @@ async def test_an_order_that_always_fails_is_parked_with_its_reason_and_goes_on_
 
 
 @pytest.mark.usefixtures("told")
-async def test_an_order_whose_provider_is_away_is_never_parked(
-    mesh: Mesh, operator: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "error",
+    [TimeoutError(), *(UpstreamError(code, code, "of theirs") for code in Code if code not in OF_A_REQUEST)],
+    ids=lambda error: str(error.code if isinstance(error, UpstreamError) else "no answer"),
+)
+async def test_an_order_that_meets_another_party_which_does_not_work_is_never_parked(
+    mesh: Mesh, operator: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    failing = Failing(mesh, monkeypatch, TimeoutError())
+    failing = Failing(mesh, monkeypatch, error)
     failing.order_id = (await mesh.place(customer(), await mesh.new_product())).order_id
 
     async def was_tried_often() -> bool:

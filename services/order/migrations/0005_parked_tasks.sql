@@ -1,5 +1,5 @@
 -- Orders that fail at each attempt for no fault of another party are put aside until an operator has them tried
--- again (services/order/pipeline/parked.py).
+-- again (services/order/pipeline/workers.py).
 SET LOCAL lock_timeout = '1s';
 SET LOCAL statement_timeout = '30s';
 

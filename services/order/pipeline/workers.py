@@ -35,10 +35,20 @@ _WORK_SECONDS = 9.0
 _POLL_SECONDS = 0.25
 _MIN_DELAY_SECONDS = 0.2
 _MAX_DELAY_SECONDS = 30.0
-# Attempts in a row that no other party is the cause of; the last comes some five minutes after the first. A
+# Attempts in a row that the order or we are the cause of; the last comes some five minutes after the first. A
 # release that cannot fulfil orders is taken back in that time.
 _MOST_ERRORS = 20
-_PASSING = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.ABORTED})
+# What another party says of a request as such. Whatever else it says, it is the one that does not work, for
+# this order as for any other.
+_OF_THE_ORDER = frozenset(
+    {
+        Code.INVALID_ARGUMENT,
+        Code.FAILED_PRECONDITION,
+        Code.NOT_FOUND,
+        Code.ALREADY_EXISTS,
+        Code.OUT_OF_RANGE,
+    }
+)
 # On stopping, for what is in work. The rest is taken up when its lease ends.
 _DRAIN_SECONDS = 5.0
 
@@ -218,8 +228,10 @@ class Claim:
 
 
 def _passes(error: BaseException) -> bool:
-    """Whether an attempt failed by what is not the order's fault, and ends by itself."""
-    return isinstance(error, TimeoutError) or (isinstance(error, ServiceError) and error.code in _PASSING)
+    """Whether an attempt failed by another party, which is waited for however long it takes."""
+    if isinstance(error, ServiceError):
+        return error.code not in _OF_THE_ORDER
+    return isinstance(error, TimeoutError)
 
 
 def _reason_of(error: BaseException) -> str:
