@@ -468,7 +468,7 @@ async def test_an_operator_is_told_how_many_mails_wait_and_since_when(
         return answer
 
     # Other tests leave mails that could not be sent.
-    await pool.execute("DELETE FROM mails")
+    await pool.execute("DELETE FROM outgoing_mails")
     ada = await service.register()
     waiting = await queue()
     assert waiting.waiting_count == 1
