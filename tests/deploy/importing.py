@@ -6,6 +6,7 @@ from commerce.product.v1.product_pb2 import Product
 
 from deploy.local.imports import choosing
 from deploy.local.imports.batches import PlacedRow, make_batches
+from deploy.local.imports.duplicates import told_unsent
 from deploy.local.imports.report import Outcome
 from deploy.local.imports.rows import Converter
 from deploy.local.imports.seen import SeenSkus
@@ -17,10 +18,14 @@ class Judged:
     def __init__(self, path: Path, mapping: Path | None = None, currency: str = "") -> None:
         self.file, self.mapping = choosing.choose(path, mapping, currency=currency)
         converter = Converter(self.mapping)
-        batches = list(make_batches(self.file.read(), converter, SeenSkus()))
+        seen = SeenSkus()
+        batches = list(make_batches(self.file.read(), converter, seen))
         self.rows: list[PlacedRow] = [row for batch in batches for row in batch.rows]
-        self.outcomes: list[Outcome] = [outcome for batch in batches for outcome in batch.judged]
+        self.outcomes: list[Outcome] = [
+            outcome for batch in batches for outcome in batch.judged + told_unsent(batch, seen)
+        ]
         self.ignored_columns = converter.ignored_columns
+        self.currency_said_at = converter.currency_said_at
 
     @property
     def products(self) -> list[Product]:

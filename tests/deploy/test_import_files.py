@@ -136,6 +136,33 @@ def test_arrays_lines_and_wrappers_are_read(tmp_path: Path, text: str) -> None:
     assert [product.name for product in found.products] == ["Kettle"]
 
 
+TWICE = ROW.replace('"price"', '"price": 5.00, "price"')
+
+
+@pytest.mark.parametrize("form", ["{0}\n{1}\n{0}\n", "[{0},\n{1},\n{0}]", '{{"items": [{0},\n{1},\n{0}]}}'])
+@pytest.mark.parametrize("twice", [TWICE, ROW.replace("}", ', "attributes": {"a": "1", "a": "2"}}')])
+def test_an_object_that_says_a_key_twice_is_refused(tmp_path: Path, form: str, twice: str) -> None:
+    found = judged(tmp_path, form.format(ROW, twice))
+    assert found.refusals[0] == (2, "", "KEY_TWICE")
+    assert [row.line for row in found.rows] == [1]
+
+
+@pytest.mark.parametrize("second", ["price", "Price", " PRICE "])
+def test_of_columns_with_one_heading_the_first_counts_and_the_others_are_told(
+    tmp_path: Path, second: str
+) -> None:
+    found = judged(tmp_path, f"sku,name,price,{second}\nA,Kettle,5.00,1.00\n")
+    assert found.prices == [("USD", 5, 0)]
+    assert found.ignored_columns == [f"{second.strip()} (4)"]
+
+
+def test_keys_of_one_spelling_that_say_two_things_are_refused(tmp_path: Path) -> None:
+    same = ROW.replace("}", ', "Price": 1.50, "Name": ""}').replace('"A"', '"B"')
+    found = judged(tmp_path, "\n".join([ROW.replace("}", ', "Price": 1}'), same]))
+    assert found.refusals == [(1, "price", "COLUMN_TWICE")]
+    assert [product.sku for product in found.products] == ["B"]
+
+
 def test_a_line_that_is_no_json_fails_alone(tmp_path: Path) -> None:
     found = judged(tmp_path, f"{ROW}\n{{oops\n\n[1]\n{ROW.replace('A', 'B')}\n")
     assert [product.sku for product in found.products] == ["A", "B"]

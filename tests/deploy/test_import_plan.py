@@ -102,3 +102,10 @@ def test_the_help_of_import_names_every_column_of_the_shop_s_own_form() -> None:
     [ours] = [mapping for mapping in committed_mappings() if mapping.name == "ours"]
     named = {name for columns in ours.fields.values() for name in columns} | set(ours.facts)
     assert sorted(name for name in named if name not in help_text) == []
+
+
+def test_a_mapping_of_any_name_says_the_currency_itself(tmp_path: Path) -> None:
+    mapping = tmp_path / "ours.toml"
+    mapping.write_text('currency = "EUR"\n[fields]\nsku = "sku"\nname = "name"\nprice = "price"\n')
+    (tmp_path / "rows.csv").write_text("sku,name,price\nA,Kettle,9.50\n")
+    assert Judged(tmp_path / "rows.csv", mapping).prices == [("EUR", 9, 500_000_000)]

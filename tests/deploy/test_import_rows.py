@@ -157,6 +157,12 @@ def test_of_rows_with_one_sku_the_first_counts_and_the_others_are_named(tmp_path
     assert "line 3 " in duplicates[0].message, "a row that is refused is no first"
 
 
+@pytest.mark.parametrize("number", ["1e30000000", "1.5e-30000000", "0e30000000"])
+def test_a_number_beyond_all_amounts_is_not_written_out(tmp_path: Path, number: str) -> None:
+    found = judged(tmp_path, f'[{{"sku": "A", "name": "K", "price": 1, "attributes": {{"n": {number}}}}}]')
+    assert found.products[0].attributes["n"] == number
+
+
 def test_unknown_columns_are_named_once(tmp_path: Path) -> None:
     found = read(tmp_path, {**KETTLE, "colour": "tin"}, {**KETTLE, "sku": "B", "colour": "red", "size": 1})
     assert found.ignored_columns == ["colour", "size"]

@@ -14,6 +14,7 @@ from deploy.local.cli.tokens import issue_token
 from deploy.local.errors import MeshError, NotRunning
 from deploy.local.imports import choosing
 from deploy.local.imports.batches import Batch, make_batches
+from deploy.local.imports.duplicates import told_unsent
 from deploy.local.imports.mapping import Mapping
 from deploy.local.imports.mapping_text import mapping_text
 from deploy.local.imports.product_file import ProductFile
@@ -21,6 +22,7 @@ from deploy.local.imports.report import (
     CREATED,
     DUPLICATE,
     REFUSED,
+    THERE,
     UNCHANGED,
     UPDATED,
     Outcome,
@@ -129,7 +131,7 @@ def _send_all(
         ReportFile(report_path) as written,
         _progress(file, console) as advance,
     ):
-        sender = Sender(channel, lambda: issue_token(mesh, "merchant"), validate_only=validate_only)
+        sender = Sender(channel, lambda: issue_token(mesh, "merchant"), seen, validate_only=validate_only)
 
         def done(outcomes: list[Outcome]) -> None:
             report.add(outcomes)
@@ -139,7 +141,7 @@ def _send_all(
         try:
             sender.run(make_batches(file.read(), converter, seen), done)
         finally:
-            _note_ignored(report, converter)
+            _note_of_file(report, converter, mapping)
 
 
 def _judge_alone(file: ProductFile, mapping: Mapping, report: Report, report_path: Path | None) -> None:
@@ -147,21 +149,27 @@ def _judge_alone(file: ProductFile, mapping: Mapping, report: Report, report_pat
     converter = Converter(mapping)
     with closing(SeenSkus()) as seen, ReportFile(report_path) as written:
         for batch in make_batches(file.read(), converter, seen):
-            outcomes = sorted(batch.judged + _as_created(batch), key=lambda outcome: outcome.row)
+            outcomes = batch.judged + _as_created(batch) + told_unsent(batch, seen)
+            outcomes.sort(key=lambda outcome: outcome.row)
             report.add(outcomes)
             written.write(outcomes)
-    _note_ignored(report, converter)
+    _note_of_file(report, converter, mapping)
 
 
 def _as_created(batch: Batch) -> list[Outcome]:
     return [row.outcome(CREATED) for row in batch.rows]
 
 
-def _note_ignored(report: Report, converter: Converter) -> None:
+def _note_of_file(report: Report, converter: Converter, mapping: Mapping) -> None:
     names = converter.ignored_columns
     if names:
         more = f" and {len(names) - _SHOWN_COLUMNS} more" if len(names) > _SHOWN_COLUMNS else ""
         report.of_file.append(f"columns that nothing is made of: {', '.join(names[:_SHOWN_COLUMNS])}{more}")
+    if converter.currency_said_at is not None:
+        report.of_file.append(
+            f"line {converter.currency_said_at} is the first to say a currency: prices before it were taken"
+            f" for {mapping.prices.currency}, and those after it that say none are refused"
+        )
 
 
 @contextmanager
@@ -204,9 +212,10 @@ def _counts(report: Report) -> str:
     counts = report.counts
     remarked = f" ({report.remarked:,} rows with a remark)" if report.remarked else ""
     duplicates = f", {counts[DUPLICATE]:,} duplicates" if counts[DUPLICATE] else ""
+    there = f", {counts[THERE]:,} in the shop, by an attempt whose answer was lost or before"
     told = (
         f"{counts[CREATED]:,} created, {counts[UPDATED]:,} updated, {counts[UNCHANGED]:,} unchanged, "
-        f"{counts[REFUSED]:,} refused{duplicates}{remarked}"
+        f"{counts[REFUSED]:,} refused{duplicates}{there if counts[THERE] else ''}{remarked}"
     )
     if report.rows and counts[UNCHANGED] == report.rows:
         return f"nothing changed; all {report.rows:,} rows are in the shop already ({told})."

@@ -1,17 +1,20 @@
 """Finds the mapping of a file: the one that is given, a committed one, or none."""
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from deploy.local.errors import MeshError
 from deploy.local.imports.columns import normalised
 from deploy.local.imports.mapping import FileRules, Mapping, known_mapping, read_mapping
-from deploy.local.imports.money import PriceRefused, split_price
+from deploy.local.imports.money import PriceRefused, PriceRules, split_price
 from deploy.local.imports.numerals import decide_decimal_mark
 from deploy.local.imports.product_file import ProductFile
 from deploy.local.imports.proposal import propose
-from deploy.local.imports.records import Record
-from deploy.local.imports.routes import Routes
+from deploy.local.imports.records import Record, RowRefused
+from deploy.local.imports.routes import Routes, Values
+from deploy.local.imports.rows import row_says_currency
 from deploy.local.imports.survey import survey_of
 
 # In the documents, prices of the shop's own form that say no currency are in this one.
@@ -43,7 +46,8 @@ def choose(
             f"{path} is no catalogue that is known: its columns are {found[:400]}.",
             f"`mesh import {path} --plan` proposes what becomes of each, and imports nothing.",
         )
-    return file, _completed(mapping, records, currency=currency, stock=stock)
+    mapping = replace(mapping, prices=_price_rules(mapping, records, currency, is_given=given is not None))
+    return file, mapping if stock is None else replace(mapping, stock=stock)
 
 
 def plan(path: Path, *, supplier: str = "", currency: str = "") -> tuple[ProductFile, Mapping]:
@@ -73,29 +77,29 @@ def surveyed(file: ProductFile) -> list[Record]:
     return records
 
 
-def _completed(mapping: Mapping, records: list[Record], *, currency: str, stock: int | None) -> Mapping:
+def _price_rules(mapping: Mapping, records: list[Record], currency: str, *, is_given: bool) -> PriceRules:
     """Fill in what a mapping leaves to the file and to the one who imports it."""
-    prices = mapping.prices
-    parted = _price_texts(mapping, records)
+    prices, rows = mapping.prices, list(_sorted_rows(mapping, records))
     if not prices.decimal:
-        prices = replace(prices, decimal=decide_decimal_mark(number for number, _ in parted))
-    # Beside prices that say euros, a price that says nothing is not taken for dollars: it is refused.
-    if mapping.name == "ours" and not any(words for _, words in parted):
-        prices = replace(prices, currency=_OWN_CURRENCY)
+        prices = replace(prices, decimal=decide_decimal_mark(_price_numbers(rows)))
     if currency:
-        prices = replace(prices, currency=currency)
-    return replace(mapping, prices=prices, stock=mapping.stock if stock is None else stock)
+        return replace(prices, currency=currency)
+    # Beside prices that say euros, a price that says nothing is not taken for dollars: it is refused.
+    if mapping.name == "ours" and not is_given and not any(map(row_says_currency, rows)):
+        return replace(prices, currency=_OWN_CURRENCY, is_assumed=True)
+    return prices
 
 
-def _price_texts(mapping: Mapping, records: list[Record]) -> list[tuple[str, str]]:
-    """Return the numbers of all prices of the survey that are texts, and the words beside them."""
+def _sorted_rows(mapping: Mapping, records: list[Record]) -> Iterator[Values]:
     routes = Routes(mapping)
-    found = [value for record in records for _, value in routes.sort(record.values).get("price", ())]
-    parted = []
-    for value in found:
+    for record in records:
+        with suppress(RowRefused):
+            yield routes.sort(record.values)
+
+
+def _price_numbers(rows: list[Values]) -> Iterator[str]:
+    """Yield the numbers of all prices that are texts."""
+    for _, value in (each for row in rows for each in row.get("price", ())):
         if isinstance(value, str) and value.strip():
-            try:
-                parted.append(split_price(value))
-            except PriceRefused:
-                continue
-    return parted
+            with suppress(PriceRefused):
+                yield split_price(value)[0]

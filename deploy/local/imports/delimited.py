@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from deploy.local.imports.columns import normalised
 from deploy.local.imports.records import MAX_RECORD_CHARACTERS, Record, Unreadable, shown
 from deploy.local.imports.texts import Line
 
@@ -108,11 +109,13 @@ def read_delimited(lines: Iterator[Line | Unreadable], dialect: Dialect) -> Iter
 
 def column_names(cells: Sequence[str]) -> list[str]:
     """Name the columns as the header does; empty names and those that stand twice get a number."""
-    names: list[str] = []
+    names: dict[str, str] = {}
     for number, cell in enumerate(cells, start=1):
         name = cell.strip() or f"column {number}"
-        names.append(name if name not in names else f"{name} ({number})")
-    return names
+        while normalised(name) in names:
+            name = f"{name} ({number})"
+        names[normalised(name)] = name
+    return list(names.values())
 
 
 def _reader(feed: Iterator[str], dialect: Dialect) -> Any:

@@ -5,12 +5,15 @@ from typing import Any
 
 from deploy.local.imports.columns import normalised
 from deploy.local.imports.mapping import Mapping
+from deploy.local.imports.records import RowRefused
 
 # By field of a product: what its columns say, in the order of the mapping, each with a name. Of `attributes`
 # the name is the attribute's, and empty where the value is an object of attributes.
 Values = dict[str, list[tuple[str, Any]]]
 # Where a value goes: the field, how far down its list, a name, and the way into the value.
 _Route = tuple[str, int, str, tuple[str, ...]]
+# What may stand in several columns: all of them count, or a second one is told of.
+_OF_MANY = {"attributes", "image_urls", "sku_from"}
 # More columns than any file has: an object whose keys are data ends here.
 _MAX_COLUMNS = 20_000
 
@@ -27,12 +30,19 @@ class Routes:
         self.unknown: list[str] = []
 
     def sort(self, values: AnyMapping[str, Any]) -> Values:
-        """Lay out what a record says by field."""
+        """Lay out what a record says by field.
+
+        Raises:
+            RowRefused: two of its columns are called alike, such as `Price` and `price`, and say two things.
+        """
         placed: dict[str, list[tuple[int, str, Any]]] = {}
         for column, value in values.items():
             routes = self._by_column.get(column)
             for field, order, name, way in self._resolve(column) if routes is None else routes:
                 placed.setdefault(field, []).append((order, name, _inside(value, way)))
+        for field, found in placed.items():
+            if len(found) > 1 and field not in _OF_MANY:
+                _refuse_columns_called_alike(field, found)
         return {
             field: [(name, value) for _, name, value in sorted(found, key=lambda each: each[0])]
             for field, found in placed.items()
@@ -63,6 +73,14 @@ class Routes:
         if len(self.unknown) < _MAX_COLUMNS and column not in self.unknown:
             self.unknown.append(column)
         return []
+
+
+def _refuse_columns_called_alike(field: str, found: list[tuple[int, str, Any]]) -> None:
+    said: dict[int, Any] = {}
+    for order, column, value in found:
+        if value not in (None, "") and said.setdefault(order, value) != value:
+            told = f"Two columns are called {column}, and either may be meant."
+            raise RowRefused(field, value, "COLUMN_TWICE", told)
 
 
 def _wanted(mapping: Mapping) -> list[tuple[str, int, str, str]]:

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -11,9 +11,9 @@ from commerce.product.v1.product_pb2 import ImportProductsRequest, Product
 
 from deploy.local.imports.facts import fact_text, facts_of, list_of
 from deploy.local.imports.mapping import Mapping
-from deploy.local.imports.money import PriceRefused, read_price
+from deploy.local.imports.money import PriceRefused, read_price, says_currency
 from deploy.local.imports.numerals import NumberRefused, parse_number
-from deploy.local.imports.records import Record, shown
+from deploy.local.imports.records import Record, RowRefused, shown
 from deploy.local.imports.routes import Routes, Values
 from services.rpc.validation import violations_in
 
@@ -29,14 +29,8 @@ _NEEDED = {"sku", "name", "price"}
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x9b\u202a-\u202e\u2066-\u2069]")
 _SUBSCRIPT = re.compile(r"^(?P<field>\w+)\[(?P<key>.*)\]$", re.DOTALL)
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
-
-
-class RowRefused(Exception):
-    """A row that is not sent: the field, its value and the rule that it breaks; `reason` is stable."""
-
-    def __init__(self, field_name: str, value: object, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.field, self.value, self.reason, self.message = field_name, shown(value), reason, message
+# What the wire cannot carry; how many units a product may begin with is judged by the service.
+_ENDLESS = 2**63
 
 
 @dataclass(frozen=True)
@@ -63,6 +57,9 @@ class Converter:
     def __init__(self, mapping: Mapping) -> None:
         self._mapping = mapping
         self._routes = Routes(mapping)
+        self._prices = mapping.prices
+        # The line where the file first says a currency, where one was assumed before.
+        self.currency_said_at: int | None = None
 
     @property
     def ignored_columns(self) -> list[str]:
@@ -83,6 +80,9 @@ class Converter:
             RowRefused: it has no sku, name or price, or one, its stock or its activity cannot be read.
         """
         values = self._routes.sort(record.values)
+        if self._prices.is_assumed and row_says_currency(values):
+            self.currency_said_at = record.line
+            self._prices = replace(self._prices, currency="", is_assumed=False)
         try:
             return self._row(record.line, values)
         except UnicodeEncodeError:
@@ -134,7 +134,7 @@ class Converter:
         if value is None:
             raise RowRefused("price", "", "PRICE_MISSING", "The row has no price.")
         try:
-            return read_price(value, _text(values, "currency"), self._mapping.prices)
+            return read_price(value, _text(values, "currency"), self._prices)
         except PriceRefused as error:
             raise RowRefused(
                 "price", value, error.reason, f"{shown(value)!r} is refused: {error}."
@@ -145,10 +145,10 @@ class Converter:
         if value is None:
             return self._mapping.stock
         try:
-            units = _number(value, self._mapping.prices.decimal)
+            units = _number(value, self._prices.decimal)
         except NumberRefused as error:
             raise RowRefused("stock", value, "STOCK_INVALID", f"{shown(value)!r}: {error}.") from error
-        if not units.is_finite() or units != units.to_integral_value() or not 0 <= units < 2**63:
+        if not units.is_finite() or units != units.to_integral_value() or not 0 <= units < _ENDLESS:
             told = f"{shown(value)!r} is not a whole number of units, 0 or more."
             raise RowRefused("stock", value, "STOCK_INVALID", told)
         return int(units)
@@ -179,6 +179,11 @@ class Converter:
             remarks.append(Remark("attributes", str(len(found)), "FIELD_LEFT_OUT", told))
             found = dict(list(found.items())[:_MAX_ATTRIBUTES])
         return found
+
+
+def row_says_currency(values: Values) -> bool:
+    """Tell whether a row's price or another of its columns says a currency."""
+    return says_currency(_first(values, "price"), str(_first(values, "currency") or ""))
 
 
 def _number(value: Any, decimal: str) -> Decimal:
