@@ -232,7 +232,9 @@ async def test_a_person_gets_all_that_is_kept_of_them_and_others_get_nothing(ser
     assert (told.user_id, list(told.actor_roles)) == (ada.user_id, [role_pb2.ROLE_ADMIN])
 
 
-async def test_a_person_gets_told_whom_they_have_let_in_and_for_what(service: UserService) -> None:
+async def test_a_person_gets_told_whom_they_have_let_in_and_for_what(
+    service: UserService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     person, flow = await service.register(), await new_flow(service)
     await flow.exchange(await flow.code(person))
     await flow.consent(person, state="a state", nonce="a nonce")
@@ -251,6 +253,10 @@ async def test_a_person_gets_told_whom_they_have_let_in_and_for_what(service: Us
     assert exchanged.session_id == data.sessions[0].session.session_id
     assert list(data.audit_events) == events
     assert data.HasField("device_marks_from")
+    # As many as there are of sessions, and fewer than of audit events.
+    monkeypatch.setattr("services.user.privacy.servicer.MOST_RECORDS", 2)
+    cut = await service.privacy.ExportUserData(own, metadata=person.metadata)
+    assert (data.is_cut, cut.is_cut, list(cut.audit_events)) == (False, True, events[:2])
 
 
 @pytest.mark.parametrize("text", ["", "-1", "never", "inf", "3651"])

@@ -34,7 +34,8 @@ from services.user.sessions.messages import shown_session
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-# Of sessions, and of mails: half a megabyte. Who has more has a program that logs in.
+# Of sessions, of mails and of audit events each: who has more has a program that logs in. Authorizations have
+# a bound of their own.
 MOST_RECORDS = 1_000
 
 
