@@ -138,7 +138,7 @@ async def _kept(conn: Connection, user_id: UUID) -> privacy_pb2.UserData:
         authorizations=map(_authorization_record, authorizations[:MOST_RECORDS]),
         audit_events=[message_for(each, reader=user_id) for each in events[:MOST_RECORDS]],
         device_marks_from=marks_from and timestamp(marks_from),
-        is_cut=max(map(len, (sessions, mails, authorizations, events))) > MOST_RECORDS,
+        is_cut=max(len(each) for each in (sessions, mails, authorizations, events)) > MOST_RECORDS,
     )
 
 
