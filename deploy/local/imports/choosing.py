@@ -30,7 +30,7 @@ def choose(
         stock: units of new products whose row says nothing; None: as the mapping says.
 
     Raises:
-        MeshError: it cannot be read, holds no rows, or no mapping fits.
+        MeshError: it cannot be read, holds no rows, lacks a column of the mapping, or no mapping fits.
     """
     given = read_mapping(mapping_path) if mapping_path else None
     file = ProductFile(path, given.file if given else None)
@@ -43,6 +43,8 @@ def choose(
             f"{path} is no catalogue that is known: its columns are {found[:400]}.",
             f"`mesh import {path} --plan` proposes what becomes of each, and imports nothing.",
         )
+    if given:
+        _refuse_absent_columns(path, given, records)
     return file, _completed(mapping, records, currency=currency, stock=stock)
 
 
@@ -71,6 +73,15 @@ def surveyed(file: ProductFile) -> list[Record]:
             "Give a file with products in it: a JSON array, JSON lines, or a header and rows.",
         )
     return records
+
+
+def _refuse_absent_columns(path: Path, mapping: Mapping, records: list[Record]) -> None:
+    columns = dict.fromkeys(name for record in records for name in record.values)
+    if absent := Routes(mapping).absent(columns):
+        raise MeshError(
+            f"{path} lacks columns that the mapping names: {', '.join(absent)[:400]}.",
+            f"Its columns are {', '.join(columns)[:400]}. Correct the mapping, or name them in `optional`.",
+        )
 
 
 def _completed(mapping: Mapping, records: list[Record], *, currency: str, stock: int | None) -> Mapping:

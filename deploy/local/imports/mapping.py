@@ -28,7 +28,16 @@ _TEXTS = (
     "escape",
     "records",
 )
-_LISTS = ("recognise", "sku_from", "facts", "prefixes", "ignored", "active_words", "inactive_words")
+_LISTS = (
+    "recognise",
+    "sku_from",
+    "facts",
+    "prefixes",
+    "ignored",
+    "optional",
+    "active_words",
+    "inactive_words",
+)
 _TABLES = ("fields", "attributes", "templates", "constants")
 
 
@@ -62,6 +71,8 @@ class Mapping:
     # Columns that begin so are attributes under the rest of their name.
     prefixes: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    # Columns that are named here and that a file may lack.
+    optional: tuple[str, ...] = ()
     # Whether columns that stand nowhere here become attributes.
     rest_is_attributes: bool = False
     prices: PriceRules = field(default_factory=PriceRules)

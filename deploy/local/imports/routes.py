@@ -1,5 +1,6 @@
 """Where the value of each column goes: decided once a column, then looked up."""
 
+from collections.abc import Iterable
 from collections.abc import Mapping as AnyMapping
 from typing import Any
 
@@ -25,6 +26,19 @@ class Routes:
         self._names = set(mapping.attributes)
         self._by_column: dict[str, list[_Route]] = {}
         self.unknown: list[str] = []
+
+    def absent(self, columns: Iterable[str]) -> list[str]:
+        """Return the columns that the mapping names, but for optional ones, and that are none of these."""
+        keys = {column: normalised(column) for column in columns}
+        optional = {normalised(name) for name in self._mapping.optional}
+        named = dict.fromkeys(
+            wanted for _, _, _, wanted in self._wanted if normalised(wanted) not in optional
+        )
+        return [
+            wanted
+            for wanted in named
+            if all(_way(wanted, column, key) is None for column, key in keys.items())
+        ]
 
     def sort(self, values: AnyMapping[str, Any]) -> Values:
         """Lay out what a record says by field."""
