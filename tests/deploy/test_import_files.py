@@ -8,6 +8,7 @@ import pytest
 from backports import zstd
 
 from deploy.local.errors import MeshError
+from deploy.local.imports import choosing
 from tests.deploy.importing import Judged, judged
 
 HEAD = "sku,name,price\n"
@@ -82,10 +83,22 @@ def test_a_row_over_64_kib_is_refused_alone(tmp_path: Path) -> None:
     assert found.refusals == [(2, "row", "ROW_TOO_LARGE")]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 def test_encodings_are_told_by_the_bytes(tmp_path: Path, encoding: str) -> None:
     found = judged(tmp_path, f"{HEAD}A,Käse größer,1\nB,Brötchen,1\n".encode(encoding))
     assert [product.name for product in found.products] == ["Käse größer", "Brötchen"]
+
+
+def test_an_encoding_that_the_bytes_do_not_tell_must_be_said(tmp_path: Path) -> None:
+    content = f"{HEAD}A,חלב,1\n".encode("windows-1255")
+    with pytest.raises(MeshError, match="neither UTF-8 nor UTF-16") as caught:
+        judged(tmp_path, content)
+    assert "--encoding" in caught.value.remedy
+    assert judged(tmp_path, content, encoding="windows-1255").products[0].name == "חלב"
+    with pytest.raises(MeshError, match="unknown encoding"):
+        judged(tmp_path, content, encoding="hebrew-ish")
+    _, proposal = choosing.plan(tmp_path / "rows", encoding="windows-1255")
+    assert proposal.file.encoding == "windows-1255"
 
 
 def test_a_byte_that_the_encoding_does_not_have_costs_its_row(tmp_path: Path) -> None:

@@ -31,7 +31,6 @@ from deploy.local.imports.rows import Converter
 from deploy.local.imports.seen import SeenSkus
 from deploy.local.imports.sending import Sender
 from deploy.local.imports.survey import survey_of
-from deploy.local.imports.texts import is_fallback
 from deploy.local.shop import clients
 
 _INTERRUPTED = 130
@@ -45,6 +44,7 @@ class Wishes:
     mapping: Path | None = None
     supplier: str = ""
     currency: str = ""
+    encoding: str = ""
     stock: int | None = None
     report: Path | None = None
 
@@ -57,7 +57,7 @@ def import_file(data: Path, path: Path, console: Console, wishes: Wishes) -> Non
         SystemExit: 1 where rows were refused, 130 where it was interrupted.
     """
     mesh = running_mesh(data)
-    file, mapping = choosing.choose(path, wishes.mapping, currency=wishes.currency, stock=wishes.stock)
+    file, mapping = _chosen(path, wishes.mapping, wishes)
     report = Report()
     _tell_of_file(file, mapping, console)
     try:
@@ -84,12 +84,14 @@ def plan_file(data: Path, path: Path, console: Console, wishes: Wishes) -> None:
     if kept.exists():
         console.print(f"By {kept}, which is there already:")
     else:
-        file, mapping = choosing.plan(path, supplier=wishes.supplier, currency=wishes.currency)
+        file, mapping = choosing.plan(
+            path, supplier=wishes.supplier, currency=wishes.currency, encoding=wishes.encoding
+        )
         text = mapping_text(mapping, survey_of(file.survey()), file.form.encoding)
         _keep(kept, text)
         console.print(harmless(text), markup=False, highlight=False)
         console.print(f"Written to {kept}.")
-    file, mapping = choosing.choose(path, kept, currency=wishes.currency, stock=wishes.stock)
+    file, mapping = _chosen(path, kept, wishes)
     _tell_of_file(file, mapping, console)
     report = Report()
     try:
@@ -103,6 +105,12 @@ def plan_file(data: Path, path: Path, console: Console, wishes: Wishes) -> None:
         )
     _tell(report, path.name, console, "nothing was imported; it would be: ")
     console.print(f"`mesh import {path} --mapping {kept}` imports it.")
+
+
+def _chosen(path: Path, mapping: Path | None, wishes: Wishes) -> tuple[ProductFile, Mapping]:
+    return choosing.choose(
+        path, mapping, currency=wishes.currency, stock=wishes.stock, encoding=wishes.encoding
+    )
 
 
 def _keep(path: Path, text: str) -> None:
@@ -181,10 +189,6 @@ def _tell_of_file(file: ProductFile, mapping: Mapping, console: Console) -> None
         ),
         markup=False,
     )
-    if is_fallback(file.form.encoding) and mapping.file.encoding is None:
-        console.print(
-            "It is not UTF-8 and is read as windows-1252; a mapping may say another `encoding`.", markup=False
-        )
 
 
 def _tell(report: Report, name: str, console: Console, how: str = "") -> None:

@@ -19,7 +19,7 @@ _OWN_CURRENCY = "USD"
 
 
 def choose(
-    path: Path, mapping_path: Path | None, *, currency: str = "", stock: int | None = None
+    path: Path, mapping_path: Path | None, *, currency: str = "", stock: int | None = None, encoding: str = ""
 ) -> tuple[ProductFile, Mapping]:
     """Open a file and find its mapping.
 
@@ -28,12 +28,14 @@ def choose(
         mapping_path: of its mapping; None: a committed one.
         currency: of prices that say none; empty: as the mapping says.
         stock: units of new products whose row says nothing; None: as the mapping says.
+        encoding: of the file; empty: as the mapping says, or the bytes tell.
 
     Raises:
         MeshError: it cannot be read, holds no rows, lacks a column of the mapping, or no mapping fits.
     """
     given = read_mapping(mapping_path) if mapping_path else None
-    file = ProductFile(path, given.file if given else None)
+    rules = given.file if given else FileRules()
+    file = ProductFile(path, replace(rules, encoding=encoding or rules.encoding))
     records = surveyed(file)
     columns = frozenset(normalised(name) for record in records for name in record.values)
     mapping = given or known_mapping(columns)
@@ -48,13 +50,15 @@ def choose(
     return file, _completed(mapping, records, currency=currency, stock=stock)
 
 
-def plan(path: Path, *, supplier: str = "", currency: str = "") -> tuple[ProductFile, Mapping]:
+def plan(
+    path: Path, *, supplier: str = "", currency: str = "", encoding: str = ""
+) -> tuple[ProductFile, Mapping]:
     """Open a file and propose a mapping for it, also where a committed one is known.
 
     Raises:
         MeshError: it cannot be read, holds no rows, or shows neither names nor prices.
     """
-    file = ProductFile(path)
+    file = ProductFile(path, FileRules(encoding or None))
     form = file.form
     rules = FileRules(form.encoding, form.dialect, form.records)
     return file, propose(survey_of(surveyed(file)), path, rules, supplier=supplier, currency=currency)

@@ -18,6 +18,10 @@ _SAMPLE_LINES = 200
 # Names that wrappers give to their products; any other array counts where none of these is there.
 _ARRAYS = {"products", "items", "data", "results", "records", "rows", "entries", "catalog", "catalogue"}
 _REMEDY = "Give JSON, JSON lines, CSV or TSV, plain or by gzip or zstd; a mapping may say `encoding`."
+_SAY_ENCODING = (
+    "Say which: --encoding windows-1252 (Western Europe), windows-1251 (Cyrillic), windows-1255 (Hebrew) or "
+    "another, or a mapping's line `encoding`."
+)
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ def _records(file: TextFile, form: FileForm) -> Iterator[Record | Unreadable]:
 def _examined(path: Path, rules: FileRules) -> FileForm:
     try:
         encoding = rules.encoding or detect_encoding(path)
+        if encoding is None:
+            raise MeshError(f"{path} is neither UTF-8 nor UTF-16; its bytes tell no more.", _SAY_ENCODING)
         file = TextFile(path, encoding)
         try:
             lines = [
