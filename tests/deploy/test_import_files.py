@@ -58,6 +58,22 @@ def test_quotes_are_escaped_by_backslashes_or_doubled(tmp_path: Path) -> None:
     assert [each.name for each in doubled.products] == ['The "big" pot, red', "C:\\"]
 
 
+@pytest.mark.parametrize("separator", [",", "\t"])
+def test_backslashes_say_what_databases_mean_by_them(tmp_path: Path, separator: str) -> None:
+    cells = [
+        ("sku", "name", "price", "brand"),
+        ("A", r"a\tb\nc\\\\n", "1", r"\N"),
+        ("B", r'"5\" \\"', "1", r"\'s"),
+        ("C", r"C:\dos", "1", ""),
+        ("D", rf"a\{separator}b", "1", r"x\N"),
+        ("E", rf"a\{separator}b", "1", "Eisen"),
+    ]
+    found = judged(tmp_path, "".join(separator.join(row) + "\n" for row in cells))
+    assert [product.name for product in found.products] == ["a\tb\nc\\\\n", '5" \\', f"a{separator}b"]
+    assert [product.brand for product in found.products] == ["", "'s", "Eisen"]
+    assert found.refusals == [(4, "", "ESCAPE_UNKNOWN"), (5, "", "ESCAPE_UNKNOWN")]
+
+
 def test_a_cell_or_a_row_that_is_too_long_is_refused_and_the_next_is_read(tmp_path: Path) -> None:
     long_cell, long_row, long_line = "x" * 131_073, "y" * 70_000, "z" * 2_000_000
     head = "sku,name,price,description,note\n"
