@@ -1,13 +1,16 @@
 """Files that nobody has mapped: the proposal says what becomes of each column, and imports as it stands."""
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from deploy.local.cli.import_command import import_
+from deploy.local.cli.importing import Wishes, plan_file
 from deploy.local.errors import MeshError
 from deploy.local.imports import choosing
-from deploy.local.imports.mapping import committed_mappings
+from deploy.local.imports.mapping import committed_mappings, read_mapping
 from deploy.local.imports.mapping_text import mapping_text
 from deploy.local.imports.survey import survey_of
 from tests.deploy.importing import Judged
@@ -95,6 +98,41 @@ def test_a_file_without_names_or_prices_gets_no_proposal(tmp_path: Path, text: s
     path.write_text(text)
     with pytest.raises(MeshError, match="no column that looks like"):
         choosing.plan(path)
+
+
+def plan(folder: Path, path: Path, wishes: Wishes) -> str:
+    """Plan a file where nothing runs, and return what is told."""
+    told = io.StringIO()
+    plan_file(folder / "data", path, Console(file=told, width=500), wishes)
+    return told.getvalue()
+
+
+def test_a_file_in_the_shop_s_own_form_is_planned_as_it_would_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "own.csv"
+    path.write_text("sku,name,price\nA,Kettle,1\n")
+    told = plan(tmp_path, path, Wishes(currency="EUR"))
+    assert "mapping ours; " in told
+    assert f"`mesh import {path} --currency EUR` imports it." in told
+    assert list(tmp_path.glob("*.toml")) == []
+    told = plan(tmp_path, path, Wishes(supplier="tin"))
+    assert 'supplier = "tin"' in told
+
+
+def test_what_a_plan_is_asked_for_stands_in_its_mapping_or_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path, kept = tmp_path / "rows.csv", tmp_path / "rows.csv.mapping.toml"
+    path.write_text("id,title,price\n1,Kettle,9.99\n")
+    plan(tmp_path, path, Wishes(currency="ILS", stock=7))
+    assert read_mapping(kept).prices.currency == "ILS"
+    assert read_mapping(kept).stock == 7
+    assert "1 created" in plan(tmp_path, path, Wishes())
+    with pytest.raises(MeshError, match="is there already, and --currency EUR would not be in it"):
+        plan(tmp_path, path, Wishes(currency="EUR"))
 
 
 def test_the_help_of_import_names_every_column_of_the_shop_s_own_form() -> None:

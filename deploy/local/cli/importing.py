@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -75,22 +75,13 @@ def import_file(data: Path, path: Path, console: Console, wishes: Wishes) -> Non
 
 
 def plan_file(data: Path, path: Path, console: Console, wishes: Wishes) -> None:
-    """Propose a mapping, or take the one that is there, and say what an import by it would do.
+    """Propose a mapping, or take the one that is there or known, and say what an import by it would do.
 
     Raises:
-        MeshError: the file cannot be read, or shows neither names nor prices.
+        MeshError: the file cannot be read, or shows neither names nor prices; or what is asked for stands
+            in a mapping that is there.
     """
-    kept = wishes.mapping or Path(f"{path.name}.mapping.toml")
-    if kept.exists():
-        console.print(f"By {kept}, which is there already:")
-    else:
-        file, mapping = choosing.plan(
-            path, supplier=wishes.supplier, currency=wishes.currency, encoding=wishes.encoding
-        )
-        text = mapping_text(mapping, survey_of(file.survey()), file.form.encoding)
-        _keep(kept, text)
-        console.print(harmless(text), markup=False, highlight=False)
-        console.print(f"Written to {kept}.")
+    kept = _planned(path, console, wishes)
     file, mapping = _chosen(path, kept, wishes)
     _tell_of_file(file, mapping, console)
     report = Report()
@@ -104,7 +95,44 @@ def plan_file(data: Path, path: Path, console: Console, wishes: Wishes) -> None:
             "No mesh runs: what is in the shop already is not known, and all rows count as created."
         )
     _tell(report, path.name, console, "nothing was imported; it would be: ")
-    console.print(f"`mesh import {path} --mapping {kept}` imports it.")
+    by = f" --mapping {kept}" if kept else _options(wishes)
+    console.print(f"`mesh import {path}{by}` imports it.")
+
+
+def _planned(path: Path, console: Console, wishes: Wishes) -> Path | None:
+    """Return the mapping to plan by: one that is there, or a proposal; None: the file is known without."""
+    kept = wishes.mapping or Path(f"{path.name}.mapping.toml")
+    if kept.exists():
+        if asked := _options(wishes):
+            raise MeshError(
+                f"{kept} is there already, and{asked} would not be in it.", "Edit its lines, or remove it."
+            )
+        console.print(f"By {kept}, which is there already:")
+        return kept
+    if not wishes.supplier and not wishes.mapping and choosing.is_known(path, wishes.encoding):
+        console.print("The file is known by its columns, and needs no mapping of its own.")
+        return None
+    file, mapping = choosing.plan(
+        path, supplier=wishes.supplier, currency=wishes.currency, encoding=wishes.encoding
+    )
+    if wishes.stock is not None:
+        mapping = replace(mapping, stock=wishes.stock)
+    text = mapping_text(mapping, survey_of(file.survey()), file.form.encoding)
+    _keep(kept, text)
+    console.print(harmless(text), markup=False, highlight=False)
+    console.print(f"Written to {kept}.")
+    return kept
+
+
+def _options(wishes: Wishes) -> str:
+    """Write what is asked for as options."""
+    said = {
+        "supplier": wishes.supplier,
+        "currency": wishes.currency,
+        "encoding": wishes.encoding,
+        "stock": "" if wishes.stock is None else str(wishes.stock),
+    }
+    return "".join(f" --{name} {value}" for name, value in said.items() if value)
 
 
 def _chosen(path: Path, mapping: Path | None, wishes: Wishes) -> tuple[ProductFile, Mapping]:

@@ -37,8 +37,7 @@ def choose(
     rules = given.file if given else FileRules()
     file = ProductFile(path, replace(rules, encoding=encoding or rules.encoding))
     records = surveyed(file)
-    columns = frozenset(normalised(name) for record in records for name in record.values)
-    mapping = given or known_mapping(columns)
+    mapping = given or known_mapping(_normalised_columns(records))
     if mapping is None:
         found = ", ".join(dict.fromkeys(name for record in records[:10] for name in record.values))
         raise MeshError(
@@ -48,6 +47,16 @@ def choose(
     if given:
         _refuse_absent_columns(path, given, records)
     return file, _completed(mapping, records, currency=currency, stock=stock)
+
+
+def is_known(path: Path, encoding: str = "") -> bool:
+    """Say whether a file is imported without a mapping of its own.
+
+    Raises:
+        MeshError: it cannot be read, or holds no rows.
+    """
+    records = surveyed(ProductFile(path, FileRules(encoding or None)))
+    return known_mapping(_normalised_columns(records)) is not None
 
 
 def plan(
@@ -62,6 +71,10 @@ def plan(
     form = file.form
     rules = FileRules(form.encoding, form.dialect, form.records)
     return file, propose(survey_of(surveyed(file)), path, rules, supplier=supplier, currency=currency)
+
+
+def _normalised_columns(records: list[Record]) -> frozenset[str]:
+    return frozenset(normalised(name) for record in records for name in record.values)
 
 
 def surveyed(file: ProductFile) -> list[Record]:
