@@ -80,6 +80,39 @@ def test_prices_inside_objects_are_found(tmp_path: Path) -> None:
     assert found.products[0].name == "Radio"
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            NESTED.replace("}], ", '}, {"price": "20", "sku": "R-2"}], ', 1),
+            "variants.0.price is one of several",
+        ),
+        (
+            '{"items": [{"sku": 1, "name": "a", "price": 1}, {"sku": 2, "name": "b", "price": 1}]}\n' * 2,
+            "one of",
+        ),
+        ('{"B1": {"name": "a", "price": 1}, "B2": {"name": "b", "price": 2}}\n' * 2, "B1 and B2 have"),
+    ],
+)
+def test_no_product_stands_for_several_of_a_row(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(MeshError, match=told):
+        planned(tmp_path, text)
+
+
+def test_all_pictures_of_a_list_are_taken(tmp_path: Path) -> None:
+    pictures = NESTED.replace('"images": [', '"images": [{"src": "https://e.com/1"}, ', 1)
+    found = planned(tmp_path, pictures, ('currency = ""', 'currency = "EUR"'))
+    assert list(found.products[0].image_urls) == ["https://e.com/1", "https://e.com/r"]
+
+
+def test_an_array_that_is_not_read_is_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "own.json"
+    path.write_text('{"old": [{"sku": "B"}], "products": [{"sku": "A", "name": "a", "price": 1}]}')
+    told = plan(tmp_path, path, Wishes())
+    assert "1 objects of old were not read" in told
+    assert "1 created" in told
+
+
 def test_what_a_few_prices_say_is_not_proposed_for_all(tmp_path: Path) -> None:
     rows = "".join(f"{number},Pot,{number}.50\n" for number in range(1, 20))
     found = planned(tmp_path, f"id,title,price\n{rows}20,Pan,9.9 gbp\n")

@@ -176,6 +176,7 @@ def _send_all(
             sender.run(make_batches(file.read(), converter, seen), done)
         finally:
             _note_ignored(report, converter)
+            _note_unread(report, file)
 
 
 def _judge_alone(file: ProductFile, mapping: Mapping, report: Report, report_path: Path | None) -> None:
@@ -187,6 +188,7 @@ def _judge_alone(file: ProductFile, mapping: Mapping, report: Report, report_pat
             report.add(outcomes)
             written.write(outcomes)
     _note_ignored(report, converter)
+    _note_unread(report, file)
 
 
 def _as_created(batch: Batch) -> list[Outcome]:
@@ -198,6 +200,13 @@ def _note_ignored(report: Report, converter: Converter) -> None:
     if names:
         more = f" and {len(names) - _SHOWN_COLUMNS} more" if len(names) > _SHOWN_COLUMNS else ""
         report.of_file.append(f"columns that nothing is made of: {', '.join(names[:_SHOWN_COLUMNS])}{more}")
+
+
+def _note_unread(report: Report, file: ProductFile) -> None:
+    for path, count in file.unread.most_common(_SHOWN_COLUMNS):
+        report.of_file.append(
+            f"{count:,} objects of {path} were not read; `records` of a mapping says which array counts"
+        )
 
 
 @contextmanager

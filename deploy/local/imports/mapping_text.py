@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from deploy.local.imports.mapping import FileRules, Mapping
 from deploy.local.imports.records import shown
+from deploy.local.imports.routes import EACH
 from deploy.local.imports.survey import Survey
 
 _SAMPLES = 2
@@ -66,6 +67,7 @@ def _quoted(text: str) -> str:
 
 
 def _samples(survey: Survey, columns: Iterable[str]) -> str:
-    texts = [text for name in columns if name in survey.columns for text in survey.columns[name].texts[:50]]
+    names = [name.replace(EACH, ".0.") for name in columns]
+    texts = [text for name in names if name in survey.columns for text in survey.columns[name].texts[:50]]
     unlike = list(dict.fromkeys(texts))[:_SAMPLES]
     return f"  # {', '.join(_quoted(shown(text)[:40]) for text in unlike)}" if unlike else ""

@@ -1,5 +1,6 @@
 """A file of products: what it is, told by its bytes and not by its name, and its records."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -47,6 +48,8 @@ class ProductFile:
         self.path = path
         self.form = _examined(path, rules or FileRules())
         self._file: TextFile | None = None
+        # Objects in arrays of the document that are not the products', by path, of the last reading.
+        self.unread: Counter[str] = Counter()
 
     @property
     def size_bytes(self) -> int:
@@ -65,9 +68,10 @@ class ProductFile:
     def read(self) -> Iterator[Record | Unreadable]:
         """Yield every row, and where the file breaks off a last one that says so."""
         self._file = file = TextFile(self.path, self.form.encoding)
+        self.unread.clear()
         line = 0
         try:
-            for record in _records(file, self.form):
+            for record in _records(file, self.form, self.unread):
                 line = record.line
                 yield record
         except BROKEN as error:
@@ -79,7 +83,7 @@ class ProductFile:
             file.close()
 
 
-def _records(file: TextFile, form: FileForm) -> Iterator[Record | Unreadable]:
+def _records(file: TextFile, form: FileForm, unread: Counter[str]) -> Iterator[Record | Unreadable]:
     if form.dialect:
         yield from read_delimited(numbered_lines(file.text), form.dialect)
     elif form.is_lines:
@@ -88,6 +92,8 @@ def _records(file: TextFile, form: FileForm) -> Iterator[Record | Unreadable]:
         for path, record in json_text.read_arrays(file.text):
             if form.records in (None, path) or isinstance(record, Unreadable):
                 yield record
+            else:
+                unread[path] += 1
 
 
 def _examined(path: Path, rules: FileRules) -> FileForm:

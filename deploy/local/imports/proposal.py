@@ -10,6 +10,7 @@ from deploy.local.imports.currencies import CODES, currencies_of
 from deploy.local.imports.mapping import FileRules, Mapping
 from deploy.local.imports.money import PriceRefused, PriceRules, split_price
 from deploy.local.imports.numerals import decide_decimal_mark
+from deploy.local.imports.routes import EACH
 from deploy.local.imports.survey import Column, Survey
 
 _MAX_SUPPLIER_CHARACTERS = 20
@@ -54,13 +55,15 @@ def propose(
     Raises:
         MeshError: no column looks like a name, or none like a price.
     """
+    _refuse_products_by_key(survey, file)
     draft = _Draft(survey)
     for name in ("name", "price"):
         columns = _prices(survey) if name == "price" else _named(survey, SYNONYMS[name])
         if not columns:
             found = ", ".join(column.name for column in survey.top()[:20])
             raise MeshError(
-                f"{file} has no column that looks like a {name}: its columns are {found}.",
+                f"{file} has no column that looks like a {name}: its columns are {found}."
+                f"{_told_of_several(survey, name)}",
                 f'Write a mapping by hand: [fields] with {name} = "COLUMN", as docs/imports.md shows.',
             )
         draft.take(name, columns if name == "price" else columns[:1])
@@ -88,7 +91,37 @@ def _named(survey: Survey, names: tuple[str, ...]) -> list[Column]:
     }
     found = [table[name] for table in (whole, leaves) for name in wanted if name in table]
     by_name = {column.name: column for column in found}
-    return [column for column in by_name.values() if column.filled]
+    return [column for column in by_name.values() if column.filled and not column.is_one_of_several]
+
+
+def _told_of_several(survey: Survey, name: str) -> str:
+    several = [
+        column.name
+        for column in _ending(survey, SYNONYMS[name])
+        if column.is_one_of_several and column.filled
+    ]
+    return f" {several[0]} is one of several in a row, and no row's own." if several else ""
+
+
+def _ending(survey: Survey, names: tuple[str, ...]) -> list[Column]:
+    """Return the columns inside of objects that end with one of some names."""
+    wanted = {normalised(name) for name in names}
+    inside = [column for column in survey.columns.values() if "." in column.name]
+    return [column for column in inside if normalised(column.name.rpartition(".")[2]) in wanted]
+
+
+def _refuse_products_by_key(survey: Survey, file: Path) -> None:
+    """Refuse rows that hold several objects with a name and a price each, of which one would be taken."""
+    names, prices = (
+        dict.fromkeys(column.name.rpartition(".")[0] for column in _ending(survey, SYNONYMS[name]))
+        for name in ("name", "price")
+    )
+    both = [way for way in names if way in prices]
+    if len(both) > 1:
+        raise MeshError(
+            f"{file} has several products in a row: {both[0]} and {both[1]} have a name and a price each.",
+            "Give a row for each product, or write a mapping by hand, as docs/imports.md shows.",
+        )
 
 
 def _prices(survey: Survey) -> list[Column]:
@@ -99,7 +132,9 @@ def _prices(survey: Survey) -> list[Column]:
         found = [
             column
             for column in survey.columns.values()
-            if re.search("price|preis|prix|precio|מחיר", column.name, re.IGNORECASE) and _is_price(column)
+            if re.search("price|preis|prix|precio|מחיר", column.name, re.IGNORECASE)
+            and not column.is_one_of_several
+            and _is_price(column)
         ]
     others = [column for column in _named(survey, _OTHER_PRICES) if _is_price(column)]
     found = found or others
@@ -159,6 +194,7 @@ def _take_others(draft: _Draft) -> None:
     ]
     if pictures:
         draft.take("image_urls", pictures)
+        draft.fields["image_urls"] = tuple(column.name.replace(".0.", EACH) for column in pictures)
 
 
 def _fits(name: str, column: Column) -> bool:

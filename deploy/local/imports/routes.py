@@ -14,6 +14,8 @@ Values = dict[str, list[tuple[str, Any]]]
 _Route = tuple[str, int, str, tuple[str, ...]]
 # More columns than any file has: an object whose keys are data ends here.
 _MAX_COLUMNS = 20_000
+# On a way into a list: each of its objects.
+EACH = ".*."
 
 
 class Routes:
@@ -96,7 +98,9 @@ def _way(wanted: str, column: str, key: str) -> tuple[str, ...] | None:
 
 
 def _inside(value: Any, way: tuple[str, ...]) -> Any:
-    for step in way:
+    for index, step in enumerate(way):
+        if step == "*" and isinstance(value, list):
+            return [_inside(each, way[index + 1 :]) for each in value]
         if isinstance(value, dict):
             value = value.get(step)
         elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
