@@ -183,6 +183,12 @@ def test_a_file_without_products_is_refused(tmp_path: Path, content: bytes) -> N
         judged(tmp_path, content)
 
 
+def test_a_spreadsheet_is_called_one(tmp_path: Path) -> None:
+    with pytest.raises(MeshError, match="spreadsheet") as caught:
+        judged(tmp_path, b"PK\x03\x04\x14\x00")
+    assert "as CSV" in caught.value.remedy
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MeshError, match="cannot be read"):
         Judged(tmp_path / "none.csv")

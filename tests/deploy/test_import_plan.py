@@ -113,6 +113,26 @@ def test_an_array_that_is_not_read_is_told_of(tmp_path: Path) -> None:
     assert "1 created" in told
 
 
+def test_points_in_names_of_columns_are_no_ways(tmp_path: Path) -> None:
+    text = "Art.-Nr.;Name;Preis EUR;Bild.0.Url;Gew. in kg\n7;Kanne;1,50;https://e.com/1;2\n"
+    [product] = planned(tmp_path, text).products
+    assert (product.sku, dict(product.attributes)) == ("acme-7", {"Gew. in kg": "2"})
+    assert list(product.image_urls) == ["https://e.com/1"]
+
+
+def test_a_price_on_request_costs_its_row_and_not_the_proposal(tmp_path: Path) -> None:
+    found = planned(tmp_path, "id,title,price\n1,Pot,€1.50\n2,Pan,auf Anfrage\n3,Lid,€2.50\n")
+    assert [product.sku for product in found.products] == ["acme-1", "acme-3"]
+    assert found.refusals == [(3, "price", "PRICE_INVALID")]
+
+
+def test_a_plan_says_that_nothing_says_the_stock(tmp_path: Path) -> None:
+    told = "No column looks like stock"
+    assert planned(tmp_path, INDIAN, (told, told)).mapping.stock == 0
+    assert planned(tmp_path, GERMAN).mapping.fields["stock"] == ("Bestand",)
+    assert told not in (tmp_path / "acme.toml").read_text(encoding="utf-8")
+
+
 def test_what_a_few_prices_say_is_not_proposed_for_all(tmp_path: Path) -> None:
     rows = "".join(f"{number},Pot,{number}.50\n" for number in range(1, 20))
     found = planned(tmp_path, f"id,title,price\n{rows}20,Pan,9.9 gbp\n")

@@ -40,6 +40,8 @@ def mapping_text(mapping: Mapping, survey: Survey, encoding: str) -> str:
     for name, column in mapping.attributes.items():
         lines.append(_line(_quoted(name), column) + _samples(survey, [column]))
     lines += ["", "[constants]", "# Units of new products whose row says nothing."]
+    if "stock" not in mapping.fields and not mapping.stock:
+        lines.append("# No column looks like stock: every new product will be out of stock.")
     return "\n".join([*lines, _line("stock", mapping.stock)]) + "\n"
 
 

@@ -16,6 +16,8 @@ from deploy.local.imports.texts import BROKEN, Line, TextFile, detect_encoding, 
 # What decides about separators, columns and numbers; a file may be read in seconds, and this in half of one.
 SURVEY_RECORDS = 10_000
 _SAMPLE_LINES = 200
+# How zip archives begin, and so spreadsheets.
+_ZIP = b"PK\x03\x04"
 # Names that wrappers give to their products; any other array counts where none of these is there.
 _ARRAYS = {"products", "items", "data", "results", "records", "rows", "entries", "catalog", "catalogue"}
 _REMEDY = "Give JSON, JSON lines, CSV or TSV, plain or by gzip or zstd; a mapping may say `encoding`."
@@ -98,6 +100,7 @@ def _records(file: TextFile, form: FileForm, unread: Counter[str]) -> Iterator[R
 
 def _examined(path: Path, rules: FileRules) -> FileForm:
     try:
+        _refuse_archive(path)
         encoding = rules.encoding or detect_encoding(path)
         if encoding is None:
             raise MeshError(f"{path} is neither UTF-8 nor UTF-16; its bytes tell no more.", _SAY_ENCODING)
@@ -116,6 +119,15 @@ def _examined(path: Path, rules: FileRules) -> FileForm:
         return FileForm(encoding, records=_array(path, encoding) if rules.records is None else rules.records)
     except (*BROKEN, LookupError) as error:
         raise MeshError(f"{path} cannot be read: {error}.", _REMEDY) from error
+
+
+def _refuse_archive(path: Path) -> None:
+    with path.open("rb") as file:
+        if file.read(len(_ZIP)) == _ZIP:
+            raise MeshError(
+                f"{path} is a spreadsheet or an archive of files.",
+                "Save the sheet as CSV, or unpack the archive.",
+            )
 
 
 def _array(path: Path, encoding: str) -> str | None:

@@ -17,8 +17,10 @@ _MAX_SUPPLIER_CHARACTERS = 20
 # A sku is 64 characters with its supplier and a hyphen.
 _MAX_OWN_SKU_CHARACTERS = 43
 _MAX_ATTRIBUTE_CHARACTERS = 2000
-# Of the values of a price column so many must have a number in them.
+# Of the values of a column so many must be of its kind; of one that is called a price, which others may
+# stand in for ("on request"), so many: those rows are refused by name.
 _MOST = 0.9
+_HALF = 0.5
 # Columns of amounts that hold where the price itself is empty, such as the price before a discount.
 _OTHER_PRICES = ("actual_price", "regular_price", "list_price", "mrp", "original_price", "retail_price")
 _LINKS = ("url", "link", "product_url", "product_link", "href")
@@ -86,9 +88,7 @@ def _named(survey: Survey, names: tuple[str, ...]) -> list[Column]:
     """Return the columns with one of some names, in that order; what is inside of objects comes last."""
     wanted = [normalised(name) for name in names]
     whole = {normalised(column.name): column for column in reversed(survey.columns.values())}
-    leaves = {
-        normalised(column.name.rpartition(".")[2]): column for column in reversed(survey.columns.values())
-    }
+    leaves = {normalised(column.leaf): column for column in reversed(survey.columns.values())}
     found = [table[name] for table in (whole, leaves) for name in wanted if name in table]
     by_name = {column.name: column for column in found}
     return [column for column in by_name.values() if column.filled and not column.is_one_of_several]
@@ -106,8 +106,8 @@ def _told_of_several(survey: Survey, name: str) -> str:
 def _ending(survey: Survey, names: tuple[str, ...]) -> list[Column]:
     """Return the columns inside of objects that end with one of some names."""
     wanted = {normalised(name) for name in names}
-    inside = [column for column in survey.columns.values() if "." in column.name]
-    return [column for column in inside if normalised(column.name.rpartition(".")[2]) in wanted]
+    inside = [column for column in survey.columns.values() if column.name != column.root]
+    return [column for column in inside if normalised(column.leaf) in wanted]
 
 
 def _refuse_products_by_key(survey: Survey, file: Path) -> None:
@@ -127,7 +127,9 @@ def _refuse_products_by_key(survey: Survey, file: Path) -> None:
 def _prices(survey: Survey) -> list[Column]:
     """Return the column of prices, and one that fills its gaps."""
     inside = tuple(f"{name}_{part}" for name in SYNONYMS["price"] for part in ("amount", "value"))
-    found = [column for column in _named(survey, (*SYNONYMS["price"], *inside)) if _is_price(column)]
+    called = _named(survey, (*SYNONYMS["price"], *inside))
+    found = [column for column in called if _is_price(column)]
+    found = found or [column for column in called if _is_price(column, _HALF)]
     if not found:
         found = [
             column
@@ -144,9 +146,9 @@ def _prices(survey: Survey) -> list[Column]:
     return found[:1] + [other for other in others if gaps and other is not found[0]][:1]
 
 
-def _is_price(column: Column) -> bool:
+def _is_price(column: Column, share: float = _MOST) -> bool:
     good = sum(_has_number(value) for value in column.values)
-    return bool(column.values) and good >= _MOST * len(column.values)
+    return bool(column.values) and good >= share * len(column.values)
 
 
 def _has_number(value: object) -> bool:
@@ -194,7 +196,11 @@ def _take_others(draft: _Draft) -> None:
     ]
     if pictures:
         draft.take("image_urls", pictures)
-        draft.fields["image_urls"] = tuple(column.name.replace(".0.", EACH) for column in pictures)
+        draft.fields["image_urls"] = tuple(map(_way_to_each, pictures))
+
+
+def _way_to_each(column: Column) -> str:
+    return column.root + column.name.removeprefix(column.root).replace(".0.", EACH)
 
 
 def _fits(name: str, column: Column) -> bool:

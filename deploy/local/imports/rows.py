@@ -175,7 +175,7 @@ class Converter:
             return True
         if word in (*_FALSE, *self._mapping.inactive_words):
             return False
-        told = f"{shown(value)!r} is neither true nor false; a mapping may name it in inactive_words."
+        told = f"{shown(value)!r} is neither true nor false; active_words or inactive_words may say which."
         raise RowRefused("active", value, "ACTIVE_INVALID", told)
 
     def _attributes(self, values: Values, remarks: list[Remark]) -> dict[str, str]:

@@ -21,6 +21,8 @@ class Column:
 
     # With points on the way into objects, as a mapping names it.
     name: str
+    # The column of the file itself, whose name may have points of its own.
+    root: str
     # What is not empty, from the first rows.
     values: list[Any] = field(default_factory=list)
     # How many rows say something here.
@@ -29,9 +31,9 @@ class Column:
     is_one_of_several: bool = False
 
     @property
-    def root(self) -> str:
-        """The column of the file itself."""
-        return self.name.partition(".")[0]
+    def leaf(self) -> str:
+        """The name's last part, behind the last point."""
+        return self.name.rpartition(".")[2]
 
     @property
     def texts(self) -> list[str]:
@@ -57,16 +59,22 @@ def survey_of(records: Iterable[Record]) -> Survey:
     survey = Survey()
     for record in records:
         survey.rows += 1
-        for name, value, is_one_of_several in _leaves("", record.values, 0):
+        for root, name, value, is_one_of_several in _all_leaves(record.values):
             if name not in survey.columns and len(survey.columns) >= _MAX_COLUMNS:
                 continue
-            column = survey.columns.setdefault(name, Column(name))
+            column = survey.columns.setdefault(name, Column(name, root))
             column.is_one_of_several |= is_one_of_several
             if value not in (None, "", [], {}):
                 column.filled += 1
                 if len(column.values) < _KEPT_VALUES:
                     column.values.append(value)
     return survey
+
+
+def _all_leaves(values: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, bool]]:
+    for root, whole in values.items():
+        for name, value, is_one_of_several in _leaves("", {root: whole}, 0):
+            yield str(root), name, value, is_one_of_several
 
 
 def _leaves(
