@@ -113,6 +113,14 @@ def test_an_array_that_is_not_read_is_told_of(tmp_path: Path) -> None:
     assert "1 created" in told
 
 
+def test_titles_above_the_names_of_columns_are_left_out(tmp_path: Path) -> None:
+    found = planned(tmp_path, f"Preisliste, Stand 3.11.\n\n{GERMAN}")
+    assert found.mapping.file.header_line == 3
+    assert [product.name for product in found.products] == ["Kanne", "Topf"]
+    assert found.rows[0].line == 4
+    assert planned(tmp_path, GERMAN).mapping.file.header_line == 1
+
+
 def test_points_in_names_of_columns_are_no_ways(tmp_path: Path) -> None:
     text = "Art.-Nr.;Name;Preis EUR;Bild.0.Url;Gew. in kg\n7;Kanne;1,50;https://e.com/1;2\n"
     [product] = planned(tmp_path, text).products

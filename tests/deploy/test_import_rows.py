@@ -209,7 +209,16 @@ def test_id_becomes_no_sku_without_a_supplier(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["curency = 'EUR'", "decimal = ';'", "stock = 3", "ignored = 'x'", "price_scale = 'x'", "= 1"]
+    "line",
+    [
+        "curency = 'EUR'",
+        "decimal = ';'",
+        "stock = 3",
+        "ignored = 'x'",
+        "price_scale = 'x'",
+        "header_line = 0",
+        "= 1",
+    ],
 )
 def test_a_line_that_no_mapping_has_is_refused(tmp_path: Path, line: str) -> None:
     mapping = tmp_path / "mapping.toml"

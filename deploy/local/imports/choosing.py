@@ -68,8 +68,9 @@ def plan(
         MeshError: it cannot be read, holds no rows, or shows neither names nor prices.
     """
     file = ProductFile(path, FileRules(encoding or None))
+    file = ProductFile(path, FileRules(encoding or None, header_line=file.header_line()))
     form = file.form
-    rules = FileRules(form.encoding, form.dialect, form.records)
+    rules = FileRules(form.encoding, form.dialect, form.records, form.header_line)
     return file, propose(survey_of(surveyed(file)), path, rules, supplier=supplier, currency=currency)
 
 

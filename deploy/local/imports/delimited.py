@@ -20,6 +20,7 @@ _SEPARATORS = ",;\t|#^~:"
 # Without quotes the marks stand in the values: only where quoting explains less than half of the rows.
 _UNQUOTED_WEIGHT = 0.5
 _SEPARATOR_LINE = "sep="
+_MAX_TITLE_LINES = 10
 _BACKSLASH = "\\"
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 # What databases write with a backslash; a cell that is nothing but the last says nothing.
@@ -87,6 +88,14 @@ def detect_dialect(lines: Sequence[Line]) -> Dialect:
         escapes = [_BACKSLASH]
     found = [Dialect(*each) for each in itertools.product(separators, quotes, escapes)]
     return max(found, key=lambda dialect: _fit(lines, dialect))
+
+
+def find_header(lines: Sequence[Line]) -> int:
+    """Return the number of the line under which rows fit: not the first where titles stand above it."""
+    told = [index for index, line in enumerate(lines[:_MAX_TITLE_LINES]) if line.text.strip()]
+    fits = {index: _fit(lines[index:], detect_dialect(lines[index:])) for index in told}
+    best = max(fits, key=lambda index: fits[index], default=0)
+    return lines[best].number if best and fits[best] > 2 * fits[told[0]] else 1
 
 
 def _fit(lines: Sequence[Line], dialect: Dialect) -> float:

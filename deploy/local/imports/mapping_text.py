@@ -51,6 +51,9 @@ def _file_lines(rules: FileRules) -> list[str]:
         dialect = rules.dialect
         said = {"separator": dialect.separator, "quote": dialect.quote, "escape": dialect.escape}
         lines += [_line(key, value) for key, value in said.items()]
+    if rules.header_line > 1:
+        lines += ["# The line of the columns' names; what stands above it is left out."]
+        lines += [_line("header_line", rules.header_line)]
     if rules.records is not None:
         lines += ["# Where the products stand in the document.", _line("records", rules.records)]
     return lines
