@@ -67,7 +67,9 @@ def test_a_file_of_a_german_shop(tmp_path: Path) -> None:
 
 
 def test_a_file_of_an_israeli_shop_needs_its_currency_said(tmp_path: Path) -> None:
-    assert [each.reason for each in planned(tmp_path, ISRAELI).outcomes] == ["CURRENCY_MISSING"] * 2
+    refused = planned(tmp_path, ISRAELI).outcomes
+    assert [each.reason for each in refused] == ["CURRENCY_MISSING"] * 2
+    assert "--currency or a mapping's line `currency`" in refused[0].message
     found = planned(tmp_path, ISRAELI, ('currency = ""', 'currency = "ILS"'))
     assert found.prices == [("ILS", 6, 230_000_000), ("ILS", 10, 900_000_000)]
     assert found.products[0].sku == "acme-7290000000001"

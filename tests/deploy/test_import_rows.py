@@ -160,6 +160,8 @@ def test_of_rows_with_one_sku_the_first_counts_and_the_others_are_named(tmp_path
 def test_a_row_changes_what_its_columns_say_also_where_they_are_empty(tmp_path: Path) -> None:
     found = judged(tmp_path, "sku,name,price,category,brand\nA,Kettle,1,,\n")
     assert list(found.rows[0].row.request.update_mask.paths) == ["brand", "category_id", "name", "price"]
+    found = read(tmp_path, {**KETTLE, "brand": "b" * 201})
+    assert list(found.rows[0].row.request.update_mask.paths) == ["name", "price"], "it was left out"
     found = read(tmp_path, {**KETTLE, "attributes": {"colour": "tin"}, "active": False})
     assert list(found.rows[0].row.request.update_mask.paths) == ["active", "attributes", "name", "price"]
 

@@ -26,6 +26,7 @@ _MAX_ATTRIBUTES = 200
 _MAX_IMAGES = 20
 # What a product is without; a mistake in any other field costs that field alone.
 _NEEDED = {"sku", "name", "price"}
+_TEXTS = {"description", "brand"}
 # What a row's columns change of a product that is in the shop, by our field; an empty column empties it.
 _UPDATED = {
     "name": "name",
@@ -113,13 +114,16 @@ class Converter:
             active=self._active(values),
         )
         product.price.CopyFrom(self._price(values))
-        remarks += _leave_out_what_breaks_a_rule(product)
+        broken = _leave_out_what_breaks_a_rule(product)
+        remarks += broken
+        # Of a text that was left out the product keeps what it has.
+        said = values.keys() - ({remark.field for remark in broken} & _TEXTS)
         request = ImportProductsRequest(
             row_number=line,
             product=product,
             category_path=list_of(_first(values, "category_path"), ">"),
             initial_quantity=self._stock(values),
-            update_mask=FieldMask(paths=sorted({_UPDATED[name] for name in values.keys() & _UPDATED.keys()})),
+            update_mask=FieldMask(paths=sorted({_UPDATED[name] for name in said & _UPDATED.keys()})),
         )
         if not (product.price.units or product.price.nanos):
             remarks.append(
