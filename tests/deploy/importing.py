@@ -15,8 +15,10 @@ from deploy.local.imports.seen import SeenSkus
 class Judged:
     """What the client's side makes of a file."""
 
-    def __init__(self, path: Path, mapping: Path | None = None, currency: str = "") -> None:
-        self.file, self.mapping = choosing.choose(path, mapping, currency=currency)
+    def __init__(
+        self, path: Path, mapping: Path | None = None, currency: str = "", encoding: str = ""
+    ) -> None:
+        self.file, self.mapping = choosing.choose(path, mapping, currency=currency, encoding=encoding)
         converter = Converter(self.mapping)
         seen = SeenSkus()
         batches = list(make_batches(self.file.read(), converter, seen))
@@ -45,8 +47,8 @@ class Judged:
         return [(each.price.currency_code, each.price.units, each.price.nanos) for each in self.products]
 
 
-def judged(folder: Path, content: str | bytes, *, currency: str = "") -> Judged:
+def judged(folder: Path, content: str | bytes, *, currency: str = "", encoding: str = "") -> Judged:
     """Write a file, whose name says nothing of it, and read it."""
     path = folder / "rows"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return Judged(path, currency=currency)
+    return Judged(path, currency=currency, encoding=encoding)

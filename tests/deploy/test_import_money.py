@@ -179,3 +179,4 @@ def test_active_is_true_or_false(tmp_path: Path, active: str, *, expected: bool)
 def test_active_that_is_neither_is_refused(tmp_path: Path, active: str) -> None:
     found = judged(tmp_path, f'[{{"sku": "A", "name": "Kettle", "price": 1, "active": {active}}}]')
     assert (found.rows, found.refusals) == ([], [(1, "active", "ACTIVE_INVALID")])
+    assert " active_words or inactive_words " in found.outcomes[0].message

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -33,7 +33,6 @@ from deploy.local.imports.rows import Converter
 from deploy.local.imports.seen import SeenSkus
 from deploy.local.imports.sending import Sender
 from deploy.local.imports.survey import survey_of
-from deploy.local.imports.texts import is_fallback
 from deploy.local.shop import clients
 
 _INTERRUPTED = 130
@@ -47,6 +46,7 @@ class Wishes:
     mapping: Path | None = None
     supplier: str = ""
     currency: str = ""
+    encoding: str = ""
     stock: int | None = None
     report: Path | None = None
 
@@ -59,7 +59,7 @@ def import_file(data: Path, path: Path, console: Console, wishes: Wishes) -> Non
         SystemExit: 1 where rows were refused, 130 where it was interrupted.
     """
     mesh = running_mesh(data)
-    file, mapping = choosing.choose(path, wishes.mapping, currency=wishes.currency, stock=wishes.stock)
+    file, mapping = _chosen(path, wishes.mapping, wishes)
     report = Report()
     _tell_of_file(file, mapping, console)
     try:
@@ -77,21 +77,14 @@ def import_file(data: Path, path: Path, console: Console, wishes: Wishes) -> Non
 
 
 def plan_file(data: Path, path: Path, console: Console, wishes: Wishes) -> None:
-    """Propose a mapping, or take the one that is there, and say what an import by it would do.
+    """Propose a mapping, or take the one that is there or known, and say what an import by it would do.
 
     Raises:
-        MeshError: the file cannot be read, or shows neither names nor prices.
+        MeshError: the file cannot be read, or shows neither names nor prices; or what is asked for stands
+            in a mapping that is there.
     """
-    kept = wishes.mapping or Path(f"{path.name}.mapping.toml")
-    if kept.exists():
-        console.print(f"By {kept}, which is there already:")
-    else:
-        file, mapping = choosing.plan(path, supplier=wishes.supplier, currency=wishes.currency)
-        text = mapping_text(mapping, survey_of(file.survey()), file.form.encoding)
-        _keep(kept, text)
-        console.print(harmless(text), markup=False, highlight=False)
-        console.print(f"Written to {kept}.")
-    file, mapping = choosing.choose(path, kept, currency=wishes.currency, stock=wishes.stock)
+    kept = _planned(path, console, wishes)
+    file, mapping = _chosen(path, kept, wishes)
     _tell_of_file(file, mapping, console)
     report = Report()
     try:
@@ -104,7 +97,50 @@ def plan_file(data: Path, path: Path, console: Console, wishes: Wishes) -> None:
             "No mesh runs: what is in the shop already is not known, and all rows count as created."
         )
     _tell(report, path.name, console, "nothing was imported; it would be: ")
-    console.print(f"`mesh import {path} --mapping {kept}` imports it.")
+    by = f" --mapping {kept}" if kept else _options(wishes)
+    console.print(f"`mesh import {path}{by}` imports it.")
+
+
+def _planned(path: Path, console: Console, wishes: Wishes) -> Path | None:
+    """Return the mapping to plan by: one that is there, or a proposal; None: the file is known without."""
+    kept = wishes.mapping or Path(f"{path.name}.mapping.toml")
+    if kept.exists():
+        if asked := _options(wishes):
+            raise MeshError(
+                f"{kept} is there already, and{asked} would not be in it.", "Edit its lines, or remove it."
+            )
+        console.print(f"By {kept}, which is there already:")
+        return kept
+    if not wishes.supplier and not wishes.mapping and choosing.is_known(path, wishes.encoding):
+        console.print("The file is known by its columns, and needs no mapping of its own.")
+        return None
+    file, mapping = choosing.plan(
+        path, supplier=wishes.supplier, currency=wishes.currency, encoding=wishes.encoding
+    )
+    if wishes.stock is not None:
+        mapping = replace(mapping, stock=wishes.stock)
+    text = mapping_text(mapping, survey_of(file.survey()), file.form.encoding)
+    _keep(kept, text)
+    console.print(harmless(text), markup=False, highlight=False)
+    console.print(f"Written to {kept}.")
+    return kept
+
+
+def _options(wishes: Wishes) -> str:
+    """Write what is asked for as options."""
+    said = {
+        "supplier": wishes.supplier,
+        "currency": wishes.currency,
+        "encoding": wishes.encoding,
+        "stock": "" if wishes.stock is None else str(wishes.stock),
+    }
+    return "".join(f" --{name} {value}" for name, value in said.items() if value)
+
+
+def _chosen(path: Path, mapping: Path | None, wishes: Wishes) -> tuple[ProductFile, Mapping]:
+    return choosing.choose(
+        path, mapping, currency=wishes.currency, stock=wishes.stock, encoding=wishes.encoding
+    )
 
 
 def _keep(path: Path, text: str) -> None:
@@ -142,6 +178,7 @@ def _send_all(
             sender.run(make_batches(file.read(), converter, seen), done)
         finally:
             _note_of_file(report, converter, mapping)
+            _note_unread(report, file)
 
 
 def _judge_alone(file: ProductFile, mapping: Mapping, report: Report, report_path: Path | None) -> None:
@@ -154,6 +191,7 @@ def _judge_alone(file: ProductFile, mapping: Mapping, report: Report, report_pat
             report.add(outcomes)
             written.write(outcomes)
     _note_of_file(report, converter, mapping)
+    _note_unread(report, file)
 
 
 def _as_created(batch: Batch) -> list[Outcome]:
@@ -169,6 +207,13 @@ def _note_of_file(report: Report, converter: Converter, mapping: Mapping) -> Non
         report.of_file.append(
             f"line {converter.currency_said_at} is the first to say a currency: prices before it were taken"
             f" for {mapping.prices.currency}, and those after it that say none are refused"
+        )
+
+
+def _note_unread(report: Report, file: ProductFile) -> None:
+    for path, count in file.unread.most_common(_SHOWN_COLUMNS):
+        report.of_file.append(
+            f"{count:,} objects of {path} were not read; `records` of a mapping says which array counts"
         )
 
 
@@ -189,10 +234,6 @@ def _tell_of_file(file: ProductFile, mapping: Mapping, console: Console) -> None
         ),
         markup=False,
     )
-    if is_fallback(file.form.encoding) and mapping.file.encoding is None:
-        console.print(
-            "It is not UTF-8 and is read as windows-1252; a mapping may say another `encoding`.", markup=False
-        )
 
 
 def _tell(report: Report, name: str, console: Console, how: str = "") -> None:

@@ -22,7 +22,7 @@ _OWN_CURRENCY = "USD"
 
 
 def choose(
-    path: Path, mapping_path: Path | None, *, currency: str = "", stock: int | None = None
+    path: Path, mapping_path: Path | None, *, currency: str = "", stock: int | None = None, encoding: str = ""
 ) -> tuple[ProductFile, Mapping]:
     """Open a file and find its mapping.
 
@@ -31,35 +31,55 @@ def choose(
         mapping_path: of its mapping; None: a committed one.
         currency: of prices that say none; empty: as the mapping says.
         stock: units of new products whose row says nothing; None: as the mapping says.
+        encoding: of the file; empty: as the mapping says, or the bytes tell.
 
     Raises:
-        MeshError: it cannot be read, holds no rows, or no mapping fits.
+        MeshError: it cannot be read, holds no rows, lacks a column of the mapping, or no mapping fits.
     """
     given = read_mapping(mapping_path) if mapping_path else None
-    file = ProductFile(path, given.file if given else None)
+    rules = given.file if given else FileRules()
+    file = ProductFile(path, replace(rules, encoding=encoding or rules.encoding))
     records = surveyed(file)
-    columns = frozenset(normalised(name) for record in records for name in record.values)
-    mapping = given or known_mapping(columns)
+    mapping = given or known_mapping(_normalised_columns(records))
     if mapping is None:
         found = ", ".join(dict.fromkeys(name for record in records[:10] for name in record.values))
         raise MeshError(
             f"{path} is no catalogue that is known: its columns are {found[:400]}.",
             f"`mesh import {path} --plan` proposes what becomes of each, and imports nothing.",
         )
+    if given:
+        _refuse_absent_columns(path, given, records)
     mapping = replace(mapping, prices=_price_rules(mapping, records, currency, is_given=given is not None))
     return file, mapping if stock is None else replace(mapping, stock=stock)
 
 
-def plan(path: Path, *, supplier: str = "", currency: str = "") -> tuple[ProductFile, Mapping]:
+def is_known(path: Path, encoding: str = "") -> bool:
+    """Say whether a file is imported without a mapping of its own.
+
+    Raises:
+        MeshError: it cannot be read, or holds no rows.
+    """
+    records = surveyed(ProductFile(path, FileRules(encoding or None)))
+    return known_mapping(_normalised_columns(records)) is not None
+
+
+def plan(
+    path: Path, *, supplier: str = "", currency: str = "", encoding: str = ""
+) -> tuple[ProductFile, Mapping]:
     """Open a file and propose a mapping for it, also where a committed one is known.
 
     Raises:
         MeshError: it cannot be read, holds no rows, or shows neither names nor prices.
     """
-    file = ProductFile(path)
+    file = ProductFile(path, FileRules(encoding or None))
+    file = ProductFile(path, FileRules(encoding or None, header_line=file.header_line()))
     form = file.form
-    rules = FileRules(form.encoding, form.dialect, form.records)
+    rules = FileRules(form.encoding, form.dialect, form.records, form.header_line)
     return file, propose(survey_of(surveyed(file)), path, rules, supplier=supplier, currency=currency)
+
+
+def _normalised_columns(records: list[Record]) -> frozenset[str]:
+    return frozenset(normalised(name) for record in records for name in record.values)
 
 
 def surveyed(file: ProductFile) -> list[Record]:
@@ -75,6 +95,15 @@ def surveyed(file: ProductFile) -> list[Record]:
             "Give a file with products in it: a JSON array, JSON lines, or a header and rows.",
         )
     return records
+
+
+def _refuse_absent_columns(path: Path, mapping: Mapping, records: list[Record]) -> None:
+    columns = dict.fromkeys(name for record in records for name in record.values)
+    if absent := Routes(mapping).absent(columns):
+        raise MeshError(
+            f"{path} lacks columns that the mapping names: {', '.join(absent)[:400]}.",
+            f"Its columns are {', '.join(columns)[:400]}. Correct the mapping, or name them in `optional`.",
+        )
 
 
 def _price_rules(mapping: Mapping, records: list[Record], currency: str, *, is_given: bool) -> PriceRules:

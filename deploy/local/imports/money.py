@@ -118,7 +118,9 @@ def _currency(words: str, column: str, default: str) -> str:
         [said] = meant
     if not words:
         if not (said or default):
-            raise PriceRefused("CURRENCY_MISSING", "nothing says its currency")
+            raise PriceRefused(
+                "CURRENCY_MISSING", "nothing says its currency; --currency or a mapping's line `currency` may"
+            )
         return said or default
     meant = _meant(words)
     if said:

@@ -1,5 +1,6 @@
 """Where the value of each column goes: decided once a column, then looked up."""
 
+from collections.abc import Iterable
 from collections.abc import Mapping as AnyMapping
 from typing import Any
 
@@ -16,6 +17,8 @@ _Route = tuple[str, int, str, tuple[str, ...]]
 _OF_MANY = {"attributes", "image_urls", "sku_from"}
 # More columns than any file has: an object whose keys are data ends here.
 _MAX_COLUMNS = 20_000
+# On a way into a list: each of its objects.
+EACH = ".*."
 
 
 class Routes:
@@ -28,6 +31,19 @@ class Routes:
         self._names = set(mapping.attributes)
         self._by_column: dict[str, list[_Route]] = {}
         self.unknown: list[str] = []
+
+    def absent(self, columns: Iterable[str]) -> list[str]:
+        """Return the columns that the mapping names, but for optional ones, and that are none of these."""
+        keys = {column: normalised(column) for column in columns}
+        optional = {normalised(name) for name in self._mapping.optional}
+        named = dict.fromkeys(
+            wanted for _, _, _, wanted in self._wanted if normalised(wanted) not in optional
+        )
+        return [
+            wanted
+            for wanted in named
+            if all(_way(wanted, column, key) is None for column, key in keys.items())
+        ]
 
     def sort(self, values: AnyMapping[str, Any]) -> Values:
         """Lay out what a record says by field.
@@ -100,7 +116,9 @@ def _way(wanted: str, column: str, key: str) -> tuple[str, ...] | None:
 
 
 def _inside(value: Any, way: tuple[str, ...]) -> Any:
-    for step in way:
+    for index, step in enumerate(way):
+        if step == "*" and isinstance(value, list):
+            return [_inside(each, way[index + 1 :]) for each in value]
         if isinstance(value, dict):
             value = value.get(step)
         elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):

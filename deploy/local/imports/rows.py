@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from commerce.product.v1.product_pb2 import ImportProductsRequest, Product
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from deploy.local.imports.facts import fact_text, facts_of, list_of
 from deploy.local.imports.mapping import Mapping
@@ -25,6 +26,18 @@ _MAX_ATTRIBUTES = 200
 _MAX_IMAGES = 20
 # What a product is without; a mistake in any other field costs that field alone.
 _NEEDED = {"sku", "name", "price"}
+_TEXTS = {"description", "brand"}
+# What a row's columns change of a product that is in the shop, by our field; an empty column empties it.
+_UPDATED = {
+    "name": "name",
+    "price": "price",
+    "description": "description",
+    "brand": "brand",
+    "category_path": "category_id",
+    "image_urls": "image_urls",
+    "active": "active",
+    "attributes": "attributes",
+}
 # As the product service has it: what acts on terminals or turns text around.
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x9b\u202a-\u202e\u2066-\u2069]")
 _SUBSCRIPT = re.compile(r"^(?P<field>\w+)\[(?P<key>.*)\]$", re.DOTALL)
@@ -101,12 +114,16 @@ class Converter:
             active=self._active(values),
         )
         product.price.CopyFrom(self._price(values))
-        remarks += _leave_out_what_breaks_a_rule(product)
+        broken = _leave_out_what_breaks_a_rule(product)
+        remarks += broken
+        # Of a text that was left out the product keeps what it has.
+        said = values.keys() - ({remark.field for remark in broken} & _TEXTS)
         request = ImportProductsRequest(
             row_number=line,
             product=product,
             category_path=list_of(_first(values, "category_path"), ">"),
             initial_quantity=self._stock(values),
+            update_mask=FieldMask(paths=sorted({_UPDATED[name] for name in said & _UPDATED.keys()})),
         )
         if not (product.price.units or product.price.nanos):
             remarks.append(
@@ -162,7 +179,7 @@ class Converter:
             return True
         if word in (*_FALSE, *self._mapping.inactive_words):
             return False
-        told = f"{shown(value)!r} is neither true nor false; a mapping may name it in inactive_words."
+        told = f"{shown(value)!r} is neither true nor false; active_words or inactive_words may say which."
         raise RowRefused("active", value, "ACTIVE_INVALID", told)
 
     def _attributes(self, values: Values, remarks: list[Remark]) -> dict[str, str]:

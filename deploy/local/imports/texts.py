@@ -25,7 +25,6 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_FALLBACK = "cp1252"
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,11 @@ def _plain(raw: IO[bytes]) -> IO[bytes]:
     return raw
 
 
-def detect_encoding(path: Path) -> str:
-    """Say how the text of a file is encoded, by its first MiB.
+def detect_encoding(path: Path) -> str | None:
+    """Say how the text of a file is encoded, by its first MiB; None: in none that the bytes tell.
 
     Without a mark it is UTF-8 unless more of what is not ASCII breaks UTF-8 than keeps to it: one bad byte
-    costs its row. The other guess is windows-1252, which its caller must tell of.
+    costs its row.
 
     Raises:
         OSError, EOFError, zlib.error, ZstdError: it cannot be read.
@@ -83,7 +82,7 @@ def detect_encoding(path: Path) -> str:
     for encoding, zeros in (("utf-16-le", sample[1:2000:2]), ("utf-16-be", sample[0:2000:2])):
         if len(zeros) > 1 and zeros.count(0) * 2 > len(zeros):
             return encoding
-    return _FALLBACK if _breaks_utf8(sample) else "utf-8"
+    return None if _breaks_utf8(sample) else "utf-8"
 
 
 def _beginning(plain: IO[bytes]) -> bytes:
@@ -107,11 +106,6 @@ def _breaks_utf8(sample: bytes) -> bool:
     bad = sum("\udc80" <= character <= "\udcff" for character in text)
     good = sum(not character.isascii() for character in text) - bad
     return bad > good
-
-
-def is_fallback(encoding: str) -> bool:
-    """Say whether an encoding was taken for want of a better one."""
-    return encoding == _FALLBACK
 
 
 def numbered_lines(text: IO[str]) -> Iterator[Line | Unreadable]:
