@@ -472,9 +472,23 @@ PLANTS = (
     Plant(
         "whoever exports what is kept of somebody else stands in the audit log",
         "services/user/privacy/servicer.py",
-        "if user_id != caller().subject:",
-        "if user_id is None:",
+        "await record(conn, Happening(kind=kind, user_id=user_id, occur_time=self._clock()))",
+        "pass",
         (_ERASING + "test_a_person_gets_all_that_is_kept_of_them_and_others_get_nothing",),
+    ),
+    Plant(
+        "whoever exports what is kept of somebody else is not told of their second factor",
+        "services/user/privacy/servicer.py",
+        'data.ClearField("second_factor")',
+        "pass",
+        (_ERASING + "test_a_person_gets_all_that_is_kept_of_them_and_others_get_nothing",),
+    ),
+    Plant(
+        "nor what a client checks",
+        "services/user/privacy/servicer.py",
+        'authorization.ClearField("nonce")',
+        "pass",
+        (_ERASING + "test_a_person_gets_told_whom_they_have_let_in_and_for_what",),
     ),
     Plant(
         "wrong second factors stand in the audit log",

@@ -145,7 +145,7 @@ class Sender:
         """Return the answer, and whether there were attempts before."""
         retrying = Retrying(
             retry=retry_if_exception(_is_unavailable),
-            wait=wait_exponential_jitter(initial=0.2, max=_MAX_WAIT_SECONDS),
+            wait=wait_exponential_jitter(multiplier=0.2, max=_MAX_WAIT_SECONDS),
             stop=stop_after_delay(_UNAVAILABLE_SECONDS),
             reraise=True,
         )
