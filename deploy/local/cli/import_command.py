@@ -22,7 +22,8 @@ def import_(
     supplier: Annotated[str, typer.Option(help="With --plan: who numbers the rows.")] = "",
     currency: Annotated[str, typer.Option(help="Of prices that say none.")] = "",
     stock: Annotated[
-        int | None, typer.Option(min=0, help="Units of new products whose row says nothing.")
+        int | None,
+        typer.Option(min=0, max=1_000_000_000, help="Units of new products whose row says nothing."),
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Write what became of each row to this CSV.")] = None,
 ) -> None:

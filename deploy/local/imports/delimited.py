@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.local.imports.records import MAX_RECORD_CHARACTERS, Record, Unreadable, shown
+from deploy.local.imports.records import MAX_COLUMNS, MAX_RECORD_CHARACTERS, Record, Unreadable, shown
 from deploy.local.imports.texts import Line
 
 # As the csv module of Python has it, and as much as any spreadsheet's cell holds four times over.
@@ -96,6 +96,10 @@ def read_delimited(lines: Iterator[Line | Unreadable], dialect: Dialect) -> Iter
     header = next((row for row in _rows(feed, reader) if not isinstance(row, Unreadable)), None)
     if header is None:
         return
+    if len(header[1]) > MAX_COLUMNS:
+        told = f"The header has {len(header[1]):,} columns, and {MAX_COLUMNS:,} are taken at most."
+        yield Unreadable(header[0], "TOO_MANY_COLUMNS", told)
+        return
     names = column_names(header[1])
     for row in _rows(feed, reader):
         if isinstance(row, Unreadable):
@@ -108,11 +112,13 @@ def read_delimited(lines: Iterator[Line | Unreadable], dialect: Dialect) -> Iter
 
 def column_names(cells: Sequence[str]) -> list[str]:
     """Name the columns as the header does; empty names and those that stand twice get a number."""
-    names: list[str] = []
+    names: dict[str, None] = {}
     for number, cell in enumerate(cells, start=1):
         name = cell.strip() or f"column {number}"
-        names.append(name if name not in names else f"{name} ({number})")
-    return names
+        while name in names:
+            name = f"{name} ({number})"
+        names[name] = None
+    return list(names)
 
 
 def _reader(feed: Iterator[str], dialect: Dialect) -> Any:

@@ -54,9 +54,18 @@ class ProductFile:
         return self._file.position() if self._file else 0
 
     def survey(self) -> list[Record]:
-        """Return the first records that can be read."""
-        found = islice(self.read(), SURVEY_RECORDS)
-        return [record for record in found if isinstance(record, Record)]
+        """Return the first records that can be read.
+
+        Raises:
+            MeshError: there are rows, and none of them can be read.
+        """
+        found = list(islice(self.read(), SURVEY_RECORDS))
+        records = [record for record in found if isinstance(record, Record)]
+        refused = next((each for each in found if isinstance(each, Unreadable)), None)
+        if refused and not records:
+            told = f"{self.path} holds no rows that can be read. Line {refused.line}: {refused.message}"
+            raise MeshError(told, _REMEDY)
+        return records
 
     def read(self) -> Iterator[Record | Unreadable]:
         """Yield every row, and where the file breaks off a last one that says so."""

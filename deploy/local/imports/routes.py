@@ -5,14 +5,13 @@ from typing import Any
 
 from deploy.local.imports.columns import normalised
 from deploy.local.imports.mapping import Mapping
+from deploy.local.imports.records import MAX_COLUMNS
 
 # By field of a product: what its columns say, in the order of the mapping, each with a name. Of `attributes`
 # the name is the attribute's, and empty where the value is an object of attributes.
 Values = dict[str, list[tuple[str, Any]]]
 # Where a value goes: the field, how far down its list, a name, and the way into the value.
 _Route = tuple[str, int, str, tuple[str, ...]]
-# More columns than any file has: an object whose keys are data ends here.
-_MAX_COLUMNS = 20_000
 
 
 class Routes:
@@ -24,7 +23,8 @@ class Routes:
         self._ignored = {normalised(name) for name in mapping.ignored}
         self._names = set(mapping.attributes)
         self._by_column: dict[str, list[_Route]] = {}
-        self.unknown: list[str] = []
+        # Columns that stand nowhere in the mapping, in the order in which they came.
+        self.unknown: dict[str, None] = {}
 
     def sort(self, values: AnyMapping[str, Any]) -> Values:
         """Lay out what a record says by field."""
@@ -47,7 +47,7 @@ class Routes:
         ]
         if not routes and key not in self._ignored:
             routes = self._rest(column)
-        if len(self._by_column) < _MAX_COLUMNS:
+        if len(self._by_column) < MAX_COLUMNS:
             self._by_column[column] = routes
         return routes
 
@@ -60,8 +60,8 @@ class Routes:
             name = column if short in self._names else short
             self._names.add(name)
             return [("attributes", order, name, ())]
-        if len(self.unknown) < _MAX_COLUMNS and column not in self.unknown:
-            self.unknown.append(column)
+        if len(self.unknown) < MAX_COLUMNS:
+            self.unknown[column] = None
         return []
 
 
