@@ -85,7 +85,7 @@ def test_lists_in_lists_cost_their_row_at_most(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     begin, end = ("[", "]") if kind == "list" else ('{"a":', "}")
-    row = json.dumps({**ROW, "sku": "SKU", "attributes": {"a": "DEEP"}})
+    row = json.dumps({**ROW, "sku": "SKU", "attributes": {"a": "DEEP"}, "deep": "DEEP"})
     # Around what Python itself can follow, the deepest first: a plan looks at few.
     depths = [*range(1000, 600, -4), 100]
     rows = [
