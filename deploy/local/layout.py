@@ -120,6 +120,11 @@ class Layout:
         return self.data / "lock"
 
     @property
+    def rotation_lock(self) -> Path:
+        """Held by the one that rotates the keys of what is personal."""
+        return self.data / "rotation.lock"
+
+    @property
     def mail(self) -> Path:
         """The mails that were sent, a file each, unless a server of others sends them."""
         return self.data / "mail"

@@ -7,8 +7,8 @@ from google.protobuf.descriptor import Descriptor
 
 from gateway.contract.model import Contract
 
-# A word with an underscore, but no part of a scope, a path or a reason.
-_NAME = re.compile(r"(?<![\w./-])[a-z][a-z0-9]*(?:_[a-z0-9]+)+(?![\w/-])")
+# A word with an underscore, but no part of a scope, a path or a reason, and no value, which stands in quotes.
+_NAME = re.compile(r"(?<![\w./\"-])[a-z][a-z0-9]*(?:_[a-z0-9]+)+(?![\w/-])")
 _TEXTS = frozenset({"description", "summary"})
 
 

@@ -6,6 +6,7 @@ from commerce.product.v1.product_pb2 import Product
 
 from deploy.local.imports import choosing
 from deploy.local.imports.batches import PlacedRow, make_batches
+from deploy.local.imports.duplicates import told_unsent
 from deploy.local.imports.report import Outcome
 from deploy.local.imports.rows import Converter
 from deploy.local.imports.seen import SeenSkus
@@ -14,13 +15,19 @@ from deploy.local.imports.seen import SeenSkus
 class Judged:
     """What the client's side makes of a file."""
 
-    def __init__(self, path: Path, mapping: Path | None = None, currency: str = "") -> None:
-        self.file, self.mapping = choosing.choose(path, mapping, currency=currency)
+    def __init__(
+        self, path: Path, mapping: Path | None = None, currency: str = "", encoding: str = ""
+    ) -> None:
+        self.file, self.mapping = choosing.choose(path, mapping, currency=currency, encoding=encoding)
         converter = Converter(self.mapping)
-        batches = list(make_batches(self.file.read(), converter, SeenSkus()))
+        seen = SeenSkus()
+        batches = list(make_batches(self.file.read(), converter, seen))
         self.rows: list[PlacedRow] = [row for batch in batches for row in batch.rows]
-        self.outcomes: list[Outcome] = [outcome for batch in batches for outcome in batch.judged]
+        self.outcomes: list[Outcome] = [
+            outcome for batch in batches for outcome in batch.judged + told_unsent(batch, seen)
+        ]
         self.ignored_columns = converter.ignored_columns
+        self.currency_said_at = converter.currency_said_at
 
     @property
     def products(self) -> list[Product]:
@@ -40,8 +47,8 @@ class Judged:
         return [(each.price.currency_code, each.price.units, each.price.nanos) for each in self.products]
 
 
-def judged(folder: Path, content: str | bytes, *, currency: str = "") -> Judged:
+def judged(folder: Path, content: str | bytes, *, currency: str = "", encoding: str = "") -> Judged:
     """Write a file, whose name says nothing of it, and read it."""
     path = folder / "rows"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return Judged(path, currency=currency)
+    return Judged(path, currency=currency, encoding=encoding)

@@ -8,6 +8,7 @@ import pytest
 from backports import zstd
 
 from deploy.local.errors import MeshError
+from deploy.local.imports import choosing
 from tests.deploy.importing import Judged, judged
 
 HEAD = "sku,name,price\n"
@@ -57,6 +58,22 @@ def test_quotes_are_escaped_by_backslashes_or_doubled(tmp_path: Path) -> None:
     assert [each.name for each in doubled.products] == ['The "big" pot, red', "C:\\"]
 
 
+@pytest.mark.parametrize("separator", [",", "\t"])
+def test_backslashes_say_what_databases_mean_by_them(tmp_path: Path, separator: str) -> None:
+    cells = [
+        ("sku", "name", "price", "brand"),
+        ("A", r"a\tb\nc\\\\n", "1", r"\N"),
+        ("B", r'"5\" \\"', "1", r"\'s"),
+        ("C", r"C:\dos", "1", ""),
+        ("D", rf"a\{separator}b", "1", r"x\N"),
+        ("E", rf"a\{separator}b", "1", "Eisen"),
+    ]
+    found = judged(tmp_path, "".join(separator.join(row) + "\n" for row in cells))
+    assert [product.name for product in found.products] == ["a\tb\nc\\\\n", '5" \\', f"a{separator}b"]
+    assert [product.brand for product in found.products] == ["", "'s", "Eisen"]
+    assert found.refusals == [(4, "", "ESCAPE_UNKNOWN"), (5, "", "ESCAPE_UNKNOWN")]
+
+
 def test_a_cell_or_a_row_that_is_too_long_is_refused_and_the_next_is_read(tmp_path: Path) -> None:
     long_cell, long_row, long_line = "x" * 131_073, "y" * 70_000, "z" * 2_000_000
     head = "sku,name,price,description,note\n"
@@ -82,10 +99,22 @@ def test_a_row_over_64_kib_is_refused_alone(tmp_path: Path) -> None:
     assert found.refusals == [(2, "row", "ROW_TOO_LARGE")]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 def test_encodings_are_told_by_the_bytes(tmp_path: Path, encoding: str) -> None:
     found = judged(tmp_path, f"{HEAD}A,Käse größer,1\nB,Brötchen,1\n".encode(encoding))
     assert [product.name for product in found.products] == ["Käse größer", "Brötchen"]
+
+
+def test_an_encoding_that_the_bytes_do_not_tell_must_be_said(tmp_path: Path) -> None:
+    content = f"{HEAD}A,חלב,1\n".encode("windows-1255")
+    with pytest.raises(MeshError, match="neither UTF-8 nor UTF-16") as caught:
+        judged(tmp_path, content)
+    assert "--encoding" in caught.value.remedy
+    assert judged(tmp_path, content, encoding="windows-1255").products[0].name == "חלב"
+    with pytest.raises(MeshError, match="unknown encoding"):
+        judged(tmp_path, content, encoding="hebrew-ish")
+    _, proposal = choosing.plan(tmp_path / "rows", encoding="windows-1255")
+    assert proposal.file.encoding == "windows-1255"
 
 
 def test_a_byte_that_the_encoding_does_not_have_costs_its_row(tmp_path: Path) -> None:
@@ -136,6 +165,33 @@ def test_arrays_lines_and_wrappers_are_read(tmp_path: Path, text: str) -> None:
     assert [product.name for product in found.products] == ["Kettle"]
 
 
+TWICE = ROW.replace('"price"', '"price": 5.00, "price"')
+
+
+@pytest.mark.parametrize("form", ["{0}\n{1}\n{0}\n", "[{0},\n{1},\n{0}]", '{{"items": [{0},\n{1},\n{0}]}}'])
+@pytest.mark.parametrize("twice", [TWICE, ROW.replace("}", ', "attributes": {"a": "1", "a": "2"}}')])
+def test_an_object_that_says_a_key_twice_is_refused(tmp_path: Path, form: str, twice: str) -> None:
+    found = judged(tmp_path, form.format(ROW, twice))
+    assert found.refusals[0] == (2, "", "KEY_TWICE")
+    assert [row.line for row in found.rows] == [1]
+
+
+@pytest.mark.parametrize("second", ["price", "Price", " PRICE "])
+def test_of_columns_with_one_heading_the_first_counts_and_the_others_are_told(
+    tmp_path: Path, second: str
+) -> None:
+    found = judged(tmp_path, f"sku,name,price,{second}\nA,Kettle,5.00,1.00\n")
+    assert found.prices == [("USD", 5, 0)]
+    assert found.ignored_columns == [f"{second.strip()} (4)"]
+
+
+def test_keys_of_one_spelling_that_say_two_things_are_refused(tmp_path: Path) -> None:
+    same = ROW.replace("}", ', "Price": 1.50, "Name": ""}').replace('"A"', '"B"')
+    found = judged(tmp_path, "\n".join([ROW.replace("}", ', "Price": 1}'), same]))
+    assert found.refusals == [(1, "price", "COLUMN_TWICE")]
+    assert [product.sku for product in found.products] == ["B"]
+
+
 def test_a_line_that_is_no_json_fails_alone(tmp_path: Path) -> None:
     found = judged(tmp_path, f"{ROW}\n{{oops\n\n[1]\n{ROW.replace('A', 'B')}\n")
     assert [product.sku for product in found.products] == ["A", "B"]
@@ -152,6 +208,12 @@ def test_an_array_that_stops_being_json_says_from_which_line(tmp_path: Path) -> 
 def test_a_file_without_products_is_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(MeshError):
         judged(tmp_path, content)
+
+
+def test_a_spreadsheet_is_called_one(tmp_path: Path) -> None:
+    with pytest.raises(MeshError, match="spreadsheet") as caught:
+        judged(tmp_path, b"PK\x03\x04\x14\x00")
+    assert "as CSV" in caught.value.remedy
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_a_plan_writes_through_no_link(tmp_path: Path, monkeypatch: pytest.Monke
     Path("rows.csv").write_text("sku,name,price\nA,Kettle,1 EUR\n")
     Path("rows.csv.mapping.toml").symlink_to(tmp_path / "target")
     with pytest.raises(MeshError, match="mapping cannot be written"):
-        planned(tmp_path, Path("rows.csv"))
+        planned(tmp_path, Path("rows.csv"), Wishes(mapping=Path("rows.csv.mapping.toml")))
     assert not Path("target").exists()
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.imports import product_file
 from deploy.local.imports.numerals import NumberRefused, decide_decimal_mark, parse_number
 from tests.deploy.importing import Judged, judged
 
@@ -118,6 +119,8 @@ def test_groups_of_digits_are_read() -> None:
         ("true", "PRICE_INVALID"),
         ("NaN", "PRICE_INVALID"),
         ("1e-10", "PRICE_TOO_PRECISE"),
+        ("1e30000000", "PRICE_INVALID"),
+        ("1e99999999999999999999", "PRICE_INVALID"),
     ],
 )
 def test_a_price_of_another_shape_is_refused(tmp_path: Path, price: str, reason: str) -> None:
@@ -127,9 +130,30 @@ def test_a_price_of_another_shape_is_refused(tmp_path: Path, price: str, reason:
 
 def test_a_price_may_have_the_api_s_own_form(tmp_path: Path) -> None:
     rows = """[{"sku": "A", "name": "K", "price": {"currencyCode": "EUR", "units": "24", "nanos": 999999999}},
-               {"sku": "B", "name": "K", "price": {"units": 3}},
-               {"sku": "C", "name": "K", "price": 0.0002}]"""
-    assert judged(tmp_path, rows).prices == [("EUR", 24, 999_999_999), ("USD", 3, 0), ("USD", 0, 200_000)]
+               {"sku": "B", "name": "K", "price": {"currencyCode": "USD", "units": 3}}]"""
+    assert judged(tmp_path, rows).prices == [("EUR", 24, 999_999_999), ("USD", 3, 0)]
+
+
+@pytest.mark.parametrize("price", ['{"units": 3}', "0.0002", '"9.99"'])
+def test_a_price_that_says_nothing_is_in_dollars_where_no_row_says_a_currency(
+    tmp_path: Path, price: str
+) -> None:
+    alone = f'{{"sku": "A", "name": "K", "price": {price}}}'
+    assert [code for code, _, _ in judged(tmp_path, f"[{alone}]").prices] == ["USD"]
+    for said in ('"€1"', '{"currencyCode": "EUR", "units": 1}', '1, "currency": "EUR"'):
+        found = judged(tmp_path, f'[{alone}, {{"sku": "B", "name": "K", "price": {said}}}]')
+        assert found.refusals == [(1, "price", "CURRENCY_MISSING")]
+
+
+def test_a_currency_that_is_said_behind_the_survey_ends_what_was_assumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(product_file, "SURVEY_RECORDS", 2)
+    found = priced(tmp_path, "9.99", "9.99", "9.99", "€9.99", "9.99")
+    assert [code for code, _, _ in found.prices] == ["USD", "USD", "USD", "EUR"]
+    assert found.refusals == [(6, "price", "CURRENCY_MISSING")]
+    assert found.currency_said_at == 5
+    assert priced(tmp_path, "9.99", "9.99", "€9.99", "9.99", currency="CHF").prices[-1][0] == "CHF"
 
 
 def test_a_price_of_zero_is_remarked(tmp_path: Path) -> None:
@@ -155,3 +179,4 @@ def test_active_is_true_or_false(tmp_path: Path, active: str, *, expected: bool)
 def test_active_that_is_neither_is_refused(tmp_path: Path, active: str) -> None:
     found = judged(tmp_path, f'[{{"sku": "A", "name": "Kettle", "price": 1, "active": {active}}}]')
     assert (found.rows, found.refusals) == ([], [(1, "active", "ACTIVE_INVALID")])
+    assert " active_words or inactive_words " in found.outcomes[0].message

@@ -1,13 +1,16 @@
 """Files that nobody has mapped: the proposal says what becomes of each column, and imports as it stands."""
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from deploy.local.cli.import_command import import_
+from deploy.local.cli.importing import Wishes, plan_file
 from deploy.local.errors import MeshError
 from deploy.local.imports import choosing
-from deploy.local.imports.mapping import committed_mappings
+from deploy.local.imports.mapping import committed_mappings, read_mapping
 from deploy.local.imports.mapping_text import mapping_text
 from deploy.local.imports.survey import survey_of
 from tests.deploy.importing import Judged
@@ -64,7 +67,9 @@ def test_a_file_of_a_german_shop(tmp_path: Path) -> None:
 
 
 def test_a_file_of_an_israeli_shop_needs_its_currency_said(tmp_path: Path) -> None:
-    assert [each.reason for each in planned(tmp_path, ISRAELI).outcomes] == ["CURRENCY_MISSING"] * 2
+    refused = planned(tmp_path, ISRAELI).outcomes
+    assert [each.reason for each in refused] == ["CURRENCY_MISSING"] * 2
+    assert "--currency or a mapping's line `currency`" in refused[0].message
     found = planned(tmp_path, ISRAELI, ('currency = ""', 'currency = "ILS"'))
     assert found.prices == [("ILS", 6, 230_000_000), ("ILS", 10, 900_000_000)]
     assert found.products[0].sku == "acme-7290000000001"
@@ -75,6 +80,67 @@ def test_prices_inside_objects_are_found(tmp_path: Path) -> None:
     found = planned(tmp_path, NESTED, ('currency = ""', 'currency = "EUR"'))
     assert found.prices == [("EUR", 19, 0), ("EUR", 5, 500_000_000)]
     assert found.products[0].name == "Radio"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            NESTED.replace("}], ", '}, {"price": "20", "sku": "R-2"}], ', 1),
+            "variants.0.price is one of several",
+        ),
+        (
+            '{"items": [{"sku": 1, "name": "a", "price": 1}, {"sku": 2, "name": "b", "price": 1}]}\n' * 2,
+            "one of",
+        ),
+        ('{"B1": {"name": "a", "price": 1}, "B2": {"name": "b", "price": 2}}\n' * 2, "B1 and B2 have"),
+    ],
+)
+def test_no_product_stands_for_several_of_a_row(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(MeshError, match=told):
+        planned(tmp_path, text)
+
+
+def test_all_pictures_of_a_list_are_taken(tmp_path: Path) -> None:
+    pictures = NESTED.replace('"images": [', '"images": [{"src": "https://e.com/1"}, ', 1)
+    found = planned(tmp_path, pictures, ('currency = ""', 'currency = "EUR"'))
+    assert list(found.products[0].image_urls) == ["https://e.com/1", "https://e.com/r"]
+
+
+def test_an_array_that_is_not_read_is_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "own.json"
+    path.write_text('{"old": [{"sku": "B"}], "products": [{"sku": "A", "name": "a", "price": 1}]}')
+    told = plan(tmp_path, path, Wishes())
+    assert "1 objects of old were not read" in told
+    assert "1 created" in told
+
+
+def test_titles_above_the_names_of_columns_are_left_out(tmp_path: Path) -> None:
+    found = planned(tmp_path, f"Preisliste, Stand 3.11.\n\n{GERMAN}")
+    assert found.mapping.file.header_line == 3
+    assert [product.name for product in found.products] == ["Kanne", "Topf"]
+    assert found.rows[0].line == 4
+    assert planned(tmp_path, GERMAN).mapping.file.header_line == 1
+
+
+def test_points_in_names_of_columns_are_no_ways(tmp_path: Path) -> None:
+    text = "Art.-Nr.;Name;Preis EUR;Bild.0.Url;Gew. in kg\n7;Kanne;1,50;https://e.com/1;2\n"
+    [product] = planned(tmp_path, text).products
+    assert (product.sku, dict(product.attributes)) == ("acme-7", {"Gew. in kg": "2"})
+    assert list(product.image_urls) == ["https://e.com/1"]
+
+
+def test_a_price_on_request_costs_its_row_and_not_the_proposal(tmp_path: Path) -> None:
+    found = planned(tmp_path, "id,title,price\n1,Pot,€1.50\n2,Pan,auf Anfrage\n3,Lid,€2.50\n")
+    assert [product.sku for product in found.products] == ["acme-1", "acme-3"]
+    assert found.refusals == [(3, "price", "PRICE_INVALID")]
+
+
+def test_a_plan_says_that_nothing_says_the_stock(tmp_path: Path) -> None:
+    told = "No column looks like stock"
+    assert planned(tmp_path, INDIAN, (told, told)).mapping.stock == 0
+    assert planned(tmp_path, GERMAN).mapping.fields["stock"] == ("Bestand",)
+    assert told not in (tmp_path / "acme.toml").read_text(encoding="utf-8")
 
 
 def test_what_a_few_prices_say_is_not_proposed_for_all(tmp_path: Path) -> None:
@@ -97,8 +163,50 @@ def test_a_file_without_names_or_prices_gets_no_proposal(tmp_path: Path, text: s
         choosing.plan(path)
 
 
+def plan(folder: Path, path: Path, wishes: Wishes) -> str:
+    """Plan a file where nothing runs, and return what is told."""
+    told = io.StringIO()
+    plan_file(folder / "data", path, Console(file=told, width=500), wishes)
+    return told.getvalue()
+
+
+def test_a_file_in_the_shop_s_own_form_is_planned_as_it_would_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "own.csv"
+    path.write_text("sku,name,price\nA,Kettle,1\n")
+    told = plan(tmp_path, path, Wishes(currency="EUR"))
+    assert "mapping ours; " in told
+    assert f"`mesh import {path} --currency EUR` imports it." in told
+    assert list(tmp_path.glob("*.toml")) == []
+    told = plan(tmp_path, path, Wishes(supplier="tin"))
+    assert 'supplier = "tin"' in told
+
+
+def test_what_a_plan_is_asked_for_stands_in_its_mapping_or_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path, kept = tmp_path / "rows.csv", tmp_path / "rows.csv.mapping.toml"
+    path.write_text("id,title,price\n1,Kettle,9.99\n")
+    plan(tmp_path, path, Wishes(currency="ILS", stock=7))
+    assert read_mapping(kept).prices.currency == "ILS"
+    assert read_mapping(kept).stock == 7
+    assert "1 created" in plan(tmp_path, path, Wishes())
+    with pytest.raises(MeshError, match="is there already, and --currency EUR would not be in it"):
+        plan(tmp_path, path, Wishes(currency="EUR"))
+
+
 def test_the_help_of_import_names_every_column_of_the_shop_s_own_form() -> None:
     help_text = import_.__doc__ or ""
     [ours] = [mapping for mapping in committed_mappings() if mapping.name == "ours"]
     named = {name for columns in ours.fields.values() for name in columns} | set(ours.facts)
     assert sorted(name for name in named if name not in help_text) == []
+
+
+def test_a_mapping_of_any_name_says_the_currency_itself(tmp_path: Path) -> None:
+    mapping = tmp_path / "ours.toml"
+    mapping.write_text('currency = "EUR"\n[fields]\nsku = "sku"\nname = "name"\nprice = "price"\n')
+    (tmp_path / "rows.csv").write_text("sku,name,price\nA,Kettle,9.50\n")
+    assert Judged(tmp_path / "rows.csv", mapping).prices == [("EUR", 9, 500_000_000)]

@@ -157,6 +157,35 @@ def test_of_rows_with_one_sku_the_first_counts_and_the_others_are_named(tmp_path
     assert "line 3 " in duplicates[0].message, "a row that is refused is no first"
 
 
+@pytest.mark.parametrize("number", ["1e30000000", "1.5e-30000000", "0e30000000"])
+def test_a_number_beyond_all_amounts_is_not_written_out(tmp_path: Path, number: str) -> None:
+    found = judged(tmp_path, f'[{{"sku": "A", "name": "K", "price": 1, "attributes": {{"n": {number}}}}}]')
+    assert found.products[0].attributes["n"] == number
+
+
+def test_a_row_changes_what_its_columns_say_also_where_they_are_empty(tmp_path: Path) -> None:
+    found = judged(tmp_path, "sku,name,price,category,brand\nA,Kettle,1,,\n")
+    assert list(found.rows[0].row.request.update_mask.paths) == ["brand", "category_id", "name", "price"]
+    found = read(tmp_path, {**KETTLE, "brand": "b" * 201})
+    assert list(found.rows[0].row.request.update_mask.paths) == ["name", "price"], "it was left out"
+    found = read(tmp_path, {**KETTLE, "attributes": {"colour": "tin"}, "active": False})
+    assert list(found.rows[0].row.request.update_mask.paths) == ["active", "attributes", "name", "price"]
+
+
+def test_a_file_that_lacks_a_column_of_its_mapping_is_refused(tmp_path: Path) -> None:
+    rows, mapping = tmp_path / "rows.csv", tmp_path / "mapping.toml"
+    rows.write_text("Nr,Title,Price,Manufacturer\n1,Kettle,1 EUR,Eisen\n")
+    said = '[fields]\nname = "title"\nprice = "Price"\nbrand = "Maker"\n[attributes]\ncolour = "Color.0"\n'
+    mapping.write_text(f'sku_from = ["Nr", "Titel"]\n{said}')
+    with pytest.raises(MeshError, match=r"names: Maker, Titel, Color\.0") as caught:
+        Judged(rows, mapping)
+    assert "Nr, Title, Price, Manufacturer" in caught.value.remedy
+    mapping.write_text(f'sku_from = ["Nr"]\noptional = ["MAKER", "Color.0"]\n{said}')
+    found = Judged(rows, mapping)
+    assert [product.name for product in found.products] == ["Kettle"]
+    assert "brand" not in found.rows[0].row.request.update_mask.paths
+
+
 def test_unknown_columns_are_named_once(tmp_path: Path) -> None:
     found = read(tmp_path, {**KETTLE, "colour": "tin"}, {**KETTLE, "sku": "B", "colour": "red", "size": 1})
     assert found.ignored_columns == ["colour", "size"]
@@ -188,7 +217,16 @@ def test_id_becomes_no_sku_without_a_supplier(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["curency = 'EUR'", "decimal = ';'", "stock = 3", "ignored = 'x'", "price_scale = 'x'", "= 1"]
+    "line",
+    [
+        "curency = 'EUR'",
+        "decimal = ';'",
+        "stock = 3",
+        "ignored = 'x'",
+        "price_scale = 'x'",
+        "header_line = 0",
+        "= 1",
+    ],
 )
 def test_a_line_that_no_mapping_has_is_refused(tmp_path: Path, line: str) -> None:
     mapping = tmp_path / "mapping.toml"

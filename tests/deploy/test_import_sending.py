@@ -57,13 +57,21 @@ def served(answer: Answer) -> Iterator[tuple[Products, grpc.Channel]]:
 
 
 def send(folder: Path, channel: grpc.Channel, count: int, *, validate_only: bool = False) -> list[Outcome]:
+    rows = "".join(f"S{n},Pot,1,A > B\n" for n in range(count))
+    return send_text(folder, channel, f"sku,name,price,category\n{rows}", validate_only=validate_only)
+
+
+def send_text(
+    folder: Path, channel: grpc.Channel, text: str, *, validate_only: bool = False
+) -> list[Outcome]:
     path = folder / "rows.csv"
-    path.write_text("sku,name,price,category\n" + "".join(f"S{n},Pot,1,A > B\n" for n in range(count)))
+    path.write_text(text)
     file, mapping = choosing.choose(path, None)
     outcomes: list[Outcome] = []
-    sender = Sender(channel, lambda: "token", validate_only=validate_only)
+    seen = SeenSkus()
+    sender = Sender(channel, lambda: "token", seen, validate_only=validate_only)
     try:
-        sender.run(make_batches(file.read(), Converter(mapping), SeenSkus()), outcomes.extend)
+        sender.run(make_batches(file.read(), Converter(mapping), seen), outcomes.extend)
     except BaseException as error:
         error.args = (*error.args, outcomes)
         raise
@@ -95,8 +103,44 @@ def test_a_service_that_is_away_is_asked_again(tmp_path: Path) -> None:
         return created(rows, context)
 
     with served(answer) as (products, channel):
-        assert len(send(tmp_path, channel, 10)) == 10
+        outcomes = send(tmp_path, channel, 10)
     assert [len(rows) for rows in products.calls] == [10, 10, 10]
+    # Of a call that was repeated, nobody knows which rows the first attempt wrote.
+    assert [outcome.result for outcome in outcomes] == ["created", "in the shop"] * 5
+
+
+def in_stock(rows: list[ImportProductsRequest], _: grpc.ServicerContext) -> ImportProductsResponse:
+    said = ImportProductsResponse()
+    for row in rows:
+        if row.initial_quantity > 10:
+            said.issues.add(row_number=row.row_number, reason="INVALID_REQUEST", message="too many")
+        else:
+            said.created_rows.append(row.row_number)
+    return said
+
+
+@pytest.mark.parametrize("between", [0, 4500])
+def test_a_row_that_the_service_refuses_gives_way_to_the_next_of_its_sku(
+    tmp_path: Path, between: int
+) -> None:
+    others = "".join(f"S{n},Pot,1,5\n" for n in range(between))
+    text = f"sku,name,price,stock\nD,Pot,1,50\nD,Pot,1,40\n{others}D,Pot,1,5\nD,Pot,1,6\nD,Pot,1,30\n"
+    with served(in_stock) as (products, channel):
+        outcomes = send_text(tmp_path, channel, text)
+    assert [outcome.row for outcome in outcomes] == list(range(1, between + 6))
+    of_d = [outcome for outcome in outcomes if outcome.sku == "D"]
+    results = [outcome.result for outcome in of_d]
+    assert results == ["refused", "refused", "created", "duplicate", "refused"]
+    assert f"line {between + 4} " in of_d[3].message
+    written = [row for rows in products.calls for row in rows if not row.validate_only]
+    assert [row.initial_quantity for row in written if row.product.sku == "D"] == [50, 5]
+
+
+def test_rows_of_one_sku_that_are_all_refused_cost_few_calls(tmp_path: Path) -> None:
+    with served(in_stock) as (products, channel):
+        outcomes = send_text(tmp_path, channel, "sku,name,price,stock\n" + "D,Pot,1,50\n" * 500)
+    assert {outcome.result for outcome in outcomes} == {"refused"}
+    assert len(products.calls) == 2
 
 
 def test_what_was_done_before_a_refusal_is_told(tmp_path: Path) -> None:
@@ -113,13 +157,14 @@ def test_what_was_done_before_a_refusal_is_told(tmp_path: Path) -> None:
 def test_an_interruption_leaves_nothing_untold_that_was_answered(tmp_path: Path) -> None:
     def interrupted() -> Iterator[object]:
         file, mapping = choosing.choose(tmp_path / "rows.csv", None)
-        yield from make_batches(file.read(), Converter(mapping), SeenSkus())
+        yield from make_batches(file.read(), Converter(mapping), seen)
         raise KeyboardInterrupt
 
     (tmp_path / "rows.csv").write_text("sku,name,price\n" + "".join(f"S{n},Pot,1\n" for n in range(1500)))
     outcomes: list[Outcome] = []
+    seen = SeenSkus()
     with served(created) as (_, channel), pytest.raises(KeyboardInterrupt):
-        Sender(channel, lambda: "token").run(interrupted(), outcomes.extend)  # type: ignore[arg-type]
+        Sender(channel, lambda: "token", seen).run(interrupted(), outcomes.extend)  # type: ignore[arg-type]
     assert len(outcomes) == 1500
 
 

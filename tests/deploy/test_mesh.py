@@ -19,6 +19,7 @@ from rich.console import Console
 from deploy.local.cli import logs as commands_logs
 from deploy.local.errors import MeshError
 from deploy.local.shop import clients, rest
+from gateway.contract.protoc import ROOT
 from services.roster import NAMES
 from tests.conftest import RunningCluster
 from tests.support.ports import free_port
@@ -114,15 +115,17 @@ def test_import_reports_each_row_and_exits_with_1_where_some_are_refused(
 
 
 def test_a_plan_says_what_an_import_would_do_and_imports_nothing(stack: Stack, tmp_path: Path) -> None:
-    path, kept = tmp_path / "rows.csv", tmp_path / "kept.toml"
-    path.write_text(f"id,title,price\n{tmp_path.name},Kettle,€9.99\n", encoding="utf-8")
-    unknown = stack.mesh("import", str(path), check=False)
+    page = (ROOT / "docs" / "imports.md").read_text(encoding="utf-8")
+    plan, by_mapping = [line.split()[2:] for line in page.splitlines() if line.startswith("$ mesh ")]
+    text = f"id,title,price\n{tmp_path.name},Kettle,€9.99\n"
+    (tmp_path / "acme.csv").write_text(text, encoding="utf-8")
+    unknown = stack.mesh("import", "acme.csv", check=False, folder=tmp_path)
     assert (unknown.returncode, "--plan" in unknown.stderr) == (1, True)
     for _ in range(2):
-        said = stack.mesh("import", str(path), "--plan", "--mapping", str(kept)).stdout
+        said = stack.mesh(*plan, folder=tmp_path).stdout
         assert "nothing was imported; it would be: 1 rows: 1 created" in said
-    assert "1 created" in stack.mesh("import", str(path), "--mapping", str(kept)).stdout
-    assert "1 unchanged" in stack.mesh("import", str(path), "--mapping", str(kept)).stdout
+    assert "1 created" in stack.mesh(*by_mapping, folder=tmp_path).stdout
+    assert "1 unchanged" in stack.mesh(*by_mapping, folder=tmp_path).stdout
 
 
 def test_a_token_of_an_unknown_role_names_the_known_ones(stack: Stack) -> None:

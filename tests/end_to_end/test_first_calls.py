@@ -51,7 +51,8 @@ async def test_a_new_customer_orders_over_rest_and_reads_it_confirmed_over_grpc(
     token = (await caller.call_rest(AUTH + "CreateSession", log_in)).response.tokens.access_token
     search = product_pb2.SearchProductsRequest(query=product.name)
     found = (await caller.call_rest(PRODUCTS + "SearchProducts", search)).response.products
-    assert [each.product_id for each in found] == [product.product_id]
+    # Others have most of these words.
+    assert found[0].product_id == product.product_id
 
     placed = (
         await caller.call_rest(ORDERS + "PlaceOrder", order_of(product.product_id, quantity=2), token)

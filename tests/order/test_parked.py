@@ -223,7 +223,7 @@ class Running:
 
 async def printed(command: Callable[..., None], *args: Any, **options: Any) -> str:
     out = StringIO()
-    console = Console(file=out, width=200)
+    console = Console(file=out, width=80, soft_wrap=True)
     # A thread of its own: the service runs in this one.
     await asyncio.to_thread(partial(command, Path(), *args, console, **options))
     return out.getvalue()

@@ -60,6 +60,13 @@ async def fill(handle: DatabaseHandle) -> None:
 
 async def count_words(pool: Pool, handle: DatabaseHandle) -> None:
     """Bring the vocabulary up to the last event."""
+    await number_events(pool, handle)
+    while await Vocabulary(pool).count():
+        pass
+
+
+async def number_events(pool: Pool, handle: DatabaseHandle) -> None:
+    """Give each event its place in the log."""
     sequencer = asyncio.create_task(EventLog(pool, "product", handle.settings).run_sequencer())
 
     async def is_numbered() -> bool:
@@ -67,8 +74,6 @@ async def count_words(pool: Pool, handle: DatabaseHandle) -> None:
 
     await until(is_numbered)
     sequencer.cancel()
-    while await Vocabulary(pool).count():
-        pass
 
 
 @pytest.fixture

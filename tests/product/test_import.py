@@ -1,6 +1,7 @@
 """ImportProducts: each row has a result, and the same rows again change nothing."""
 
 import asyncio
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from commerce.product.v1 import category_pb2, product_pb2
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from services.product.categories.store import insert_category, lock_tree
 from services.rpc.fields import to_decimal, to_money
@@ -24,9 +26,20 @@ WAITS_FOR_US = """
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs the shared catalogues")
 
 
-def row(number: int, path: tuple[str, ...] = (), quantity: int = 0, **fields: Any) -> Row:
+def row(
+    number: int,
+    path: tuple[str, ...] = (),
+    quantity: int = 0,
+    *,
+    update_mask: Sequence[str] = (),
+    **fields: Any,
+) -> Row:
     return Row(
-        row_number=number, product=some_product(**fields), category_path=path, initial_quantity=quantity
+        row_number=number,
+        product=some_product(**fields),
+        category_path=path,
+        initial_quantity=quantity,
+        update_mask=FieldMask(paths=update_mask),
     )
 
 
@@ -93,6 +106,21 @@ async def test_a_changed_row_updates_its_product_and_not_its_stock(shop: Shop) -
     assert (version, event_type, data["changed_fields"]) == (2, "ProductUpdated", ["description"])
 
 
+async def test_what_a_row_s_mask_leaves_out_stays_as_it_is(shop: Shop) -> None:
+    first = row(1, (f"Mask {uuid4()}",), brand="Eisen", attributes={"colour": "tin"}, active=False)
+    await shop.load([first])
+    before = await by_sku(shop, first.product.sku)
+    price = to_money(Decimal("3.50"), "USD")
+    second = row(1, sku=before.sku, name="Other", price=price, update_mask=["price"])
+    assert counts(await shop.load([second, second])) == (0, 1, 1, 0)
+    after = await by_sku(shop, before.sku)
+    assert to_decimal(after.price) == Decimal("3.50")
+    after.price.CopyFrom(before.price)
+    after.etag = before.etag
+    after.update_time.CopyFrom(before.update_time)
+    assert after == before
+
+
 async def test_of_two_rows_with_one_sku_the_later_wins_and_both_count(shop: Shop) -> None:
     first = row(1, quantity=5, name="First")
     rows = [first, row(2, sku=first.product.sku, name="Second"), row(3, sku=first.product.sku, name="Second")]
@@ -118,6 +146,7 @@ async def test_of_two_rows_with_one_sku_the_later_wins_and_both_count(shop: Shop
         (row(2, quantity=2**62), "INVALID_REQUEST"),
         (row(2, ("A", "")), "CATEGORY_PATH_INVALID"),
         (row(2, ("A",) * 50), "CATEGORY_PATH_INVALID"),
+        (row(2, update_mask=["sku"]), "INVALID_REQUEST"),
         (Row(row_number=2), "INVALID_REQUEST"),
         (Row(row_number=2, product=product_pb2.Product(sku="no price", name="n")), "INVALID_REQUEST"),
     ],

@@ -57,6 +57,16 @@ class Explaining:
         return []
 
 
+class Watching(Explaining):
+    """Explains each statement, and runs it."""
+
+    async def fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
+        before = self.parts
+        await super().fetch(statement, *values)
+        self.parts += before
+        return await self._conn.fetch(statement, *values)
+
+
 def parts_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for each in plan.get("Plans", ()):
@@ -182,7 +192,23 @@ async def test_a_search_reads_so_many_products_whatever_it_hits(
             sorts = [
                 below for part in explaining.parts if "Sort" in part["Node Type"] for below in part["Plans"]
             ]
-            assert max(map(rows_read, sorts)) <= CANDIDATES * len(every), sorts
+            most = max(HITS if order_by else 0, CANDIDATES * len(every))
+            assert max(map(rows_read, sorts)) <= most, sorts
+    await conn.close()
+
+
+async def test_whether_products_have_a_word_that_is_not_counted_is_told_by_an_index(
+    catalogue: DatabaseHandle,
+) -> None:
+    conn = await connect(catalogue.settings)
+    # As searches are.
+    await conn.execute("SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off")
+    watching = Watching(conn)
+    words, _ = await read_words(cast("Connection", watching), "product qqqq")
+    assert [word.product_count for word in words] == [100, 0]
+    scans = [part for part in watching.parts if part.get("Relation Name") == "products"]
+    assert {scan["Node Type"] for scan in scans} == {"Bitmap Heap Scan"}
+    assert max(map(rows_read, scans)) <= 200, scans
     await conn.close()
 
 

@@ -76,11 +76,18 @@ class Stack:
         """The certificate, key and authority of "user", "operator" and the others."""
         return Authority(self.place.certificates).files(identity)
 
-    def mesh(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        """Run `mesh …` on it."""
+    def mesh(
+        self, *arguments: str, check: bool = True, folder: Path | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run `mesh …` on it, in a folder if one is given."""
         program = [str(MESH), *arguments, "--data", str(self.place.data)]
         done = subprocess.run(
-            program, capture_output=True, text=True, timeout=COMMAND_PATIENCE_SECONDS, check=False
+            program,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_PATIENCE_SECONDS,
+            check=False,
+            cwd=folder,
         )
         said = f"mesh {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         assert done.returncode == 0 or not check, said

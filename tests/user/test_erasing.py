@@ -226,13 +226,17 @@ async def test_a_person_gets_all_that_is_kept_of_them_and_others_get_nothing(ser
     for each in data.sessions:
         # It is not the administrator's.
         each.session.current = False
+    assert data.HasField("second_factor")
+    data.ClearField("second_factor")
     assert await service.privacy.ExportUserData(of_ada, metadata=admin) == data
     listed = audit_pb2.ListAuditEventsRequest(kind=audit_pb2.AUDIT_EVENT_KIND_ACCOUNT_EXPORTED, page_size=100)
     [told] = await service.audit_events(ada.metadata, listed)
     assert (told.user_id, list(told.actor_roles)) == (ada.user_id, [role_pb2.ROLE_ADMIN])
 
 
-async def test_a_person_gets_told_whom_they_have_let_in_and_for_what(service: UserService) -> None:
+async def test_a_person_gets_told_whom_they_have_let_in_and_for_what(
+    service: UserService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     person, flow = await service.register(), await new_flow(service)
     await flow.exchange(await flow.code(person))
     await flow.consent(person, state="a state", nonce="a nonce")
@@ -251,6 +255,14 @@ async def test_a_person_gets_told_whom_they_have_let_in_and_for_what(service: Us
     assert exchanged.session_id == data.sessions[0].session.session_id
     assert list(data.audit_events) == events
     assert data.HasField("device_marks_from")
+    of_person = privacy_pb2.ExportUserDataRequest(user_id=person.user_id)
+    admin = await service.operator_metadata(role_pb2.ROLE_ADMIN)
+    by_admin = await service.privacy.ExportUserData(of_person, metadata=admin)
+    assert [(each.state, each.nonce) for each in by_admin.authorizations] == [("", "")] * 2
+    # As many as there are of sessions, and fewer than of audit events.
+    monkeypatch.setattr("services.user.privacy.servicer.MOST_RECORDS", 2)
+    cut = await service.privacy.ExportUserData(own, metadata=person.metadata)
+    assert (data.is_cut, cut.is_cut, list(cut.audit_events)) == (False, True, events[:2])
 
 
 @pytest.mark.parametrize("text", ["", "-1", "never", "inf", "3651"])

@@ -179,6 +179,15 @@ async def test_a_place_that_is_not_used_is_given_back_and_one_that_is_used_is_no
             passwords.reserve()
 
 
+async def test_a_place_is_for_one_piece_of_work(passwords: Passwords) -> None:
+    with passwords.reserve() as place:
+        assert not await passwords.verify(None, "x", place)
+        with pytest.raises(RuntimeError, match="not held"):
+            await passwords.verify(None, "x", place)
+    with pytest.raises(RuntimeError, match="not held"):
+        await passwords.verify(None, "x", place)
+
+
 async def test_a_log_in_that_finds_no_place_asks_neither_valkey_nor_the_database(
     passwords: Passwords,
 ) -> None:

@@ -13,6 +13,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from deploy.local.parts.keys import new_version, without_versions_before
 from services.settings import DatabaseSettings
@@ -359,3 +360,51 @@ async def test_rows_that_no_key_opens_are_named_and_hold_up_no_other(shop: Shop)
         async with connection(shop.pool) as conn:
             named = await rotation.unreadable(conn)
         assert sorted(each.user_id for each in named if each.purpose == purpose) == ids
+
+
+async def test_a_person_whose_second_factor_cannot_be_read_is_named(shop: Shop) -> None:
+    ada, vault = shop.users[0], shop.process()
+    await shop.add_secret(ada)
+    await shop.rotate_all(vault)
+    await shop.pool.execute(
+        "UPDATE totp_secrets SET sealed_secret = set_byte(sealed_secret, 20, get_byte(sealed_secret, 20) # 1)"
+    )
+    version = shop.begin("data")
+    await shop.rotate_all(vault := shop.process())
+    assert await shop.versions("data") == {1: 1, version: PEOPLE - 1}
+    async with connection(shop.pool) as conn:
+        assert await Rotation(shop.pool, vault, OF_SHOP).unreadable(conn) == [("data", ada.user_id)]
+
+
+async def test_a_secret_that_is_replaced_while_it_is_to_be_moved_stays_the_new_one(shop: Shop) -> None:
+    ada, vault = shop.users[0], shop.process()
+    await shop.add_secret(ada)
+    async with transaction(shop.pool) as conn:
+        [found] = await factor_store.list_of_shop(conn, PEOPLE)
+        free = "SELECT user_id FROM totp_secrets FOR NO KEY UPDATE SKIP LOCKED"
+        assert await shop.pool.fetch(free) == [], "nobody replaces it before it is moved"
+    new, old = (vault.seal_secret(found.data_key, each) for each in (b"another twenty bytes", SECRET))
+    async with transaction(shop.pool) as conn:
+        version = found.data_key.key_version
+        assert await factor_store.replace_unconfirmed(conn, ada.user_id, new, version, now=NOW)
+        await factor_store.move_secret(conn, None, old, found.data_key)
+    assert await shop.secret(vault, ada) == (version, b"another twenty bytes")
+
+
+@pytest.mark.parametrize("purpose", ["kek", "data", "index"])
+async def test_more_rows_than_are_remembered_are_gone_past(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, purpose: str
+) -> None:
+    monkeypatch.setattr("services.user.privacy.rotation.MOST_UNREADABLE", 50)
+    await shop.pool.execute(
+        "UPDATE data_keys SET wrapped_key = set_byte(wrapped_key, 64, get_byte(wrapped_key, 64) # 1)"
+        " WHERE user_id = ANY ($1)",
+        sorted(each.user_id for each in shop.users)[: PEOPLE - 20],
+    )
+    version = shop.begin(purpose)
+    rotation = Rotation(shop.pool, shop.process(), OF_SHOP)
+    with capture_logs() as lines:
+        # Fifty are remembered, the others gone past, and the twenty behind them moved.
+        assert [await rotation.rotate() for _ in range(3)] == [50, 0, 20]
+    assert [each["rows"] for each in lines] == [100, 100, 30]
+    assert (await shop.versions(purpose))[version] == 20

@@ -21,6 +21,9 @@ def import_(
     ] = None,
     supplier: Annotated[str, typer.Option(help="With --plan: who numbers the rows.")] = "",
     currency: Annotated[str, typer.Option(help="Of prices that say none.")] = "",
+    encoding: Annotated[
+        str, typer.Option(help="Of a file that is neither UTF-8 nor UTF-16: windows-1252, windows-1255, …")
+    ] = "",
     stock: Annotated[
         int | None,
         typer.Option(min=0, max=1_000_000_000, help="Units of new products whose row says nothing."),
@@ -56,6 +59,6 @@ def import_(
         raise typer.BadParameter(
             "It goes with --plan; else the mapping names the supplier.", param_hint="--supplier"
         )
-    wishes = importing.Wishes(mapping, supplier, currency, stock, report)
+    wishes = importing.Wishes(mapping, supplier, currency, encoding, stock, report)
     command = importing.plan_file if plan else importing.import_file
     command(data.absolute(), file, Console(highlight=False, soft_wrap=True), wishes)

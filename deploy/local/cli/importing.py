@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -13,6 +13,7 @@ from deploy.local.cli.tokens import issue_token
 from deploy.local.errors import MeshError, NotRunning
 from deploy.local.imports import choosing
 from deploy.local.imports.batches import Batch, make_batches
+from deploy.local.imports.duplicates import told_unsent
 from deploy.local.imports.mapping import Mapping
 from deploy.local.imports.mapping_text import mapping_text
 from deploy.local.imports.product_file import ProductFile
@@ -20,6 +21,7 @@ from deploy.local.imports.report import (
     CREATED,
     DUPLICATE,
     REFUSED,
+    THERE,
     UNCHANGED,
     UPDATED,
     Outcome,
@@ -31,7 +33,6 @@ from deploy.local.imports.rows import Converter
 from deploy.local.imports.seen import SeenSkus
 from deploy.local.imports.sending import Sender
 from deploy.local.imports.survey import survey_of
-from deploy.local.imports.texts import is_fallback
 from deploy.local.shop import clients
 from deploy.local.terminal import harmless
 
@@ -46,6 +47,7 @@ class Wishes:
     mapping: Path | None = None
     supplier: str = ""
     currency: str = ""
+    encoding: str = ""
     stock: int | None = None
     report: Path | None = None
 
@@ -59,7 +61,7 @@ def import_file(data: Path, path: Path, console: Console, wishes: Wishes) -> Non
     """
     mesh = running_mesh(data)
     refuse_to_overwrite(wishes.report, path, wishes.mapping)
-    file, mapping = choosing.choose(path, wishes.mapping, currency=wishes.currency, stock=wishes.stock)
+    file, mapping = _chosen(path, wishes.mapping, wishes)
     report = Report()
     _tell_of_file(file, mapping, console)
     try:
@@ -77,22 +79,15 @@ def import_file(data: Path, path: Path, console: Console, wishes: Wishes) -> Non
 
 
 def plan_file(data: Path, path: Path, console: Console, wishes: Wishes) -> None:
-    """Propose a mapping, or take the one that is there, and say what an import by it would do.
+    """Propose a mapping, or take the one that is there or known, and say what an import by it would do.
 
     Raises:
-        MeshError: the file cannot be read, or shows neither names nor prices.
+        MeshError: the file cannot be read, or shows neither names nor prices; or what is asked for stands
+            in a mapping that is there.
     """
-    kept = wishes.mapping or Path(f"{path.name}.mapping.toml")
-    if kept.exists():
-        _say(console, f"By {kept}, which is there already:")
-    else:
-        file, mapping = choosing.plan(path, supplier=wishes.supplier, currency=wishes.currency)
-        text = mapping_text(mapping, survey_of(file.survey()), file.form.encoding)
-        _keep(kept, text)
-        _say(console, text)
-        _say(console, f"Written to {kept}.")
+    kept = _planned(path, console, wishes)
     refuse_to_overwrite(wishes.report, path, kept)
-    file, mapping = choosing.choose(path, kept, currency=wishes.currency, stock=wishes.stock)
+    file, mapping = _chosen(path, kept, wishes)
     _tell_of_file(file, mapping, console)
     report = Report()
     try:
@@ -105,12 +100,55 @@ def plan_file(data: Path, path: Path, console: Console, wishes: Wishes) -> None:
             "No mesh runs: what is in the shop already is not known, and all rows count as created."
         )
     _tell(report, path.name, console, "nothing was imported; it would be: ")
-    _say(console, f"`mesh import {path} --mapping {kept}` imports it.")
+    by = f" --mapping {kept}" if kept else _options(wishes)
+    _say(console, f"`mesh import {path}{by}` imports it.")
 
 
 def _say(console: Console, text: str) -> None:
     """Print what names of files and columns are part of, as it stands and harmless."""
     console.print(harmless(text), markup=False, highlight=False)
+
+
+def _planned(path: Path, console: Console, wishes: Wishes) -> Path | None:
+    """Return the mapping to plan by: one that is there, or a proposal; None: the file is known without."""
+    kept = wishes.mapping or Path(f"{path.name}.mapping.toml")
+    if kept.exists():
+        if asked := _options(wishes):
+            raise MeshError(
+                f"{kept} is there already, and{asked} would not be in it.", "Edit its lines, or remove it."
+            )
+        _say(console, f"By {kept}, which is there already:")
+        return kept
+    if not wishes.supplier and not wishes.mapping and choosing.is_known(path, wishes.encoding):
+        console.print("The file is known by its columns, and needs no mapping of its own.")
+        return None
+    file, mapping = choosing.plan(
+        path, supplier=wishes.supplier, currency=wishes.currency, encoding=wishes.encoding
+    )
+    if wishes.stock is not None:
+        mapping = replace(mapping, stock=wishes.stock)
+    text = mapping_text(mapping, survey_of(file.survey()), file.form.encoding)
+    _keep(kept, text)
+    _say(console, text)
+    _say(console, f"Written to {kept}.")
+    return kept
+
+
+def _options(wishes: Wishes) -> str:
+    """Write what is asked for as options."""
+    said = {
+        "supplier": wishes.supplier,
+        "currency": wishes.currency,
+        "encoding": wishes.encoding,
+        "stock": "" if wishes.stock is None else str(wishes.stock),
+    }
+    return "".join(f" --{name} {value}" for name, value in said.items() if value)
+
+
+def _chosen(path: Path, mapping: Path | None, wishes: Wishes) -> tuple[ProductFile, Mapping]:
+    return choosing.choose(
+        path, mapping, currency=wishes.currency, stock=wishes.stock, encoding=wishes.encoding
+    )
 
 
 def _keep(path: Path, text: str) -> None:
@@ -139,7 +177,7 @@ def _send_all(
         ReportFile(report_path) as written,
         _progress(file, console) as advance,
     ):
-        sender = Sender(channel, lambda: issue_token(mesh, "merchant"), validate_only=validate_only)
+        sender = Sender(channel, lambda: issue_token(mesh, "merchant"), seen, validate_only=validate_only)
 
         def done(outcomes: list[Outcome]) -> None:
             report.add(outcomes)
@@ -149,7 +187,8 @@ def _send_all(
         try:
             sender.run(make_batches(file.read(), converter, seen), done)
         finally:
-            _note_ignored(report, converter)
+            _note_of_file(report, converter, mapping)
+            _note_unread(report, file)
 
 
 def _judge_alone(file: ProductFile, mapping: Mapping, report: Report, report_path: Path | None) -> None:
@@ -157,21 +196,35 @@ def _judge_alone(file: ProductFile, mapping: Mapping, report: Report, report_pat
     converter = Converter(mapping)
     with closing(SeenSkus()) as seen, ReportFile(report_path) as written:
         for batch in make_batches(file.read(), converter, seen):
-            outcomes = sorted(batch.judged + _as_created(batch), key=lambda outcome: outcome.row)
+            outcomes = batch.judged + _as_created(batch) + told_unsent(batch, seen)
+            outcomes.sort(key=lambda outcome: outcome.row)
             report.add(outcomes)
             written.write(outcomes)
-    _note_ignored(report, converter)
+    _note_of_file(report, converter, mapping)
+    _note_unread(report, file)
 
 
 def _as_created(batch: Batch) -> list[Outcome]:
     return [row.outcome(CREATED) for row in batch.rows]
 
 
-def _note_ignored(report: Report, converter: Converter) -> None:
+def _note_of_file(report: Report, converter: Converter, mapping: Mapping) -> None:
     names = converter.ignored_columns
     if names:
         more = f" and {len(names) - _SHOWN_COLUMNS} more" if len(names) > _SHOWN_COLUMNS else ""
         report.of_file.append(f"columns that nothing is made of: {', '.join(names[:_SHOWN_COLUMNS])}{more}")
+    if converter.currency_said_at is not None:
+        report.of_file.append(
+            f"line {converter.currency_said_at} is the first to say a currency: prices before it were taken"
+            f" for {mapping.prices.currency}, and those after it that say none are refused"
+        )
+
+
+def _note_unread(report: Report, file: ProductFile) -> None:
+    for path, count in file.unread.most_common(_SHOWN_COLUMNS):
+        report.of_file.append(
+            f"{count:,} objects of {path} were not read; `records` of a mapping says which array counts"
+        )
 
 
 @contextmanager
@@ -194,8 +247,6 @@ def _tell_of_file(file: ProductFile, mapping: Mapping, console: Console) -> None
         console,
         f"{file.path.name}: mapping {mapping.name}{supplier}; where a price says no currency: {currency}.",
     )
-    if is_fallback(file.form.encoding) and mapping.file.encoding is None:
-        _say(console, "It is not UTF-8 and is read as windows-1252; a mapping may say another `encoding`.")
 
 
 def _tell(report: Report, name: str, console: Console, how: str = "") -> None:
@@ -215,9 +266,10 @@ def _counts(report: Report) -> str:
     counts = report.counts
     remarked = f" ({report.remarked:,} rows with a remark)" if report.remarked else ""
     duplicates = f", {counts[DUPLICATE]:,} duplicates" if counts[DUPLICATE] else ""
+    there = f", {counts[THERE]:,} in the shop, by an attempt whose answer was lost or before"
     told = (
         f"{counts[CREATED]:,} created, {counts[UPDATED]:,} updated, {counts[UNCHANGED]:,} unchanged, "
-        f"{counts[REFUSED]:,} refused{duplicates}{remarked}"
+        f"{counts[REFUSED]:,} refused{duplicates}{there if counts[THERE] else ''}{remarked}"
     )
     if report.rows and counts[UNCHANGED] == report.rows:
         return f"nothing changed; all {report.rows:,} rows are in the shop already ({told})."

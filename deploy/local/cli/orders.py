@@ -8,7 +8,6 @@ import grpc
 from commerce.order.v1 import order_pb2, pipeline_pb2
 from commerce.order.v1.pipeline_pb2_grpc import PipelineServiceStub
 from rich.console import Console
-from rich.table import Table
 
 from deploy.local.cli.running import running_mesh
 from deploy.local.errors import MeshError
@@ -24,21 +23,21 @@ def list_parked(data: Path, console: Console) -> None:
     Raises:
         Refused: the service is away.
     """
-    table = Table("order", "state", "why", "parked", "placed", box=None)
     with _service(data) as stub:
-        for each in _parked(stub):
-            table.add_row(
-                each.order_id,
-                order_pb2.OrderState.Name(each.state).removeprefix("ORDER_STATE_"),
-                each.park_reason,
-                each.park_time.ToJsonString(),
-                each.create_time.ToJsonString(),
-            )
-    if not table.row_count:
+        # A line each, as long as it is: ids are copied, and read by other programs.
+        lines = [_line(each) for each in _parked(stub)]
+    if not lines:
         console.print("No order is parked.")
         return
-    console.print(table)
+    for line in lines:
+        console.print(line, markup=False)
     console.print("`mesh logs order` says more of each; `mesh orders retry ORDER_ID` has it tried again.")
+
+
+def _line(parked: pipeline_pb2.ParkedOrder) -> str:
+    state = order_pb2.OrderState.Name(parked.state).removeprefix("ORDER_STATE_")
+    placed, since = parked.create_time.ToJsonString(), parked.park_time.ToJsonString()
+    return f"{parked.order_id}  {state}  {parked.park_reason}  placed {placed}, parked {since}"
 
 
 def retry(data: Path, order_ids: Sequence[str], console: Console, *, everything: bool) -> None:

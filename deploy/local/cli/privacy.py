@@ -56,9 +56,9 @@ def rotate(data: Path, purpose: str, console: Console) -> None:
     """
     if purpose not in PURPOSES:
         raise MeshError(f"There is no key called {purpose}.", f"Name one of {', '.join((*PURPOSES, JWKS))}.")
-    path = running_mesh(data).layout.secret(PERSONAL_KEYS)
-    with _alone(path):
-        _rotate(data, path, purpose, console)
+    layout = running_mesh(data).layout
+    with _alone(layout.rotation_lock):
+        _rotate(data, layout.secret(PERSONAL_KEYS), purpose, console)
 
 
 def _rotate(data: Path, path: Path, purpose: str, console: Console) -> None:
@@ -85,9 +85,9 @@ def _rotate(data: Path, path: Path, purpose: str, console: Console) -> None:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Let one rotation at a time change the file: of two, one would take the other's key out of it."""
-    with path.with_suffix(".lock").open("w", encoding="ascii") as lock:
+def _alone(lock_file: Path) -> Iterator[None]:
+    """Let one rotation at a time change the keys: of two, one would take the other's key out of them."""
+    with lock_file.open("w", encoding="ascii") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

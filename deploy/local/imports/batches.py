@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from deploy.local.imports.records import Record, Unreadable, shown
+from deploy.local.imports.records import Record, RowRefused, Unreadable, shown
 from deploy.local.imports.report import DUPLICATE, REFUSED, Outcome
-from deploy.local.imports.rows import Converter, Row, RowRefused
+from deploy.local.imports.rows import Converter, Row
 from deploy.local.imports.seen import SeenSkus
 
 # As many as the service tells the results of; small enough that progress is seen.
@@ -43,24 +43,31 @@ class PlacedRow:
             message="; ".join(remark.message for remark in remarks),
         )
 
+    def duplicate(self, line: int, number: int) -> Outcome:
+        """Say that another row counts."""
+        told = f"The sku stands on line {line} (row {number}) already, which counts."
+        return Outcome(self.line, self.number, self.sku, DUPLICATE, "sku", self.sku, "SKU_DUPLICATE", told)
+
 
 @dataclass
 class Batch:
-    """Rows to send, and rows that are not sent, with why."""
+    """Rows to send, rows that count where an earlier one is refused, and rows that are not sent, with why."""
 
     rows: list[PlacedRow] = field(default_factory=list)
     judged: list[Outcome] = field(default_factory=list)
+    duplicates: list[PlacedRow] = field(default_factory=list)
 
     @property
     def first_line(self) -> int:
         """The line where the batch begins."""
-        return min([row.line for row in self.rows] + [outcome.line for outcome in self.judged])
+        placed = [row.line for row in self.rows + self.duplicates]
+        return min(placed + [outcome.line for outcome in self.judged])
 
 
 def make_batches(
     records: Iterable[Record | Unreadable], converter: Converter, seen: SeenSkus
 ) -> Iterator[Batch]:
-    """Convert rows and yield them by the thousand; of rows with one sku the first counts."""
+    """Convert rows and yield them by the thousand; of rows with one sku the first is to be sent."""
     batch = Batch()
     for number, record in enumerate(records, start=1):
         item = _converted(number, record, converter)
@@ -69,10 +76,10 @@ def make_batches(
         else:
             batch.rows.append(item)
         if len(batch.rows) + len(batch.judged) == BATCH_ROWS:
-            yield _without_duplicates(batch, seen)
+            yield _parted(batch, seen)
             batch = Batch()
     if batch.rows or batch.judged:
-        yield _without_duplicates(batch, seen)
+        yield _parted(batch, seen)
 
 
 def _converted(number: int, record: Record | Unreadable, converter: Converter) -> PlacedRow | Outcome:
@@ -99,15 +106,9 @@ def _placed(number: int, record: Record, converter: Converter) -> PlacedRow | Ou
     return PlacedRow(record.line, row)
 
 
-def _without_duplicates(batch: Batch, seen: SeenSkus) -> Batch:
+def _parted(batch: Batch, seen: SeenSkus) -> Batch:
     places = seen.first_places([(row.sku, row.line, row.number) for row in batch.rows])
-    kept = []
-    for row, (line, number) in zip(batch.rows, places, strict=True):
-        if number == row.number:
-            kept.append(row)
-            continue
-        told = f"The sku stands on line {line} (row {number}) already, which counts."
-        batch.judged.append(
-            Outcome(row.line, row.number, row.sku, DUPLICATE, "sku", row.sku, "SKU_DUPLICATE", told)
-        )
-    return Batch(kept, batch.judged)
+    parted = Batch(judged=batch.judged)
+    for row, (_, number) in zip(batch.rows, places, strict=True):
+        (parted.rows if number == row.number else parted.duplicates).append(row)
+    return parted

@@ -9,8 +9,8 @@ FIELDS = (
 _MARKS = re.compile(r"[\s_\-./:]+")
 # In the order of trust. No number of rows is a sku: `id` is one only under a supplier's name.
 SYNONYMS = {
-    "sku": ("sku", "seller_sku", "product_sku", "item_sku", "article_number", "artikelnummer", "stock_code",
-            "item_number", "part_number", "product_code", "item_code"),
+    "sku": ("sku", "seller_sku", "product_sku", "item_sku", "article_number", "artikelnummer", "art_nr",
+            "stock_code", "item_number", "part_number", "product_code", "item_code"),
     "name": ("name", "title", "product_name", "product_title", "item_name", "produktname", "bezeichnung",
              "display_name"),
     "price": ("price", "unit_price", "sale_price", "selling_price", "discounted_price", "discount_price",

@@ -2,11 +2,14 @@
 
 import csv
 import itertools
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from deploy.local.imports.columns import normalised
 from deploy.local.imports.records import MAX_COLUMNS, MAX_RECORD_CHARACTERS, Record, Unreadable, shown
 from deploy.local.imports.texts import Line
 
@@ -18,6 +21,13 @@ _SEPARATORS = ",;\t|#^~:"
 # Without quotes the marks stand in the values: only where quoting explains less than half of the rows.
 _UNQUOTED_WEIGHT = 0.5
 _SEPARATOR_LINE = "sep="
+_MAX_TITLE_LINES = 10
+_BACKSLASH = "\\"
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+# What databases write with a backslash; a cell that is nothing but the last says nothing.
+_MEANINGS = {"t": "\t", "n": "\n", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
+_NULL = r"\N"
+_NULL_CELL = re.compile(rf"(?:^|[{_SEPARATORS}\"'])\\N(?:[{_SEPARATORS}\"'\r]|$)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -74,9 +84,19 @@ def detect_dialect(lines: Sequence[Line]) -> Dialect:
     text = "".join(line.text for line in lines)
     separators = [each for each in _SEPARATORS if each in text] or [","]
     quotes = ['"', *(["'"] if "'" in text else []), ""]
-    escapes = ["", *(["\\"] if '\\"' in text or "\\'" in text else [])]
+    escapes = ["", *([_BACKSLASH] if '\\"' in text or "\\'" in text else [])]
+    if _NULL_CELL.search(text):
+        escapes = [_BACKSLASH]
     found = [Dialect(*each) for each in itertools.product(separators, quotes, escapes)]
     return max(found, key=lambda dialect: _fit(lines, dialect))
+
+
+def find_header(lines: Sequence[Line]) -> int:
+    """Return the number of the line under which rows fit: not the first where titles stand above it."""
+    told = [index for index, line in enumerate(lines[:_MAX_TITLE_LINES]) if line.text.strip()]
+    fits = {index: _fit(lines[index:], detect_dialect(lines[index:])) for index in told}
+    best = max(fits, key=lambda index: fits[index], default=0)
+    return lines[best].number if best and fits[best] > 2 * fits[told[0]] else 1
 
 
 def _fit(lines: Sequence[Line], dialect: Dialect) -> float:
@@ -105,27 +125,27 @@ def read_delimited(lines: Iterator[Line | Unreadable], dialect: Dialect) -> Iter
         if isinstance(row, Unreadable):
             yield row
         elif len(row[1]) == len(names):
-            yield _record(row[0], names, row[1])
+            yield _record(row[0], names, row[1], dialect)
         else:
             yield _wrong_width(feed, row, names, dialect)
 
 
 def column_names(cells: Sequence[str]) -> list[str]:
     """Name the columns as the header does; empty names and those that stand twice get a number."""
-    names: dict[str, None] = {}
+    names: dict[str, str] = {}
     for number, cell in enumerate(cells, start=1):
         name = cell.strip() or f"column {number}"
-        while name in names:
+        while normalised(name) in names:
             name = f"{name} ({number})"
-        names[name] = None
-    return list(names)
+        names[normalised(name)] = name
+    return list(names.values())
 
 
 def _reader(feed: Iterator[str], dialect: Dialect) -> Any:
     # A cell over the limit is told with its row's line, so the module may not stop inside it.
     csv.field_size_limit(MAX_RECORD_CHARACTERS)
     return csv.reader(
-        feed,
+        map(partial(_for_csv, dialect), feed),
         delimiter=dialect.separator,
         quotechar=dialect.quote or None,
         quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
@@ -133,6 +153,23 @@ def _reader(feed: Iterator[str], dialect: Dialect) -> Any:
         skipinitialspace=True,
         strict=True,
     )
+
+
+def _for_csv(dialect: Dialect, text: str) -> str:
+    """Leave the csv module its own escapes, of quotes, separators and line ends, and shield the others."""
+    if dialect.escape != _BACKSLASH or _BACKSLASH not in text:
+        return text
+    own = f"{dialect.quote}{dialect.separator}\r\n"
+    return _ESCAPED.sub(lambda each: each[0] if each[1] in own else each[0].replace("\\", r"\\"), text)
+
+
+def _unescaped(cell: str) -> str:
+    """Return what a cell with backslashes says.
+
+    Raises:
+        KeyError: one of them is before what has no meaning with it.
+    """
+    return "" if cell == _NULL else _ESCAPED.sub(lambda each: _MEANINGS[each[1]], cell)
 
 
 def _rows(feed: _Feed, reader: Any) -> Iterator[tuple[int, list[str]] | Unreadable]:
@@ -167,11 +204,17 @@ def _unreadable(first: Line | Unreadable, error: Exception) -> Unreadable:
     return Unreadable(first.number, reason, message, shown(first.text.rstrip("\r\n")))
 
 
-def _record(line: int, names: list[str], cells: list[str]) -> Record | Unreadable:
+def _record(line: int, names: list[str], cells: list[str], dialect: Dialect) -> Record | Unreadable:
     longest = max(range(len(cells)), key=lambda index: len(cells[index]))
     if len(cells[longest]) > MAX_CELL_CHARACTERS:
         told = f"The cell {names[longest]!r} is longer than {MAX_CELL_CHARACTERS:,} characters."
         return Unreadable(line, "CELL_TOO_LONG", told)
+    if dialect.escape == _BACKSLASH:
+        try:
+            cells = [_unescaped(cell) for cell in cells]
+        except KeyError as error:
+            told = f"A backslash before {error} means nothing; it is written \\\\ where it is meant."
+            return Unreadable(line, "ESCAPE_UNKNOWN", told, shown(dialect.separator.join(cells)))
     return Record(line, dict(zip(names, cells, strict=True)))
 
 

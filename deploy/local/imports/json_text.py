@@ -15,12 +15,53 @@ _MAX_DEPTH = 5
 _BLANK = re.compile(r"[ \t\r\n\ufeff]*")
 # How a line ends that is the beginning of something longer.
 _GOES_ON = ("[", "{", ",", ":")
-# NaN and its like stay words, which no number takes; what has a point stays exact.
-_DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=str)
+# No amount has an exponent like it, and it must never be written out in digits.
+_MAX_EXPONENT = 100
 
 
 class _Broken(Exception):
     """From here on the text is no JSON."""
+
+
+class _Decoder:
+    """Decodes values, and notes a key that stands twice in one object of the value before."""
+
+    def __init__(self) -> None:
+        # NaN and its like stay words, which no number takes.
+        self._decoder = json.JSONDecoder(
+            parse_float=_exact, parse_constant=str, object_pairs_hook=self._object
+        )
+        self.key_twice: str | None = None
+
+    def decode(self, text: str, begin: int = 0) -> tuple[Any, int]:
+        """Return the value that begins there, and where it ends."""
+        self.key_twice = None
+        return self._decoder.raw_decode(text, begin)
+
+    def record(self, line: int, value: object) -> Record | Unreadable:
+        """Make a record of the value that was decoded last."""
+        if not isinstance(value, dict):
+            return Unreadable(line, "ROW_UNREADABLE", "The row is not a JSON object.", shown(value))
+        if self.key_twice is not None:
+            told = f"The key {shown(self.key_twice)!r} stands twice in one object, and either may be meant."
+            return Unreadable(line, "KEY_TWICE", told, shown(self.key_twice))
+        return Record(line, value)
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            self.key_twice = next(key for key in keys if keys.count(key) > 1)
+        return found
+
+
+def _exact(text: str) -> Decimal | str:
+    """Read a number with a point or an exponent; what is beyond all amounts stays a word."""
+    try:
+        number = Decimal(text)
+    except ArithmeticError:
+        return text
+    return number if abs(number.adjusted()) <= _MAX_EXPONENT else text
 
 
 def is_lines(first_lines: list[Line]) -> bool:
@@ -31,7 +72,7 @@ def is_lines(first_lines: list[Line]) -> bool:
     if len(texts) > 1:
         return texts[1].startswith("{") and not texts[0].endswith(_GOES_ON)
     try:
-        alone = _DECODER.decode(texts[0])
+        alone = json.loads(texts[0])
     except (ValueError, RecursionError):
         return False
     return not any(
@@ -41,6 +82,7 @@ def is_lines(first_lines: list[Line]) -> bool:
 
 def read_lines(lines: Iterator[Line | Unreadable]) -> Iterator[Record | Unreadable]:
     """Yield a record a line; blank lines are none."""
+    decoder = _Decoder()
     for line in lines:
         if isinstance(line, Unreadable):
             yield line
@@ -49,17 +91,13 @@ def read_lines(lines: Iterator[Line | Unreadable]) -> Iterator[Record | Unreadab
         if not text:
             continue
         try:
-            value = _DECODER.decode(text)
+            value, end = decoder.decode(text)
+            if end < len(text):
+                raise ValueError(f"there is more after the object, at character {end + 1}")
         except (ValueError, RecursionError) as error:
             yield Unreadable(line.number, "ROW_UNREADABLE", f"The line is not JSON: {error}.", shown(text))
             continue
-        yield _record(line.number, value)
-
-
-def _record(line: int, value: object) -> Record | Unreadable:
-    if isinstance(value, dict):
-        return Record(line, value)
-    return Unreadable(line, "ROW_UNREADABLE", "The row is not a JSON object.", shown(value))
+        yield decoder.record(line.number, value)
 
 
 def read_arrays(text: IO[str]) -> Iterator[tuple[str, Record | Unreadable]]:
@@ -98,7 +136,7 @@ def _elements(document: "_Document", path: str) -> Iterator[tuple[str, Record | 
     document.skip("[")
     while document.peek() != "]":
         line = document.line()
-        yield path, _record(line, document.value())
+        yield path, document.record(line)
         if document.peek() != "]":
             document.skip(",")
     document.skip("]")
@@ -109,6 +147,7 @@ class _Document:
 
     def __init__(self, text: IO[str]) -> None:
         self._text = text
+        self._decoder = _Decoder()
         self._window = ""
         self._at = 0
         # Lines before this place of the window.
@@ -142,6 +181,10 @@ class _Document:
             raise _Broken(f"{character!r} is missing before {found!r}")
         self._at += 1
 
+    def record(self, line: int) -> Record | Unreadable:
+        """Take a value as a row."""
+        return self._decoder.record(line, self.value())
+
     def value(self) -> Any:
         """Take a value.
 
@@ -151,7 +194,7 @@ class _Document:
         self.peek()
         while True:
             try:
-                value, end = _DECODER.raw_decode(self._window, self._at)
+                value, end = self._decoder.decode(self._window, self._at)
             except (ValueError, RecursionError) as error:
                 problem: object = getattr(error, "msg", error)
             else:

@@ -32,7 +32,16 @@ _TEXTS = (
     "escape",
     "records",
 )
-_LISTS = ("recognise", "sku_from", "facts", "prefixes", "ignored", "active_words", "inactive_words")
+_LISTS = (
+    "recognise",
+    "sku_from",
+    "facts",
+    "prefixes",
+    "ignored",
+    "optional",
+    "active_words",
+    "inactive_words",
+)
 _TABLES = ("fields", "attributes", "templates", "constants")
 
 
@@ -44,6 +53,8 @@ class FileRules:
     dialect: Dialect | None = None
     # The path of the array of products in a JSON document, such as `data.products`.
     records: str | None = None
+    # The line of the names of columns, from 1; what stands above it is a title and no row.
+    header_line: int = 1
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,8 @@ class Mapping:
     # Columns that begin so are attributes under the rest of their name.
     prefixes: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    # Columns that are named here and that a file may lack.
+    optional: tuple[str, ...] = ()
     # Whether columns that stand nowhere here become attributes.
     rest_is_attributes: bool = False
     prices: PriceRules = field(default_factory=PriceRules)
@@ -148,7 +161,7 @@ def _mapping(name: str, said: dict[str, Any]) -> Mapping:
 def _file_rules(said: dict[str, Any]) -> FileRules:
     separator = said.get("separator", "")
     dialect = Dialect(separator, said.get("quote", '"'), said.get("escape", "")) if separator else None
-    return FileRules(said.get("encoding") or None, dialect, said.get("records"))
+    return FileRules(said.get("encoding") or None, dialect, said.get("records"), said.get("header_line", 1))
 
 
 def _check(said: dict[str, Any]) -> None:
@@ -159,6 +172,8 @@ def _check(said: dict[str, Any]) -> None:
     """
     for key, value in said.items():
         kind = str if key in _TEXTS else list if key in _LISTS else dict if key in _TABLES else None
+        if key == "header_line" and type(value) is int and value > 0:
+            continue
         if kind is None or not isinstance(value, kind):
             raise ValueError(f"{key} = {value!r} is no line of a mapping")
     unknown = set(said.get("fields", {})) - set(FIELDS)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from deploy.local.imports.mapping import FileRules, Mapping
 from deploy.local.imports.records import shown
+from deploy.local.imports.routes import EACH
 from deploy.local.imports.survey import Survey
 from deploy.local.terminal import harmless
 
@@ -40,6 +41,8 @@ def mapping_text(mapping: Mapping, survey: Survey, encoding: str) -> str:
     for name, column in mapping.attributes.items():
         lines.append(_line(_quoted(name), column) + _samples(survey, [column]))
     lines += ["", "[constants]", "# Units of new products whose row says nothing."]
+    if "stock" not in mapping.fields and not mapping.stock:
+        lines.append("# No column looks like stock: every new product will be out of stock.")
     return "\n".join([*lines, _line("stock", mapping.stock)]) + "\n"
 
 
@@ -49,6 +52,9 @@ def _file_lines(rules: FileRules) -> list[str]:
         dialect = rules.dialect
         said = {"separator": dialect.separator, "quote": dialect.quote, "escape": dialect.escape}
         lines += [_line(key, value) for key, value in said.items()]
+    if rules.header_line > 1:
+        lines += ["# The line of the columns' names; what stands above it is left out."]
+        lines += [_line("header_line", rules.header_line)]
     if rules.records is not None:
         lines += ["# Where the products stand in the document.", _line("records", rules.records)]
     return lines
@@ -67,6 +73,7 @@ def _quoted(text: str) -> str:
 
 
 def _samples(survey: Survey, columns: Iterable[str]) -> str:
-    texts = [text for name in columns if name in survey.columns for text in survey.columns[name].texts[:50]]
+    names = [name.replace(EACH, ".0.") for name in columns]
+    texts = [text for name in names if name in survey.columns for text in survey.columns[name].texts[:50]]
     unlike = list(dict.fromkeys(texts))[:_SAMPLES]
     return f"  # {', '.join(_quoted(shown(text)[:40]) for text in unlike)}" if unlike else ""

@@ -42,6 +42,8 @@ class PriceRules:
     decimal: str = ""
     # What one unit of the file is worth: 0.01 where it counts cents.
     scale: Decimal = Decimal(1)
+    # Nobody said the currency: it holds until a price of the file says one.
+    is_assumed: bool = False
 
 
 def split_price(text: str) -> tuple[str, str]:
@@ -60,6 +62,18 @@ def split_price(text: str) -> tuple[str, str]:
     after = _NO_CENTS.sub("", text[match.end() :])
     sign = "-" if "-" in before else ""
     return sign + number, f"{before.strip('+- ')} {after.strip()}".strip()
+
+
+def says_currency(value: Any, column_currency: str) -> bool:
+    """Tell whether a price, or another column of its row, says a currency; what is no price says none."""
+    if column_currency:
+        return True
+    if isinstance(value, Mapping):
+        return bool(value.get("currencyCode") or value.get("currency_code"))
+    try:
+        return isinstance(value, str) and bool(split_price(value)[1])
+    except PriceRefused:
+        return False
 
 
 def read_price(value: Any, column_currency: str, rules: PriceRules) -> Money:
@@ -107,7 +121,9 @@ def _currency(words: str, column: str, default: str) -> str:
         [said] = meant
     if not words:
         if not (said or default):
-            raise PriceRefused("CURRENCY_MISSING", "nothing says its currency")
+            raise PriceRefused(
+                "CURRENCY_MISSING", "nothing says its currency; --currency or a mapping's line `currency` may"
+            )
         return said or default
     meant = _meant(words)
     if said:

@@ -10,14 +10,17 @@ from deploy.local.imports.currencies import CODES, currencies_of
 from deploy.local.imports.mapping import FileRules, Mapping
 from deploy.local.imports.money import PriceRefused, PriceRules, split_price
 from deploy.local.imports.numerals import decide_decimal_mark
+from deploy.local.imports.routes import EACH
 from deploy.local.imports.survey import Column, Survey
 
 _MAX_SUPPLIER_CHARACTERS = 20
 # A sku is 64 characters with its supplier and a hyphen.
 _MAX_OWN_SKU_CHARACTERS = 43
 _MAX_ATTRIBUTE_CHARACTERS = 2000
-# Of the values of a price column so many must have a number in them.
+# Of the values of a column so many must be of its kind; of one that is called a price, which others may
+# stand in for ("on request"), so many: those rows are refused by name.
 _MOST = 0.9
+_HALF = 0.5
 # Columns of amounts that hold where the price itself is empty, such as the price before a discount.
 _OTHER_PRICES = ("actual_price", "regular_price", "list_price", "mrp", "original_price", "retail_price")
 _LINKS = ("url", "link", "product_url", "product_link", "href")
@@ -54,13 +57,15 @@ def propose(
     Raises:
         MeshError: no column looks like a name, or none like a price.
     """
+    _refuse_products_by_key(survey, file)
     draft = _Draft(survey)
     for name in ("name", "price"):
         columns = _prices(survey) if name == "price" else _named(survey, SYNONYMS[name])
         if not columns:
             found = ", ".join(column.name for column in survey.top()[:20])
             raise MeshError(
-                f"{file} has no column that looks like a {name}: its columns are {found}.",
+                f"{file} has no column that looks like a {name}: its columns are {found}."
+                f"{_told_of_several(survey, name)}",
                 f'Write a mapping by hand: [fields] with {name} = "COLUMN", as docs/imports.md shows.',
             )
         draft.take(name, columns if name == "price" else columns[:1])
@@ -83,23 +88,55 @@ def _named(survey: Survey, names: tuple[str, ...]) -> list[Column]:
     """Return the columns with one of some names, in that order; what is inside of objects comes last."""
     wanted = [normalised(name) for name in names]
     whole = {normalised(column.name): column for column in reversed(survey.columns.values())}
-    leaves = {
-        normalised(column.name.rpartition(".")[2]): column for column in reversed(survey.columns.values())
-    }
+    leaves = {normalised(column.leaf): column for column in reversed(survey.columns.values())}
     found = [table[name] for table in (whole, leaves) for name in wanted if name in table]
     by_name = {column.name: column for column in found}
-    return [column for column in by_name.values() if column.filled]
+    return [column for column in by_name.values() if column.filled and not column.is_one_of_several]
+
+
+def _told_of_several(survey: Survey, name: str) -> str:
+    several = [
+        column.name
+        for column in _ending(survey, SYNONYMS[name])
+        if column.is_one_of_several and column.filled
+    ]
+    return f" {several[0]} is one of several in a row, and no row's own." if several else ""
+
+
+def _ending(survey: Survey, names: tuple[str, ...]) -> list[Column]:
+    """Return the columns inside of objects that end with one of some names."""
+    wanted = {normalised(name) for name in names}
+    inside = [column for column in survey.columns.values() if column.name != column.root]
+    return [column for column in inside if normalised(column.leaf) in wanted]
+
+
+def _refuse_products_by_key(survey: Survey, file: Path) -> None:
+    """Refuse rows that hold several objects with a name and a price each, of which one would be taken."""
+    names, prices = (
+        dict.fromkeys(column.name.rpartition(".")[0] for column in _ending(survey, SYNONYMS[name]))
+        for name in ("name", "price")
+    )
+    both = [way for way in names if way in prices]
+    if len(both) > 1:
+        raise MeshError(
+            f"{file} has several products in a row: {both[0]} and {both[1]} have a name and a price each.",
+            "Give a row for each product, or write a mapping by hand, as docs/imports.md shows.",
+        )
 
 
 def _prices(survey: Survey) -> list[Column]:
     """Return the column of prices, and one that fills its gaps."""
     inside = tuple(f"{name}_{part}" for name in SYNONYMS["price"] for part in ("amount", "value"))
-    found = [column for column in _named(survey, (*SYNONYMS["price"], *inside)) if _is_price(column)]
+    called = _named(survey, (*SYNONYMS["price"], *inside))
+    found = [column for column in called if _is_price(column)]
+    found = found or [column for column in called if _is_price(column, _HALF)]
     if not found:
         found = [
             column
             for column in survey.columns.values()
-            if re.search("price|preis|prix|precio|מחיר", column.name, re.IGNORECASE) and _is_price(column)
+            if re.search("price|preis|prix|precio|מחיר", column.name, re.IGNORECASE)
+            and not column.is_one_of_several
+            and _is_price(column)
         ]
     others = [column for column in _named(survey, _OTHER_PRICES) if _is_price(column)]
     found = found or others
@@ -109,9 +146,9 @@ def _prices(survey: Survey) -> list[Column]:
     return found[:1] + [other for other in others if gaps and other is not found[0]][:1]
 
 
-def _is_price(column: Column) -> bool:
+def _is_price(column: Column, share: float = _MOST) -> bool:
     good = sum(_has_number(value) for value in column.values)
-    return bool(column.values) and good >= _MOST * len(column.values)
+    return bool(column.values) and good >= share * len(column.values)
 
 
 def _has_number(value: object) -> bool:
@@ -159,6 +196,11 @@ def _take_others(draft: _Draft) -> None:
     ]
     if pictures:
         draft.take("image_urls", pictures)
+        draft.fields["image_urls"] = tuple(map(_way_to_each, pictures))
+
+
+def _way_to_each(column: Column) -> str:
+    return column.root + column.name.removeprefix(column.root).replace(".0.", EACH)
 
 
 def _fits(name: str, column: Column) -> bool:

@@ -39,6 +39,14 @@ def is_text(text: str) -> bool:
     return True
 
 
+class RowRefused(Exception):
+    """A row that is not sent: the field, its value and the rule that it breaks; `reason` is stable."""
+
+    def __init__(self, field_name: str, value: object, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.field, self.value, self.reason, self.message = field_name, shown(value), reason, message
+
+
 def shown(value: object) -> str:
     """Write a value as a report shows it: short, and with what is no text escaped."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -3,17 +3,18 @@
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 from commerce.product.v1.product_pb2 import ImportProductsRequest, Product
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from deploy.local.imports.facts import fact_text, facts_of, list_of
 from deploy.local.imports.mapping import Mapping
-from deploy.local.imports.money import PriceRefused, read_price
+from deploy.local.imports.money import PriceRefused, read_price, says_currency
 from deploy.local.imports.numerals import NumberRefused, parse_number
-from deploy.local.imports.records import Record, is_text, shown
+from deploy.local.imports.records import Record, RowRefused, is_text, shown
 from deploy.local.imports.routes import Routes, Values
 from services.rpc.validation import violations_in
 
@@ -25,18 +26,24 @@ _MAX_ATTRIBUTES = 200
 _MAX_IMAGES = 20
 # What a product is without; a mistake in any other field costs that field alone.
 _NEEDED = {"sku", "name", "price"}
+_TEXTS = {"description", "brand"}
+# What a row's columns change of a product that is in the shop, by our field; an empty column empties it.
+_UPDATED = {
+    "name": "name",
+    "price": "price",
+    "description": "description",
+    "brand": "brand",
+    "category_path": "category_id",
+    "image_urls": "image_urls",
+    "active": "active",
+    "attributes": "attributes",
+}
 # As the product service has it: what acts on terminals or turns text around.
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x9b\u202a-\u202e\u2066-\u2069]")
 _SUBSCRIPT = re.compile(r"^(?P<field>\w+)\[(?P<key>.*)\]$", re.DOTALL)
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
-
-
-class RowRefused(Exception):
-    """A row that is not sent: the field, its value and the rule that it breaks; `reason` is stable."""
-
-    def __init__(self, field_name: str, value: object, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.field, self.value, self.reason, self.message = field_name, shown(value), reason, message
+# What the wire cannot carry; how many units a product may begin with is judged by the service.
+_ENDLESS = 2**63
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,9 @@ class Converter:
     def __init__(self, mapping: Mapping) -> None:
         self._mapping = mapping
         self._routes = Routes(mapping)
+        self._prices = mapping.prices
+        # The line where the file first says a currency, where one was assumed before.
+        self.currency_said_at: int | None = None
 
     @property
     def ignored_columns(self) -> list[str]:
@@ -83,6 +93,9 @@ class Converter:
             RowRefused: it has no sku, name or price, or one, its stock or its activity cannot be read.
         """
         values = self._routes.sort(record.values)
+        if self._prices.is_assumed and row_says_currency(values):
+            self.currency_said_at = record.line
+            self._prices = replace(self._prices, currency="", is_assumed=False)
         try:
             return self._row(record.line, values)
         except UnicodeEncodeError:
@@ -101,12 +114,16 @@ class Converter:
             active=self._active(values),
         )
         product.price.CopyFrom(self._price(values))
-        remarks += _leave_out_what_breaks_a_rule(product)
+        broken = _leave_out_what_breaks_a_rule(product)
+        remarks += broken
+        # Of a text that was left out the product keeps what it has.
+        said = values.keys() - ({remark.field for remark in broken} & _TEXTS)
         request = ImportProductsRequest(
             row_number=line,
             product=product,
             category_path=list_of(_first(values, "category_path"), ">"),
             initial_quantity=self._stock(values),
+            update_mask=FieldMask(paths=sorted({_UPDATED[name] for name in said & _UPDATED.keys()})),
         )
         if not (product.price.units or product.price.nanos):
             remarks.append(
@@ -134,7 +151,7 @@ class Converter:
         if value is None:
             raise RowRefused("price", "", "PRICE_MISSING", "The row has no price.")
         try:
-            return read_price(value, _text(values, "currency"), self._mapping.prices)
+            return read_price(value, _text(values, "currency"), self._prices)
         except PriceRefused as error:
             raise RowRefused(
                 "price", value, error.reason, f"{shown(value)!r} is refused: {error}."
@@ -145,10 +162,10 @@ class Converter:
         if value is None:
             return self._mapping.stock
         try:
-            units = _number(value, self._mapping.prices.decimal)
+            units = _number(value, self._prices.decimal)
         except NumberRefused as error:
             raise RowRefused("stock", value, "STOCK_INVALID", f"{shown(value)!r}: {error}.") from error
-        if not units.is_finite() or units != units.to_integral_value() or not 0 <= units < 2**63:
+        if not units.is_finite() or units != units.to_integral_value() or not 0 <= units < _ENDLESS:
             told = f"{shown(value)!r} is not a whole number of units, 0 or more."
             raise RowRefused("stock", value, "STOCK_INVALID", told)
         return int(units)
@@ -162,7 +179,7 @@ class Converter:
             return True
         if word in (*_FALSE, *self._mapping.inactive_words):
             return False
-        told = f"{shown(value)!r} is neither true nor false; a mapping may name it in inactive_words."
+        told = f"{shown(value)!r} is neither true nor false; active_words or inactive_words may say which."
         raise RowRefused("active", value, "ACTIVE_INVALID", told)
 
     def _attributes(self, values: Values, remarks: list[Remark]) -> dict[str, str]:
@@ -179,6 +196,11 @@ class Converter:
             remarks.append(Remark("attributes", str(len(found)), "FIELD_LEFT_OUT", told))
             found = dict(list(found.items())[:_MAX_ATTRIBUTES])
         return found
+
+
+def row_says_currency(values: Values) -> bool:
+    """Tell whether a row's price or another of its columns says a currency."""
+    return says_currency(_first(values, "price"), str(_first(values, "currency") or ""))
 
 
 def _number(value: Any, decimal: str) -> Decimal:

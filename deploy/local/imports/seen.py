@@ -16,21 +16,37 @@ class SeenSkus:
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.execute(
-            "CREATE TABLE seen (sku TEXT PRIMARY KEY, line INTEGER, row INTEGER) WITHOUT ROWID"
+            "CREATE TABLE seen (sku TEXT PRIMARY KEY, line INTEGER, row INTEGER, refused INTEGER DEFAULT 0)"
+            " WITHOUT ROWID"
         )
 
     def first_places(self, rows: Sequence[tuple[str, int, int]]) -> list[tuple[int, int]]:
         """Note skus with their lines and numbers of rows, and return for each where it stands first."""
         self._database.execute("BEGIN")
-        self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", rows)
+        self._database.executemany("INSERT OR IGNORE INTO seen (sku, line, row) VALUES (?, ?, ?)", rows)
         self._database.execute("COMMIT")
-        select = "SELECT line, row FROM seen WHERE sku = ?"
-        return [self._database.execute(select, (sku,)).fetchone() for sku, _, _ in rows]
+        return [self.place(sku) for sku, _, _ in rows]
 
-    def absent(self, skus: Iterable[str]) -> list[str]:
-        """Return those of some skus that have not come."""
-        select = "SELECT 1 FROM seen WHERE sku = ?"
-        return [sku for sku in skus if self._database.execute(select, (sku,)).fetchone() is None]
+    def place(self, sku: str) -> tuple[int, int]:
+        """Return line and number of the row that counts of those with a sku."""
+        line, row = self._database.execute("SELECT line, row FROM seen WHERE sku = ?", (sku,)).fetchone()
+        return line, row
+
+    def refuse(self, rows: Iterable[tuple[str, int]]) -> None:
+        """Note that rows (sku and number) were refused: where they count, they may give way."""
+        self._database.executemany("UPDATE seen SET refused = 1 WHERE sku = ? AND row = ?", rows)
+
+    def is_refused(self, sku: str) -> bool:
+        """Tell whether the row that counts was refused."""
+        select = "SELECT 1 FROM seen WHERE sku = ? AND refused"
+        return self._database.execute(select, (sku,)).fetchone() is not None
+
+    def give_way(self, rows: Iterable[tuple[str, int, int]]) -> None:
+        """Let other rows (sku, line, number) count in place of those that were refused."""
+        self._database.executemany(
+            "UPDATE seen SET line = ?, row = ?, refused = 0 WHERE sku = ?",
+            [(line, row, sku) for sku, line, row in rows],
+        )
 
     def close(self) -> None:
         """Forget all."""

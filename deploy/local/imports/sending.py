@@ -15,8 +15,10 @@ from tenacity.wait import wait_exponential_jitter
 
 from deploy.local.errors import MeshError
 from deploy.local.imports.batches import Batch, PlacedRow
-from deploy.local.imports.report import CREATED, REFUSED, UNCHANGED, UPDATED, Outcome
+from deploy.local.imports.duplicates import settle
+from deploy.local.imports.report import CREATED, REFUSED, THERE, UNCHANGED, UPDATED, Outcome
 from deploy.local.imports.rows import Remark
+from deploy.local.imports.seen import SeenSkus
 from deploy.local.shop import clients
 
 # The contract lets a person have four imports at once: this one leaves room for another.
@@ -51,17 +53,24 @@ class Sender:
     """Sends batches of one file and tells what became of their rows, in the order of the file."""
 
     def __init__(
-        self, channel: grpc.Channel, issue_token: Callable[[], str], *, validate_only: bool = False
+        self,
+        channel: grpc.Channel,
+        issue_token: Callable[[], str],
+        seen: SeenSkus,
+        *,
+        validate_only: bool = False,
     ) -> None:
         """Prepare to send.
 
         Args:
             channel: to the edge.
             issue_token: makes an access token that may write products.
+            seen: the skus of the batches.
             validate_only: nothing is written; the outcomes say what would be.
         """
         self._stub = ProductServiceStub(channel)
         self._tokens = _Tokens(issue_token)
+        self._seen = seen
         self._validate_only = validate_only
 
     def run(self, batches: Iterable[Batch], on_done: Callable[[list[Outcome]], None]) -> None:
@@ -94,6 +103,7 @@ class Sender:
         batch, future = waiting[0]
         try:
             outcomes = future.result()
+            outcomes += settle(batch, outcomes, self._seen, self._send_again)
         except grpc.RpcError as error:
             raise MeshError(
                 f"From line {batch.first_line} on, {len(batch.rows)} rows were refused together: "
@@ -102,37 +112,45 @@ class Sender:
             ) from error
         # Not before it is known: what an interruption leaves here is told of at the end.
         waiting.popleft()
-        on_done(outcomes)
+        on_done(sorted(outcomes, key=lambda outcome: outcome.row))
 
     def _send(self, batch: Batch, token: str) -> list[Outcome]:
-        outcomes = batch.judged + self._outcomes(batch.rows, token)
+        outcomes = batch.judged + self._outcomes(batch.rows, token, is_trial=self._validate_only)
         return sorted(outcomes, key=lambda outcome: outcome.row)
 
-    def _outcomes(self, rows: list[PlacedRow], token: str) -> list[Outcome]:
+    def _send_again(self, rows: list[PlacedRow], is_trial: bool) -> list[Outcome]:
+        return self._outcomes(rows, self._tokens.get(), is_trial=is_trial or self._validate_only)
+
+    def _outcomes(self, rows: list[PlacedRow], token: str, *, is_trial: bool) -> list[Outcome]:
         if not rows:
             return []
-        answer = self._call(rows, token)
+        for row in rows:
+            row.row.request.validate_only = is_trial
+        answer, is_repeated = self._call(rows, token)
         issues = {issue.row_number: issue for issue in answer.issues}
         again = [row for row in rows if row.number in issues and issues[row.number].reason == _PATH_INVALID]
-        repaired = self._outcomes([_without_category(row, issues[row.number]) for row in again], token)
+        changed = [_without_category(row, issues[row.number]) for row in again]
+        outcomes = self._outcomes(changed, token, is_trial=is_trial)
+        results = dict.fromkeys(answer.created_rows, CREATED) | dict.fromkeys(answer.updated_rows, UPDATED)
+        # What an attempt wrote whose answer was lost is found there by the next: who wrote it, nobody knows.
+        otherwise = THERE if is_repeated and not is_trial else UNCHANGED
         numbers = {row.number for row in again}
-        created, updated = set(answer.created_rows), set(answer.updated_rows)
-        return repaired + [
-            _outcome(row, created, updated, issues.get(row.number))
+        return outcomes + [
+            _outcome(row, results.get(row.number, otherwise), issues.get(row.number))
             for row in rows
             if row.number not in numbers
         ]
 
-    def _call(self, rows: list[PlacedRow], token: str) -> ImportProductsResponse:
-        for row in rows:
-            row.row.request.validate_only = self._validate_only
+    def _call(self, rows: list[PlacedRow], token: str) -> tuple[ImportProductsResponse, bool]:
+        """Return the answer, and whether there were attempts before."""
         retrying = Retrying(
             retry=retry_if_exception(_is_unavailable),
             wait=wait_exponential_jitter(initial=0.2, max=_MAX_WAIT_SECONDS),
             stop=stop_after_delay(_UNAVAILABLE_SECONDS),
             reraise=True,
         )
-        return retrying(self._call_once, rows, token)
+        answer = retrying(self._call_once, rows, token)
+        return answer, retrying.statistics["attempt_number"] > 1
 
     def _call_once(self, rows: list[PlacedRow], token: str) -> ImportProductsResponse:
         requests = (row.row.request for row in rows)
@@ -154,9 +172,9 @@ def _without_category(row: PlacedRow, issue: ImportIssue) -> PlacedRow:
     return row
 
 
-def _outcome(row: PlacedRow, created: set[int], updated: set[int], issue: ImportIssue | None) -> Outcome:
+def _outcome(row: PlacedRow, result: str, issue: ImportIssue | None) -> Outcome:
     if issue:
         return Outcome(
             row.line, row.number, row.sku, REFUSED, issue.field, reason=issue.reason, message=issue.message
         )
-    return row.outcome(CREATED if row.number in created else UPDATED if row.number in updated else UNCHANGED)
+    return row.outcome(result)

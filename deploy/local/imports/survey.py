@@ -21,15 +21,19 @@ class Column:
 
     # With points on the way into objects, as a mapping names it.
     name: str
+    # The column of the file itself, whose name may have points of its own.
+    root: str
     # What is not empty, from the first rows.
     values: list[Any] = field(default_factory=list)
     # How many rows say something here.
     filled: int = 0
+    # Whether a row has more than one of it, in a list of objects: the first is not the row's.
+    is_one_of_several: bool = False
 
     @property
-    def root(self) -> str:
-        """The column of the file itself."""
-        return self.name.partition(".")[0]
+    def leaf(self) -> str:
+        """The name's last part, behind the last point."""
+        return self.name.rpartition(".")[2]
 
     @property
     def texts(self) -> list[str]:
@@ -55,11 +59,12 @@ def survey_of(records: Iterable[Record]) -> Survey:
     survey = Survey()
     for record in records:
         survey.rows += 1
-        for name, value in _leaves("", record.values, 0):
+        for root, name, value, is_one_of_several in _all_leaves(record.values):
             if name not in survey.columns and (len(survey.columns) >= _MAX_COLUMNS or not is_text(name)):
                 # A mapping could not name it.
                 continue
-            column = survey.columns.setdefault(name, Column(name))
+            column = survey.columns.setdefault(name, Column(name, root))
+            column.is_one_of_several |= is_one_of_several
             if value not in (None, "", [], {}):
                 column.filled += 1
                 if len(column.values) < _KEPT_VALUES:
@@ -67,10 +72,20 @@ def survey_of(records: Iterable[Record]) -> Survey:
     return survey
 
 
-def _leaves(way: str, values: Mapping[str, Any], depth: int) -> Iterator[tuple[str, Any]]:
+def _all_leaves(values: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, bool]]:
+    for root, whole in values.items():
+        for name, value, is_one_of_several in _leaves("", {root: whole}, 0):
+            yield str(root), name, value, is_one_of_several
+
+
+def _leaves(
+    way: str, values: Mapping[str, Any], depth: int, *, several: bool = False
+) -> Iterator[tuple[str, Any, bool]]:
     for key, value in values.items():
         name = f"{way}.{key}" if way else str(key)
-        yield name, value
+        yield name, value, several
         inner = value[0] if isinstance(value, list) and value else value
         if isinstance(inner, dict) and depth < _MAX_DEPTH:
-            yield from _leaves(f"{name}.0" if inner is not value else name, inner, depth + 1)
+            is_list = inner is not value
+            deeper = several or (is_list and len(value) > 1)
+            yield from _leaves(f"{name}.0" if is_list else name, inner, depth + 1, several=deeper)

@@ -25,7 +25,6 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_FALLBACK = "cp1252"
 # What a compressed file may hold: catalogues pack to a tenth, and this only bounds what is meant to hurt.
 _MAX_RATIO = 200
 _UNPACKED_BYTES = 1024 * 1024 * 1024
@@ -105,11 +104,11 @@ def _plain(raw: IO[bytes], size_bytes: int) -> IO[bytes]:
     return io.BufferedReader(_Unpacked(packed, size_bytes), _CHUNK_BYTES)
 
 
-def detect_encoding(path: Path) -> str:
-    """Say how the text of a file is encoded, by its first MiB.
+def detect_encoding(path: Path) -> str | None:
+    """Say how the text of a file is encoded, by its first MiB; None: in none that the bytes tell.
 
     Without a mark it is UTF-8 unless more of what is not ASCII breaks UTF-8 than keeps to it: one bad byte
-    costs its row. The other guess is windows-1252, which its caller must tell of.
+    costs its row.
 
     Raises:
         OSError, EOFError, zlib.error, ZstdError: it cannot be read.
@@ -122,7 +121,7 @@ def detect_encoding(path: Path) -> str:
     for encoding, zeros in (("utf-16-le", sample[1:2000:2]), ("utf-16-be", sample[0:2000:2])):
         if len(zeros) > 1 and zeros.count(0) * 2 > len(zeros):
             return encoding
-    return _FALLBACK if _breaks_utf8(sample) else "utf-8"
+    return None if _breaks_utf8(sample) else "utf-8"
 
 
 def _beginning(plain: IO[bytes]) -> bytes:
@@ -146,11 +145,6 @@ def _breaks_utf8(sample: bytes) -> bool:
     bad = sum("\udc80" <= character <= "\udcff" for character in text)
     good = sum(not character.isascii() for character in text) - bad
     return bad > good
-
-
-def is_fallback(encoding: str) -> bool:
-    """Say whether an encoding was taken for want of a better one."""
-    return encoding == _FALLBACK
 
 
 def numbered_lines(text: IO[str]) -> Iterator[Line | Unreadable]:

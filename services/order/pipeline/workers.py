@@ -197,8 +197,8 @@ class Pipeline:
             log.warning("an order waits", order_id=order_id, reason=reason)
             await self._postpone(task, _delay_seconds(task))
             return
-        is_bug = not isinstance(error, ServiceError)
-        log.error("an order failed", order_id=order_id, reason=reason, exc_info=error if is_bug else False)
+        said = {"said": error.message} if isinstance(error, ServiceError) else {"exc_info": error}
+        log.error("an order failed", order_id=order_id, reason=reason, **said)
         if task.error_count + 1 < _MOST_ERRORS:
             await self._postpone(task, _delay_seconds(task), errors=1)
             return

@@ -9,7 +9,14 @@ from commerce.product.v1 import product_pb2
 
 from services.errors import FieldViolation, ServiceError, VersionConflict
 from services.product.catalogue import store as product_store
-from services.product.catalogue.domain import Product, ProductDetails, SkuTaken, changed_fields, check_details
+from services.product.catalogue.domain import (
+    UPDATABLE_FIELDS,
+    Product,
+    ProductDetails,
+    SkuTaken,
+    changed_fields,
+    check_details,
+)
 from services.product.catalogue.events import product_created, product_updated
 from services.product.catalogue.messages import read_details
 from services.product.categories import store as category_store
@@ -18,6 +25,7 @@ from services.product.categories.events import category_created
 from services.product.inventory import store as stock_store
 from services.product.inventory.events import stock_opened
 from services.product.text import refuse
+from services.rpc.masks import masked_fields
 from services.rpc.validation import violations_in
 from services.storage.events import NewEvent, append_events
 from services.storage.postgres import Connection, Pool, transaction
@@ -54,6 +62,13 @@ class Row:
     number: int
     # Nothing is written of it.
     is_trial: bool
+    # What it says of a product that is there; the others stay as they are.
+    fields: frozenset[str]
+
+    def over(self, product: Product) -> "Row":
+        """Return the row with what it says nothing of as the product has it."""
+        kept = {name: getattr(product.details, name) for name in UPDATABLE_FIELDS if name not in self.fields}
+        return replace(self, details=replace(self.details, **kept))
 
 
 class _TrialOver(Exception):
@@ -64,7 +79,7 @@ def read_row(request: product_pb2.ImportProductsRequest) -> Row:
     """Judge a row by the contract's rules and the domain's.
 
     Raises:
-        InvalidArgument: the row breaks one.
+        InvalidArgument: the row breaks one, or its mask names what cannot be changed.
         CategoryPathInvalid: its category_path does.
     """
     refuse(violations_in(request.product))
@@ -74,7 +89,10 @@ def read_row(request: product_pb2.ImportProductsRequest) -> Row:
         description = f"must lie between 0 and {_MAX_INITIAL_QUANTITY}"
         refuse([FieldViolation("initial_quantity", description, "OUT_OF_BOUNDS")])
     path = check_path(request.category_path)
-    return Row(details, path, request.initial_quantity, request.row_number, request.validate_only)
+    mask = request.update_mask
+    names = masked_fields(request.product, mask, UPDATABLE_FIELDS) if mask.paths else UPDATABLE_FIELDS
+    is_trial, fields = request.validate_only, frozenset(names)
+    return Row(details, path, request.initial_quantity, request.row_number, is_trial, fields)
 
 
 class Import:
@@ -170,12 +188,9 @@ async def _sort_out(
     filed = [replace(row, details=replace(row.details, category_id=categories.get(row.path))) for row in rows]
     known = await product_store.find_products_by_sku(conn, [row.details.sku for row in rows])
     new = [row for row in filed if row.details.sku not in known]
-    changed = [
-        (known[row.details.sku], row)
-        for row in filed
-        if row.details.sku in known and known[row.details.sku].details != row.details
-    ]
-    return new, changed
+    there = [(known[row.details.sku], row) for row in filed if row.details.sku in known]
+    wanted = [(product, row.over(product)) for product, row in there]
+    return new, [(product, row) for product, row in wanted if product.details != row.details]
 
 
 async def _create(conn: Connection, rows: list[Row]) -> list[NewEvent]:

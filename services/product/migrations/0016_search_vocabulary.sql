@@ -15,6 +15,14 @@ CREATE EXTENSION IF NOT EXISTS fuzzystrmatch;
 CREATE INDEX search_words_similar_idx ON search_words USING gin (word gin_trgm_ops)
     WHERE word ~ '^[^0-9]{4,30}$';
 
+-- Which words of each product are counted: an edit or a deletion takes away what was added, whatever else has
+-- happened to the product since.
+CREATE TABLE search_counted (
+    product_id uuid   NOT NULL,
+    words      text[] NOT NULL,
+    CONSTRAINT search_counted_pkey PRIMARY KEY (product_id)
+);
+
 -- Up to which event of the log words are counted. Products of events up to fill_until were written before
 -- 0015, and get their words anew on the way.
 CREATE TABLE search_progress (
@@ -22,6 +30,8 @@ CREATE TABLE search_progress (
     position      bigint  NOT NULL DEFAULT 0,
     product_count bigint  NOT NULL DEFAULT 0,
     fill_until    bigint  NOT NULL,
+    -- Events of products since PostgreSQL looked at their table.
+    changes       bigint  NOT NULL DEFAULT 0,
     CONSTRAINT search_progress_pkey PRIMARY KEY (only_row),
     CONSTRAINT search_progress_one_row CHECK (only_row)
 );
@@ -41,7 +51,9 @@ CREATE TABLE search_synonyms (
     word_stem    text NOT NULL GENERATED ALWAYS AS (search_phrase(word)) STORED,
     synonym_stem text NOT NULL GENERATED ALWAYS AS (search_phrase(synonym)) STORED,
     CONSTRAINT search_synonyms_pkey PRIMARY KEY (word, synonym),
-    CONSTRAINT search_synonyms_word_check CHECK (word_stem <> '' AND synonym_stem <> '')
+    CONSTRAINT search_synonyms_word_check CHECK (word_stem <> '' AND synonym_stem <> ''),
+    -- Queries are taken word by word.
+    CONSTRAINT search_synonyms_one_word_check CHECK (word_stem NOT LIKE '% %')
 );
 
 CREATE INDEX search_synonyms_word_stem_idx ON search_synonyms (word_stem);
@@ -60,8 +72,8 @@ DO $$
 DECLARE
     app text := current_database() || '_app';
 BEGIN
-    EXECUTE format('GRANT SELECT, INSERT, UPDATE ON search_words TO %I', app);
-    EXECUTE format('GRANT SELECT, UPDATE (position, product_count) ON search_progress TO %I', app);
+    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON search_words, search_counted TO %I', app);
+    EXECUTE format('GRANT SELECT, UPDATE (position, product_count, changes) ON search_progress TO %I', app);
     EXECUTE format('GRANT SELECT, INSERT, DELETE ON search_synonyms TO %I', app);
     EXECUTE format('GRANT EXECUTE ON FUNCTION analyze_products() TO %I', app);
 END

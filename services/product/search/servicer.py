@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from itertools import groupby
-from typing import NamedTuple
-from uuid import UUID
 
 from commerce.product.v1 import product_pb2
 
@@ -15,7 +13,7 @@ from services.product.catalogue.domain import SearchTooSlow
 from services.product.catalogue.messages import product_message
 from services.product.categories import store as category_store
 from services.product.search import store
-from services.product.search.store import MAX_CANDIDATES, FacetCount, Filters, Found, Place
+from services.product.search.store import MAX_CANDIDATES, FacetCount, Filters, Place
 from services.product.search.vocabulary import read_words
 from services.product.search.words import Question, question_of
 from services.product.text import refuse
@@ -40,17 +38,6 @@ _SUGGESTED_HITS = 24
 _SUGGESTED_CANDIDATES = 200
 
 
-class _HitKey(NamedTuple):
-    """What the hits of a search are sorted by, and the weights of its words as they were at first."""
-
-    exact: int
-    words: int
-    rank: float
-    name: str
-    product_id: UUID
-    weights: str
-
-
 class Searches:
     """Searches of the catalogue in this process."""
 
@@ -66,11 +53,11 @@ class Searches:
         Raises:
             Overloaded: too many searches run at once.
             SearchTooSlow: it takes too long.
-            InvalidArgument: a price without a currency.
+            InvalidArgument: a price without a currency, or two values for one attribute.
         """
         left_out = left_out_fields(request.read_mask, product_pb2.Product)
-        _check_prices(request)
-        page = self._pages.open(request, _HitKey)
+        _check_filters(request)
+        page = self._pages.open(request, Place)
         async with self._searches.turn(), _reading(self._pool) as conn:
             question = await _read_question(conn, request.query, page.after)
             found, facets, total = await store.search_products(
@@ -79,13 +66,15 @@ class Searches:
                 question,
                 await _read_filters(conn, request),
                 order_by=request.order_by,
-                after=Place(*page.after[:-1]) if page.after else None,
+                after=page.after,
                 limit=page.limit,
                 facets=request.facets,
             )
         weights = " ".join(str(weight) for weight in question.weights)
         products, token = await page.cut(
-            found, lambda hit: product_message(hit.product, left_out), lambda hit: _key_of(hit, weights)
+            found,
+            lambda hit: product_message(hit.product, left_out),
+            lambda hit: hit.place._replace(weights=weights),
         )
         return product_pb2.SearchProductsResponse(
             products=products,
@@ -127,19 +116,16 @@ async def _reading(pool: Pool) -> AsyncIterator[Connection]:
     """Borrow a connection for a search, and end one that takes too long: asyncpg has it cancelled."""
     try:
         async with transaction(pool) as conn, asyncio.timeout(_TIMEOUT_SECONDS):
-            # One plan for all queries: making it anew took longer than most searches.
+            # One plan for all queries: making it anew took longer than most searches. It knows none of the
+            # bounds, by which reading the table until they are met may look cheaper than the index.
             await conn.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+            await conn.execute("SET LOCAL enable_seqscan = off")
             yield conn
     except TimeoutError:
         raise SearchTooSlow("the search takes too long; ask for rarer words") from None
 
 
-def _key_of(hit: Found, weights: str) -> _HitKey:
-    place = hit.place
-    return _HitKey(place.exact, place.words, place.rank, place.name, place.product_id, weights)
-
-
-async def _read_question(conn: Connection, query: str, after: _HitKey | None) -> Question:
+async def _read_question(conn: Connection, query: str, after: Place | None) -> Question:
     words, all_products = await read_words(conn, query)
     weights = [float(weight) for weight in after.weights.split()] if after else None
     return question_of(words, all_products, weights)
@@ -157,10 +143,13 @@ async def _read_filters(conn: Connection, request: product_pb2.SearchProductsReq
     )
 
 
-def _check_prices(request: product_pb2.SearchProductsRequest) -> None:
-    """Refuse a bound of prices in any currency: 9 EUR are not 9 JPY."""
+def _check_filters(request: product_pb2.SearchProductsRequest) -> None:
+    """Refuse a bound of prices in any currency, 9 EUR are not 9 JPY, and what no product can have."""
     if (request.min_price or request.max_price) and not request.currency_code:
         refuse([FieldViolation("currency_code", "must be given with min_price and max_price", "REQUIRED")])
+    names = [pair.split("=", 1)[0] for pair in request.attributes]
+    if len(set(names)) < len(names):
+        refuse([FieldViolation("attributes", "must not have a name twice", "NAME_REPEATED")])
 
 
 def _facets(asked: Sequence[str], counts: Sequence[FacetCount]) -> list[product_pb2.Facet]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from services.product.catalogue.domain import Product
@@ -34,15 +34,16 @@ class Filters:
     attributes: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a hit stands, by the order asked: the first four descend, then name and id ascend."""
+class Place(NamedTuple):
+    """Where a hit stands, by the order asked: the first three descend, then name and id ascend."""
 
     exact: int
     words: int
     rank: float
     name: str
     product_id: UUID
+    # Of the words, on the first page: counts may have changed since.
+    weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,7 @@ async def search_products(
     Returns:
         Hits, counts of facets over all candidates, and how many candidates there were, up to MAX_CANDIDATES.
     """
-    start: tuple[Any, ...] = (None,) * 5
-    if after is not None:
-        start = (after.exact, after.words, after.rank, after.name, after.product_id)
+    start: Sequence[Any] = after[:5] if after else (None,) * 5
     rows = await conn.fetch(
         _SEARCH,
         query,
@@ -139,14 +138,33 @@ _FITS = """
 """
 
 
+# What hits are sorted by where the best are not to come first: the number descends, the text ascends. A page
+# token has no room for more of a name.
+_SORTED_BY = """
+    CASE $17 WHEN 'price' THEN -p.price
+             WHEN 'price desc' THEN p.price
+             WHEN 'create_time desc' THEN extract(epoch FROM uuid_extract_timestamp(p.product_id))
+             ELSE 0 END::float8 AS number,
+    CASE WHEN $17 = 'name' THEN left(lower(p.name), 80) ELSE '' END AS text
+"""
+
+
 def _hits(words: str) -> str:
-    """Return the subquery of candidates with these words, in the order of the table: pages see the same."""
+    """Return the subquery of candidates with these words: the first in the order asked of those looked at.
+
+    The best first: those that the table has first, and no more of them are read; pages see the same.
+    """
     return f"""
-        SELECT p.product_id
-          FROM (SELECT * FROM products
-                 WHERE delete_time IS NULL AND search @@ (SELECT {words} FROM question)
-                 LIMIT $25) AS p
-         WHERE {_FITS}
+        SELECT product_id
+          FROM (SELECT p.product_id, {_SORTED_BY}
+                  FROM (SELECT product_id, name, brand, category_id, price, currency, attributes, active,
+                               delete_time
+                          FROM products
+                         WHERE delete_time IS NULL AND search @@ (SELECT {words} FROM question)
+                         LIMIT $25) AS p
+                 WHERE {_FITS}
+                 LIMIT CASE WHEN $17 = '' THEN $24 ELSE $25 END) AS fitting
+         ORDER BY number DESC, text, product_id
          LIMIT $24"""  # noqa: S608  texts of ours; what callers send stands in the parameters
 
 
@@ -161,10 +179,10 @@ WITH question AS MATERIALIZED (
 named AS MATERIALIZED ({_hits("named")}),
 every AS MATERIALIZED ({_hits("every")}),
 most AS MATERIALIZED (
-    SELECT * FROM ({_hits("most")}) AS p WHERE (SELECT count(*) FROM every) < $5::integer
+    SELECT product_id FROM ({_hits("most")}) AS p WHERE (SELECT count(*) FROM every) < $5::integer
 ),
 rarest AS MATERIALIZED (
-    SELECT * FROM ({_hits("rarest")}) AS p
+    SELECT product_id FROM ({_hits("rarest")}) AS p
      WHERE NOT EXISTS (SELECT FROM every) AND NOT EXISTS (SELECT FROM most)
 ),
 candidates AS MATERIALIZED (
@@ -206,14 +224,9 @@ placed AS (
     SELECT product_id,
            CASE WHEN $17 = '' THEN exact ELSE 0 END AS exact,
            CASE WHEN $17 = '' THEN words ELSE 0 END::integer AS words,
-           CASE $17 WHEN '' THEN round(rank::numeric, 6)
-                    WHEN 'price' THEN -price
-                    WHEN 'price desc' THEN price
-                    WHEN 'create_time desc' THEN extract(epoch FROM uuid_extract_timestamp(product_id))
-                    ELSE 0 END::float8 AS rank,
-           -- A page token has no room for more of it.
-           CASE WHEN $17 = 'name' THEN left(lower(name), 80) ELSE '' END AS place_name
-      FROM ranked
+           CASE WHEN $17 = '' THEN round(rank::numeric, 6)::float8 ELSE number END AS rank,
+           text AS place_name
+      FROM (SELECT product_id, exact, words, rank, {_SORTED_BY} FROM ranked p) AS p
 ),
 page AS (
     SELECT product_id, exact, words, rank, place_name

@@ -12,13 +12,65 @@ from services.storage.postgres import Connection, Pool, transaction
 # Some ten milliseconds a batch.
 _EVENTS_A_BATCH = 200
 _INTERVAL_SECONDS = 2.0
-# So many new products, and at least one in so many, are a bulk import.
+# So many changes of products, and at least one to so many products, are a bulk import.
 _BULK = 1000
 _SHARE = 10
 # One or two letters begin very many words.
 _BEGINNINGS = 2000
+# So many products are looked at for a word that is not counted.
+_UNCOUNTED = 100
 # A word more is not learned: it is found all the same, and only its mistyped forms are not.
 MAX_VOCABULARY = 2_000_000
+
+# From what the products have now to what they were counted with: it comes out right in the end, in whichever
+# order the events of a product come and however often they are read.
+_COUNT = """
+    WITH told AS MATERIALIZED (
+        SELECT product_id, p.search, p.delete_time IS NULL AS is_live, c.words
+          FROM products p
+          LEFT JOIN search_counted c USING (product_id)
+         WHERE product_id = ANY($1)
+    ),
+    has AS MATERIALIZED (
+        SELECT product_id, word
+          FROM told
+         CROSS JOIN LATERAL unnest(tsvector_to_array(search)) AS lexeme (word)
+         WHERE is_live AND word NOT LIKE '=%' AND length(word) <= 40
+           -- An estimate: counting them would read them all.
+           AND ((SELECT reltuples FROM pg_class WHERE oid = 'search_words'::regclass) < $2
+                OR EXISTS (SELECT FROM search_words known WHERE known.word = lexeme.word))
+    ),
+    noted AS (
+        INSERT INTO search_counted AS c (product_id, words)
+        SELECT told.product_id, array_remove(array_agg(word), NULL)
+          FROM told
+          LEFT JOIN has USING (product_id)
+         WHERE is_live
+         GROUP BY told.product_id
+            ON CONFLICT (product_id) DO UPDATE
+           SET words = EXCLUDED.words
+    ),
+    gone AS (
+        DELETE FROM search_counted c USING told
+         WHERE c.product_id = told.product_id AND NOT is_live
+    ),
+    counted AS (
+        INSERT INTO search_words AS w (word, product_count)
+        SELECT word, sum(step)
+          FROM (SELECT word, 1 AS step FROM has
+                 UNION ALL
+                SELECT unnest(words), -1 FROM told) AS step_of
+         GROUP BY word
+        HAVING sum(step) <> 0
+         ORDER BY word
+            ON CONFLICT (word) DO UPDATE
+           SET product_count = w.product_count + EXCLUDED.product_count
+        RETURNING word, product_count
+    )
+    SELECT coalesce((SELECT array_agg(word) FROM counted WHERE product_count <= 0), '{}') AS forgotten,
+           (SELECT count(*) FILTER (WHERE is_live AND words IS NULL)
+                   - count(*) FILTER (WHERE NOT is_live AND words IS NOT NULL) FROM told) AS added
+"""
 
 
 @dataclass(frozen=True)
@@ -33,8 +85,6 @@ class Vocabulary:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        # How many products were added since this process looked at the table as a whole.
-        self._added = 0
 
     async def run(self) -> None:
         """Count until cancelled."""
@@ -58,13 +108,14 @@ class Vocabulary:
                 return 0
             if place["position"] < place["fill_until"]:
                 await _fill(conn, events)
-            await _add_words(conn, events)
-            all_products = await _advance(conn, events)
-        self._added += sum(row["step"] == 1 for row in events)
-        if self._added >= max(_BULK, all_products // _SHARE):
-            self._added = 0
+            added = await _count_words(conn, events)
+            all_products, changes = await _advance(conn, events, added)
+        if changes >= max(_BULK, all_products // _SHARE):
             # Until PostgreSQL knows of a bulk import, it plans lists and searches for the table of before.
             await self._pool.execute("SELECT analyze_products()")
+            await self._pool.execute(
+                "UPDATE search_progress SET changes = greatest(changes - $1, 0)", changes
+            )
         return len(events)
 
 
@@ -73,9 +124,11 @@ async def _read_events(conn: Connection, position: int) -> list[asyncpg.Record]:
         """
         SELECT o.pos,
                CASE WHEN e.stream LIKE 'product/%' THEN substr(e.stream, 9)::uuid END AS product_id,
-               CASE e.type WHEN 'ProductCreated' THEN 1 WHEN 'ProductDeleted' THEN -1 ELSE 0 END AS step,
-               e.type = 'ProductUpdated' AND e.data->'changed_fields' ?| ARRAY['name', 'brand', 'description']
-                   AS is_reworded
+               e.type = 'ProductCreated' AS is_new,
+               e.type IN ('ProductCreated', 'ProductUpdated', 'ProductDeleted') AS is_change,
+               e.type IN ('ProductCreated', 'ProductDeleted')
+                   OR e.type = 'ProductUpdated'
+                       AND e.data->'changed_fields' ?| ARRAY['name', 'brand', 'description'] AS has_words
           FROM event_order o
           JOIN events e USING (ev_id)
          WHERE o.pos > $1
@@ -99,46 +152,36 @@ async def _fill(conn: Connection, events: Sequence[asyncpg.Record]) -> None:
          WHERE p.product_id = locked.product_id
            AND p.search <> search_lexemes(p.name, p.brand, p.sku, p.description)
         """,
-        [row["product_id"] for row in events if row["step"] == 1],
+        [row["product_id"] for row in events if row["is_new"]],
     )
 
 
-async def _add_words(conn: Connection, events: Sequence[asyncpg.Record]) -> None:
-    told = [row for row in events if row["step"] or row["is_reworded"]]
+async def _count_words(conn: Connection, events: Sequence[asyncpg.Record]) -> int:
+    """Count the words that products have now; return how many more products that are."""
+    told = [row["product_id"] for row in events if row["has_words"]]
     if not told:
-        return
+        return 0
+    [row] = await conn.fetch(_COUNT, told, MAX_VOCABULARY)
     await conn.execute(
-        """
-        INSERT INTO search_words AS w (word, product_count)
-        SELECT word, greatest(sum(step), 0)
-          FROM unnest($1::uuid[], $2::integer[]) AS told (product_id, step)
-          JOIN products USING (product_id)
-         CROSS JOIN LATERAL unnest(tsvector_to_array(search)) AS word
-         WHERE word NOT LIKE '=%' AND length(word) <= 40
-           -- An estimate: counting them would read them all.
-           AND (SELECT reltuples FROM pg_class WHERE oid = 'search_words'::regclass) < $3
-         GROUP BY word
-         ORDER BY word
-            ON CONFLICT (word) DO UPDATE
-           SET product_count = greatest(w.product_count + EXCLUDED.product_count, 0)
-        """,
-        [row["product_id"] for row in told],
-        [row["step"] for row in told],
-        MAX_VOCABULARY,
+        "DELETE FROM search_words WHERE word = ANY($1) AND product_count <= 0", row["forgotten"]
     )
+    added: int = row["added"]
+    return added
 
 
-async def _advance(conn: Connection, events: Sequence[asyncpg.Record]) -> int:
-    all_products: int = await conn.fetchval(
+async def _advance(conn: Connection, events: Sequence[asyncpg.Record], added: int) -> tuple[int, int]:
+    """Note what is counted; return how many products there are, and changes that PostgreSQL knows not of."""
+    [row] = await conn.fetch(
         """
         UPDATE search_progress
-           SET position = $1, product_count = greatest(product_count + $2, 0)
-        RETURNING product_count
+           SET position = $1, product_count = product_count + $2, changes = changes + $3
+        RETURNING product_count, changes
         """,
         events[-1]["pos"],
-        sum(row["step"] for row in events),
+        added,
+        sum(row["is_change"] for row in events),
     )
-    return all_products
+    return row["product_count"], row["changes"]
 
 
 async def read_words(conn: Connection, query: str, *, is_typing: bool = False) -> tuple[list[Word], int]:
@@ -151,27 +194,35 @@ async def read_words(conn: Connection, query: str, *, is_typing: bool = False) -
     """
     tokens = await _tokens(conn, query)
     pairs = joined([token.text for token in tokens])
-    asked = [token for token in tokens if not token.is_stop] or tokens
-    lexemes = [lexeme for token in asked for lexeme in token.lexemes][:MAX_WORDS]
+    lexemes = _asked(tokens, is_typing=is_typing)
     counts, all_products, forms = await _known(conn, lexemes, list(pairs.values()))
     for place, text in pairs.items():
         whole = forms.pop(text, [])
         for token in tokens[place : place + 2]:
             for lexeme in token.lexemes:
                 forms.setdefault(lexeme, []).extend(whole)
-    words = with_forms(lexemes, counts, forms)
-    unknown = [word.forms[0] for word in words if not word.product_count]
     if is_typing and tokens:
         begun = await _beginning_with(conn, tokens[-1].text)
-        forms.setdefault(lexemes[-1], []).extend(begun)
+        forms.setdefault(tokens[-1].lexemes[-1], []).extend(begun)
         counts |= begun
-        words, unknown = with_forms(lexemes, counts, forms), unknown if not begun else unknown[:-1]
+    words = with_forms(lexemes, counts, forms)
+    unknown = [word.forms[0] for word in words if not word.product_count]
     if unknown and all_products:
         near = await _similar(conn, unknown)
         forms |= {word: [*forms.get(word, ()), *(each for each, _ in found)] for word, found in near.items()}
         counts |= {each: count for found in near.values() for each, count in found}
         words = with_forms(lexemes, counts, forms)
     return words, all_products
+
+
+def _asked(tokens: Sequence[_Token], *, is_typing: bool) -> list[str]:
+    """Return the lexemes that count; those of the word that is being typed are among them, whatever it is."""
+    typed = tokens[-1:] if is_typing else []
+    told = tokens[: len(tokens) - len(typed)]
+    counting = [token for token in told if not token.is_stop] or ([] if typed else told)
+    last = [lexeme for token in typed for lexeme in token.lexemes][-MAX_WORDS:]
+    before = [lexeme for token in counting for lexeme in token.lexemes]
+    return before[: MAX_WORDS - len(last)] + last
 
 
 async def _tokens(conn: Connection, query: str) -> list[_Token]:
@@ -203,7 +254,13 @@ async def _known(
              UNION ALL
             SELECT word_stem, synonym_stem FROM search_synonyms WHERE word_stem = ANY($1)
         )
-        SELECT asked.word, form, coalesce(w.product_count, 0) AS product_count,
+        SELECT asked.word, form,
+               -- A word that is not counted yet, or not learned, is not mistyped where a product has it.
+               coalesce(w.product_count,
+                        (SELECT count(*)
+                           FROM (SELECT FROM products
+                                  WHERE delete_time IS NULL AND search @@ quote_literal(form)::tsquery
+                                  LIMIT $3) AS holders)) AS product_count,
                (SELECT product_count FROM search_progress) AS all_products
           FROM asked
           LEFT JOIN search_words w ON w.word = form
@@ -211,6 +268,7 @@ async def _known(
         """,
         lexemes,
         pairs,
+        _UNCOUNTED,
     )
     counts = {row["form"]: row["product_count"] for row in rows}
     forms: dict[str, list[str]] = {}

@@ -40,7 +40,7 @@ def check_owned(user_id: UUID, hidden: ServiceError) -> None:
         return
     if _sees_all() in current.scopes:
         scopes = {"scopes": current.any_owner or ""}
-        raise ScopeMissing("the access token allows to see this, not to change it", metadata=scopes)
+        raise ScopeMissing("the access token does not allow this for somebody else", metadata=scopes)
     raise hidden
 
 

@@ -66,7 +66,13 @@ class Place:
         self.give_back()
 
     def begin(self, work: Callable[[], Result]) -> asyncio.Future[Result]:
-        """Return what will have the result. Cancelled before its turn, it takes none."""
+        """Return what will have the result. Cancelled before its turn, it takes none.
+
+        Raises:
+            RuntimeError: the place was used or given back before: its end would give back another's.
+        """
+        if not self._is_held:
+            raise RuntimeError("this place is not held any more")
         future = self._executor.submit(work)
         # Given back by the thread, not by the caller: one who gives up still occupies it.
         self._is_held = False
@@ -160,7 +166,8 @@ class Passwords:
         """Take the place at which one password will be verified.
 
         Before anything else is done for a log-in: of a crowd most are refused, and what each of them has cost
-        until then takes the processors from everybody else.
+        until then takes the processors from everybody else. It is held through what the log-in reads, for as
+        long as the contract lets the call take, 5 s, in which a slow database fails registrations as well.
 
         Raises:
             Overloaded: too many are waiting.

@@ -19,8 +19,6 @@ from services.user.oauth.domain import (
 
 # A code that comes again within this time ends what it gave; later it is only unknown.
 AUTHORIZATIONS_KEPT = timedelta(days=1)
-# Of a person, with those that were exchanged: of one day.
-_MOST_LISTED = 1000
 
 
 async def insert_client(
@@ -223,7 +221,7 @@ async def insert_authorization(
     )
 
 
-async def list_authorizations(conn: Connection, user_id: UUID) -> list[Authorization]:
+async def list_authorizations(conn: Connection, user_id: UUID, limit: int) -> list[Authorization]:
     """Return what clients have asked a person for, the newest first."""
     rows = await conn.fetch(
         """
@@ -235,7 +233,7 @@ async def list_authorizations(conn: Connection, user_id: UUID) -> list[Authoriza
          LIMIT $2
         """,
         user_id,
-        _MOST_LISTED,
+        limit,
     )
     return [_authorization(row) for row in rows]
 

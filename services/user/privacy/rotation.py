@@ -8,8 +8,9 @@ file. Secrets of second factors that are under a key of the shop come under thei
 What no key opens is left as it is, told in the log, and gone around: `unreadable` names it to operators.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 import structlog
@@ -17,9 +18,10 @@ import structlog
 from services.storage.loops import run_batches
 from services.storage.postgres import Connection, Pool, transaction
 from services.user.privacy import store
-from services.user.privacy.domain import DataKey, Sealed
+from services.user.privacy.domain import Personal, Sealed
 from services.user.privacy.vault import CannotRead, Vault
 from services.user.second_factor import store as factor_store
+from services.user.second_factor.domain import ShopSecret
 from services.user.second_factor.sealing import ShopSealer
 
 # Some tens of milliseconds a batch.
@@ -28,7 +30,13 @@ _INTERVAL_SECONDS = 2.0
 # Of a kind: more are no accident of some rows, but a key that is missing. They are tried until it is back.
 MOST_UNREADABLE = 1000
 
-Row = TypeVar("Row")
+
+class _OfPerson(Protocol):
+    @property
+    def user_id(self) -> UUID: ...
+
+
+Row = TypeVar("Row", bound=_OfPerson)
 New = TypeVar("New")
 
 log = structlog.get_logger(__name__)
@@ -39,6 +47,18 @@ class Unreadable(NamedTuple):
 
     purpose: str
     user_id: UUID
+
+
+class _Progress:
+    """How far one kind has come through the people, and whom it goes around."""
+
+    def __init__(self) -> None:
+        self.skipped: set[UUID] = set()
+        self.after = store.FIRST
+
+    def move_on(self, rows: Sequence[_OfPerson]) -> None:
+        """Begin the next batch behind this one; behind the last one, from the first person again."""
+        self.after = rows[-1].user_id if len(rows) == _BATCH else store.FIRST
 
 
 class Rotation:
@@ -55,7 +75,7 @@ class Rotation:
         self._vault = vault
         self._of_shop = of_shop
         self._keys = vault.keys
-        self._skipped: set[Unreadable] = set()
+        self._progress: dict[str, _Progress] = defaultdict(_Progress)
 
     async def run(self) -> None:
         """Rotate until cancelled."""
@@ -66,11 +86,13 @@ class Rotation:
         if self._keys is not self._vault.keys:
             # Another file may open what this one did not.
             self._keys = self._vault.keys
-            self._skipped.clear()
+            self._progress.clear()
         steps = (self._wrap, self._seal, self._index, self._drop, self._adopt)
         done = 0
         for step in steps:
             async with transaction(self._pool) as conn:
+                # From the people's key while many rows are old, from the version's once few are.
+                await conn.execute("SET LOCAL plan_cache_mode = force_custom_plan")
                 # Two processes that took the same rows would do them twice.
                 if await conn.fetchval("SELECT pg_try_advisory_xact_lock(hashtext('rotation'))"):
                     done += await step(conn)
@@ -86,62 +108,58 @@ class Rotation:
         wrapped = await store.list_wrapped_by_others(conn, keys.kek_version, most)
         sealed = await store.list_sealed_before(conn, keys.data_version, most)
         unindexed = await store.list_unindexed(conn, keys.index_version, most)
-        secrets = await factor_store.list_of_shop(conn, most)
+        secrets = await factor_store.find_of_keys(conn, [each.data_key for each in sealed])
+        of_shop = await factor_store.list_of_shop(conn, most)
         return [
-            *_failing("kek", wrapped, self._vault.wrap_again, lambda each: each.user_id),
-            *_failing("data", sealed, self._vault.read, lambda each: each.user_id),
-            *_failing("index", unindexed, self._vault.read, lambda each: each.user_id),
-            *_failing("totp", secrets, self._secret, lambda each: each[0].user_id),
+            *_unreadable("kek", wrapped, self._vault.wrap_again),
+            *_unreadable("data", sealed, lambda each: self._read_all(each, secrets)),
+            *_unreadable("index", unindexed, self._vault.read),
+            *_unreadable("totp", of_shop, self._adopted),
         ]
 
     async def _wrap(self, conn: Connection) -> int:
-        skip = self._skipped_of("kek")
-        old = await store.list_wrapped_by_others(conn, self._vault.keys.kek_version, _BATCH, skip)
-        new, skipped = [], 0
-        for each in old:
-            try:
-                new.append(self._vault.wrap_again(each))
-            except CannotRead as error:
-                skipped += self._skip("kek", each.user_id, error)
-        await store.update_keys(conn, new)
+        at = self._progress["kek"]
+        version = self._vault.keys.kek_version
+        old = await store.list_wrapped_by_others(conn, version, _BATCH, at.skipped, at.after)
+        new, skipped = self._read_batch("kek", old, self._vault.wrap_again)
+        await store.update_keys(conn, [again for _, again in new])
         return len(new) + skipped
 
     async def _seal(self, conn: Connection) -> int:
-        skip, done = self._skipped_of("data"), 0
-        for each in await store.list_sealed_before(conn, self._vault.keys.data_version, _BATCH, skip):
-            try:
-                await self._seal_one(conn, each)
-                done += 1
-            except CannotRead as error:
-                done += self._skip("data", each.user_id, error)
-        return done
+        """Give people another data key, and all that is encrypted under it."""
+        at = self._progress["data"]
+        version = self._vault.keys.data_version
+        rows = await store.list_sealed_before(conn, version, _BATCH, at.skipped, at.after)
+        secrets = await factor_store.find_of_keys(conn, [each.data_key for each in rows])
+        read, skipped = self._read_batch("data", rows, lambda each: self._read_all(each, secrets))
+        for old, (personal, secret) in read:
+            new = self._vault.seal(old.user_id, personal)
+            await store.update_sealed(conn, new)
+            if secret is not None:
+                again = self._vault.seal_secret(new.data_key, secret)
+                await factor_store.move_secret(conn, old.data_key, again, new.data_key)
+        return len(read) + skipped
 
-    async def _seal_one(self, conn: Connection, old: Sealed) -> None:
-        """Give a person another data key, and all that is encrypted under it.
+    def _read_all(self, old: Sealed, secrets: Mapping[UUID, bytes]) -> tuple[Personal, bytes | None]:
+        """Return what is encrypted under a person's data key.
 
         Raises:
-            CannotRead: some of it cannot be read; nothing is written then.
+            CannotRead: some of it cannot be read.
         """
-        new = self._vault.seal(old.user_id, self._vault.read(old))
-        sealed = await factor_store.find_of_key(conn, old.data_key)
-        secret = None if sealed is None else self._vault.read_secret(old.data_key, sealed)
-        await store.update_sealed(conn, new)
-        if secret is not None:
-            again = self._vault.seal_secret(new.data_key, secret)
-            await factor_store.move_secret(conn, new.user_id, again, new.key_version)
+        secret = secrets.get(old.user_id)
+        personal = self._vault.read(old)
+        return personal, None if secret is None else self._vault.read_secret(old.data_key, secret)
 
     async def _index(self, conn: Connection) -> int:
-        version, done = self._vault.keys.index_version, 0
-        for each in await store.list_unindexed(conn, version, _BATCH, self._skipped_of("index")):
-            try:
-                email = self._vault.read(each).canonical_email
-            except CannotRead as error:
-                done += self._skip("index", each.user_id, error)
-                continue
-            digests = [digest for digest in self._vault.digests(email) if digest.key_version == version]
-            await store.insert_digests(conn, each.user_id, digests)
-            done += 1
-        return done
+        at = self._progress["index"]
+        version = self._vault.keys.index_version
+        rows = await store.list_unindexed(conn, version, _BATCH, at.skipped, at.after)
+        read, skipped = self._read_batch("index", rows, self._vault.read)
+        for each, personal in read:
+            digests = self._vault.digests(personal.canonical_email)
+            of_version = [digest for digest in digests if digest.key_version == version]
+            await store.insert_digests(conn, each.user_id, of_version)
+        return len(read) + skipped
 
     async def _drop(self, conn: Connection) -> int:
         return await store.delete_old_digests(conn, min(self._vault.keys.index), _BATCH)
@@ -150,44 +168,53 @@ class Rotation:
         """Move secrets from the key of the shop to their people's."""
         if not await store.seals_secrets(conn):
             return 0
-        done = 0
-        for each in await factor_store.list_of_shop(conn, _BATCH, self._skipped_of("totp")):
-            data_key = each[0]
-            try:
-                sealed = self._vault.seal_secret(data_key, self._secret(each))
-            except CannotRead as error:
-                done += self._skip("totp", data_key.user_id, error)
-                continue
-            await factor_store.move_secret(conn, data_key.user_id, sealed, data_key.key_version)
-            done += 1
-        return done
+        at = self._progress["totp"]
+        rows = await factor_store.list_of_shop(conn, _BATCH, at.skipped, at.after)
+        read, skipped = self._read_batch("totp", rows, self._adopted)
+        for each, sealed in read:
+            await factor_store.move_secret(conn, None, sealed, each.data_key)
+        return len(read) + skipped
 
-    def _secret(self, found: tuple[DataKey, bytes]) -> bytes:
-        data_key, sealed = found
-        return self._of_shop.open(sealed, data_key.user_id.bytes)
+    def _adopted(self, found: ShopSecret) -> bytes:
+        secret = self._of_shop.open(found.sealed, found.user_id.bytes)
+        return self._vault.seal_secret(found.data_key, secret)
 
-    def _skipped_of(self, purpose: str) -> Sequence[UUID]:
-        return [each.user_id for each in self._skipped if each.purpose == purpose]
+    def _read_batch(
+        self, purpose: str, rows: Sequence[Row], read: Callable[[Row], New]
+    ) -> tuple[list[tuple[Row, New]], int]:
+        """Return what could be read, and how many other rows are gone around from now on.
 
-    def _skip(self, purpose: str, user_id: UUID, error: CannotRead) -> int:
-        """Go around a row from now on; return 1, or 0 where too many are gone around already."""
-        log.error("a row cannot be rotated", purpose=purpose, user_id=str(user_id), error=str(error))
-        if len(self._skipped_of(purpose)) >= MOST_UNREADABLE:
-            return 0
-        self._skipped.add(Unreadable(purpose, user_id))
-        return 1
+        Those past the bound are not, nor counted: the next batches lie behind them, until all were tried.
+        """
+        found, failed = _tried(rows, read)
+        at = self._progress[purpose]
+        at.move_on(rows)
+        if not failed:
+            return found, 0
+        first, error = failed[0]
+        count = len(failed)
+        log.error("rows cannot be rotated", purpose=purpose, rows=count, first=str(first), error=str(error))
+        more = [each for each, _ in failed][: MOST_UNREADABLE - len(at.skipped)]
+        at.skipped.update(more)
+        return found, len(more)
 
 
-def _failing(
-    purpose: str, rows: Sequence[Row], read: Callable[[Row], New], user_id: Callable[[Row], UUID]
-) -> list[Unreadable]:
-    """Return whose rows cannot be read, unless they are too many to be tried."""
-    found: list[Unreadable] = []
-    if len(rows) > MOST_UNREADABLE:
-        return found
+def _tried(
+    rows: Sequence[Row], read: Callable[[Row], New]
+) -> tuple[list[tuple[Row, New]], list[tuple[UUID, CannotRead]]]:
+    """Return what is read of rows, and whose cannot be read."""
+    found: list[tuple[Row, New]] = []
+    failed: list[tuple[UUID, CannotRead]] = []
     for row in rows:
         try:
-            read(row)
-        except CannotRead:
-            found.append(Unreadable(purpose, user_id(row)))
-    return found
+            found.append((row, read(row)))
+        except CannotRead as error:
+            failed.append((row.user_id, error))
+    return found, failed
+
+
+def _unreadable(purpose: str, rows: Sequence[Row], read: Callable[[Row], New]) -> list[Unreadable]:
+    """Return whose rows cannot be read, unless they are too many to be tried."""
+    if len(rows) > MOST_UNREADABLE:
+        return []
+    return [Unreadable(purpose, user_id) for user_id, _ in _tried(rows, read)[1]]

@@ -34,7 +34,8 @@ from services.user.sessions.messages import shown_session
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-# Of sessions, and of mails: half a megabyte. Who has more has a program that logs in.
+# Of sessions, of mails and of audit events each: who has more has a program that logs in. Authorizations have
+# a bound of their own.
 MOST_RECORDS = 1_000
 
 
@@ -69,6 +70,8 @@ class PrivacyServicer(privacy_pb2_grpc.PrivacyServiceServicer):
                 kind = AuditKind.ACCOUNT_EXPORTED
                 await record(conn, Happening(kind=kind, user_id=user_id, occur_time=self._clock()))
             data = await _kept(conn, user_id)
+        if user_id != caller().subject:
+            _leave_out_what_guards_them(data)
         data.user.CopyFrom(shown_user(self._vault.opened(user)))
         return data
 
@@ -126,16 +129,25 @@ async def _kept(conn: Connection, user_id: UUID) -> privacy_pb2.UserData:
     events = await audit_store.list_events(
         conn, before=audit_store.AFTER_ALL, limit=most, user_id=user_id, kind=None, since=None, until=None
     )
+    authorizations = await oauth_store.list_authorizations(conn, user_id, most)
     marks_from = await read_device_marks_from(conn, user_id)
     return privacy_pb2.UserData(
         sessions=map(_session_record, sessions[:MOST_RECORDS]),
         mails=map(_mail_record, mails[:MOST_RECORDS]),
         second_factor=factor_message(await factor_store.read_state(conn, user_id)),
-        authorizations=map(_authorization_record, await oauth_store.list_authorizations(conn, user_id)),
+        authorizations=map(_authorization_record, authorizations[:MOST_RECORDS]),
         audit_events=[message_for(each, reader=user_id) for each in events[:MOST_RECORDS]],
         device_marks_from=marks_from and timestamp(marks_from),
-        is_cut=max(len(sessions), len(mails), len(events)) > MOST_RECORDS,
+        is_cut=max(len(each) for each in (sessions, mails, authorizations, events)) > MOST_RECORDS,
     )
+
+
+def _leave_out_what_guards_them(data: privacy_pb2.UserData) -> None:
+    """Whoever reads somebody else's export learns no value that a client checks, nor of the second factor."""
+    data.ClearField("second_factor")
+    for authorization in data.authorizations:
+        authorization.ClearField("state")
+        authorization.ClearField("nonce")
 
 
 def _mail_record(mail: export_store.SentMail) -> privacy_pb2.MailRecord:

@@ -10,6 +10,9 @@ from services.storage.postgres import Connection
 from services.user.privacy.domain import DataKey, Digest, Personal, Sealed
 from services.user.privacy.keys import version_in
 
+# Before all people.
+FIRST = UUID(int=0)
+
 
 def personal_in(row: asyncpg.Record) -> Sealed | Personal | None:
     """Read what is personal of a row of `users` beside its `data_keys`; None where the person is erased."""
@@ -149,21 +152,22 @@ def is_torn(row: asyncpg.Record) -> bool:
 
 
 async def list_wrapped_by_others(
-    conn: Connection, kek_version: int, limit: int, skip: Collection[UUID] = ()
+    conn: Connection, kek_version: int, limit: int, skip: Collection[UUID] = (), after: UUID = FIRST
 ) -> list[DataKey]:
     """Return data keys that another key than this one wraps, but of these people, and hold them."""
     rows = await conn.fetch(
         """
         SELECT user_id, key_version, wrapped_key
           FROM data_keys
-         WHERE kek_version < $1 AND user_id <> ALL ($3::uuid[])
-         ORDER BY kek_version
+         WHERE kek_version < $1 AND user_id <> ALL ($3::uuid[]) AND user_id > $4
+         ORDER BY user_id
          LIMIT $2
            FOR NO KEY UPDATE SKIP LOCKED
         """,
         kek_version,
         limit,
         list(skip),
+        after,
     )
     return [DataKey(*row) for row in rows]
 
@@ -176,7 +180,7 @@ async def update_keys(conn: Connection, data_keys: Sequence[DataKey]) -> None:
 
 
 async def list_sealed_before(
-    conn: Connection, data_version: int, limit: int, skip: Collection[UUID] = ()
+    conn: Connection, data_version: int, limit: int, skip: Collection[UUID] = (), after: UUID = FIRST
 ) -> list[Sealed]:
     """Return what is encrypted under data keys of earlier versions, but of these people.
 
@@ -187,14 +191,16 @@ async def list_sealed_before(
         SELECT u.user_id, k.key_version, k.wrapped_key, u.sealed_email, u.sealed_display_name
           FROM data_keys k
           JOIN users u ON u.user_id = k.user_id
-         WHERE k.key_version < $1 AND u.sealed_email IS NOT NULL AND k.user_id <> ALL ($3::uuid[])
-         ORDER BY k.key_version
+         WHERE k.key_version < $1 AND u.sealed_email IS NOT NULL
+           AND k.user_id <> ALL ($3::uuid[]) AND k.user_id > $4
+         ORDER BY k.user_id
          LIMIT $2
            FOR NO KEY UPDATE SKIP LOCKED
         """,
         data_version,
         limit,
         list(skip),
+        after,
     )
     return [Sealed(*row) for row in rows]
 
@@ -211,7 +217,7 @@ async def update_sealed(conn: Connection, sealed: Sealed) -> None:
 
 
 async def list_unindexed(
-    conn: Connection, index_version: int, limit: int, skip: Collection[UUID] = ()
+    conn: Connection, index_version: int, limit: int, skip: Collection[UUID] = (), after: UUID = FIRST
 ) -> list[Sealed]:
     """Return open accounts that are not found by an index key yet, but of these people, and hold them."""
     rows = await conn.fetch(
@@ -220,15 +226,17 @@ async def list_unindexed(
           FROM email_indexes i
           JOIN users u ON u.user_id = i.user_id
           JOIN data_keys k ON k.user_id = i.user_id
-         WHERE i.key_version < $1 AND u.delete_time IS NULL AND i.user_id <> ALL ($3::uuid[])
+         WHERE i.key_version < $1 AND u.delete_time IS NULL
+           AND i.user_id <> ALL ($3::uuid[]) AND i.user_id > $4
            AND NOT EXISTS (SELECT FROM email_indexes n WHERE n.user_id = i.user_id AND n.key_version = $1)
-         ORDER BY i.key_version
+         ORDER BY i.user_id
          LIMIT $2
            FOR NO KEY UPDATE OF u SKIP LOCKED
         """,
         index_version,
         limit,
         list(skip),
+        after,
     )
     return [Sealed(*row) for row in rows]
 

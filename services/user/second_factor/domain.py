@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from services.errors import FailedPrecondition, FieldViolation, InvalidArgument, Unauthenticated
@@ -71,6 +72,17 @@ class FactorState:
     # None: no log-in asks for it.
     confirm_time: datetime | None
     recovery_codes_left: int
+
+
+class ShopSecret(NamedTuple):
+    """A secret that is under a key of the shop, and the data key to be its own."""
+
+    data_key: DataKey
+    sealed: bytes
+
+    @property
+    def user_id(self) -> UUID:
+        return self.data_key.user_id
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from services.storage.postgres import Connection
 from services.user.privacy.domain import DataKey
-from services.user.second_factor.domain import FactorState, Totp
+from services.user.privacy.store import FIRST
+from services.user.second_factor.domain import FactorState, ShopSecret, Totp
 
 
 async def find_totp(conn: Connection, user_id: UUID) -> Totp | None:
@@ -71,11 +72,11 @@ async def replace_unconfirmed(
 
 
 async def list_of_shop(
-    conn: Connection, limit: int, skip: Collection[UUID] = ()
-) -> list[tuple[DataKey, bytes]]:
+    conn: Connection, limit: int, skip: Collection[UUID] = (), after: UUID = FIRST
+) -> list[ShopSecret]:
     """Return secrets that are under a key of the shop, but of these people, with the data keys to be theirs.
 
-    The accounts and the keys are held.
+    They are held, with the accounts and the keys: one that was replaced at this moment is read again.
     """
     rows = await conn.fetch(
         """
@@ -83,36 +84,50 @@ async def list_of_shop(
           FROM totp_secrets t
           JOIN users u ON u.user_id = t.user_id
           JOIN data_keys k ON k.user_id = t.user_id
-         WHERE t.key_version IS NULL AND t.user_id <> ALL ($2::uuid[])
+         WHERE t.key_version IS NULL AND t.user_id <> ALL ($2::uuid[]) AND t.user_id > $3
+         ORDER BY t.user_id
          LIMIT $1
-           FOR NO KEY UPDATE OF u, k SKIP LOCKED
+           FOR NO KEY UPDATE OF u, k, t SKIP LOCKED
         """,
         limit,
         list(skip),
+        after,
     )
     return [
-        (DataKey(row["user_id"], row["key_version"], row["wrapped_key"]), row["sealed_secret"])
+        ShopSecret(DataKey(row["user_id"], row["key_version"], row["wrapped_key"]), row["sealed_secret"])
         for row in rows
     ]
 
 
-async def find_of_key(conn: Connection, data_key: DataKey) -> bytes | None:
-    """Return what is encrypted of a person's secret under their data key, which this transaction holds."""
-    sealed: bytes | None = await conn.fetchval(
-        "SELECT sealed_secret FROM totp_secrets WHERE user_id = $1 AND key_version = $2",
-        data_key.user_id,
-        data_key.key_version,
+async def find_of_keys(conn: Connection, data_keys: Sequence[DataKey]) -> dict[UUID, bytes]:
+    """Return what is encrypted of people's secrets under these data keys, by whose it is."""
+    rows = await conn.fetch(
+        """
+        SELECT t.user_id, t.sealed_secret
+          FROM totp_secrets t
+          JOIN unnest($1::uuid[], $2::bigint[]) AS k (user_id, key_version) USING (user_id, key_version)
+        """,
+        [each.user_id for each in data_keys],
+        [each.key_version for each in data_keys],
     )
-    return sealed
+    return {row["user_id"]: row["sealed_secret"] for row in rows}
 
 
-async def move_secret(conn: Connection, user_id: UUID, sealed: bytes, key_version: int) -> None:
-    """Write a secret under another data key; the account and the key are held."""
+async def move_secret(conn: Connection, old: DataKey | None, sealed: bytes, new: DataKey) -> None:
+    """Write a secret under another data key than it was read under; None: it was under a key of the shop.
+
+    The account and the key are held.
+    """
     await conn.execute(
-        "UPDATE totp_secrets SET sealed_secret = $2, key_version = $3 WHERE user_id = $1",
-        user_id,
+        """
+        UPDATE totp_secrets
+           SET sealed_secret = $2, key_version = $3
+         WHERE user_id = $1 AND key_version IS NOT DISTINCT FROM $4
+        """,
+        new.user_id,
         sealed,
-        key_version,
+        new.key_version,
+        old and old.key_version,
     )
 
 
