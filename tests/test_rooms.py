@@ -85,14 +85,14 @@ MAY_IMPORT = {
     "deploy.local.cli": {
         *("commerce", "deploy.local.errors", "deploy.local.files", "deploy.local.layout"),
         *("deploy.local.imports", "deploy.local.parts", "deploy.local.shop", "deploy.local.supervision"),
-        *("gateway.contract", "gateway.explain", "gateway.reasons"),
+        *("deploy.local.terminal", "gateway.contract", "gateway.explain", "gateway.reasons"),
         *("gateway.find", "services.audit_chain", "services.roster", "services.settings"),
         *("grpc", "rich", "typer"),
     },
     "deploy.local.errors": set(),
     "deploy.local.files": set(),
     "deploy.local.imports": {
-        *("commerce", "deploy.local.errors", "deploy.local.shop", "services.rpc"),
+        *("commerce", "deploy.local.errors", "deploy.local.shop", "deploy.local.terminal", "services.rpc"),
         *("backports", "google", "grpc", "tenacity"),
     },
     "deploy.local.layout": {"services.roster", "services.settings"},
@@ -120,6 +120,7 @@ MAY_IMPORT = {
         *("deploy.local.shop", "services.roster", "services.settings"),
         *("grpc", "grpc_health", "psutil", "structlog"),
     },
+    "deploy.local.terminal": set(),
 }
 MAX_LINES_OF_A_FUNCTION = 40
 NAMED = re.compile(r"\b(?:services|gateway|deploy|tests)/[\w/]+\.(?:py|lua)\b")

@@ -8,8 +8,8 @@ from typer.main import get_group
 from typer.testing import CliRunner
 
 from deploy.local.cli import call, main
-from deploy.local.cli.terminal import harmless
 from deploy.local.errors import MeshError
+from deploy.local.terminal import harmless
 
 
 def test_what_a_terminal_acts_on_is_written_as_json_escapes_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,10 +9,10 @@ import grpc
 
 from deploy.local.cli import methods
 from deploy.local.cli.running import RunningMesh, running_mesh
-from deploy.local.cli.terminal import harmless
 from deploy.local.cli.tokens import issue_token
 from deploy.local.errors import MeshError
 from deploy.local.shop import clients, json_calls
+from deploy.local.terminal import harmless
 from gateway.contract.model import Method
 from gateway.explain import callers
 from gateway.find import read_contract

@@ -25,7 +25,8 @@ def import_(
         str, typer.Option(help="Of a file that is neither UTF-8 nor UTF-16: windows-1252, windows-1255, …")
     ] = "",
     stock: Annotated[
-        int | None, typer.Option(min=0, help="Units of new products whose row says nothing.")
+        int | None,
+        typer.Option(min=0, max=1_000_000_000, help="Units of new products whose row says nothing."),
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Write what became of each row to this CSV.")] = None,
 ) -> None:

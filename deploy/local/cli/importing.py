@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deploy.local.cli.running import RunningMesh, running_mesh
-from deploy.local.cli.terminal import harmless
 from deploy.local.cli.tokens import issue_token
 from deploy.local.errors import MeshError, NotRunning
 from deploy.local.imports import choosing
@@ -28,12 +27,14 @@ from deploy.local.imports.report import (
     Outcome,
     Report,
     ReportFile,
+    refuse_to_overwrite,
 )
 from deploy.local.imports.rows import Converter
 from deploy.local.imports.seen import SeenSkus
 from deploy.local.imports.sending import Sender
 from deploy.local.imports.survey import survey_of
 from deploy.local.shop import clients
+from deploy.local.terminal import harmless
 
 _INTERRUPTED = 130
 _SHOWN_COLUMNS = 20
@@ -59,6 +60,7 @@ def import_file(data: Path, path: Path, console: Console, wishes: Wishes) -> Non
         SystemExit: 1 where rows were refused, 130 where it was interrupted.
     """
     mesh = running_mesh(data)
+    refuse_to_overwrite(wishes.report, path, wishes.mapping)
     file, mapping = _chosen(path, wishes.mapping, wishes)
     report = Report()
     _tell_of_file(file, mapping, console)
@@ -84,6 +86,7 @@ def plan_file(data: Path, path: Path, console: Console, wishes: Wishes) -> None:
             in a mapping that is there.
     """
     kept = _planned(path, console, wishes)
+    refuse_to_overwrite(wishes.report, path, kept)
     file, mapping = _chosen(path, kept, wishes)
     _tell_of_file(file, mapping, console)
     report = Report()
@@ -98,7 +101,12 @@ def plan_file(data: Path, path: Path, console: Console, wishes: Wishes) -> None:
         )
     _tell(report, path.name, console, "nothing was imported; it would be: ")
     by = f" --mapping {kept}" if kept else _options(wishes)
-    console.print(f"`mesh import {path}{by}` imports it.")
+    _say(console, f"`mesh import {path}{by}` imports it.")
+
+
+def _say(console: Console, text: str) -> None:
+    """Print what names of files and columns are part of, as it stands and harmless."""
+    console.print(harmless(text), markup=False, highlight=False)
 
 
 def _planned(path: Path, console: Console, wishes: Wishes) -> Path | None:
@@ -109,7 +117,7 @@ def _planned(path: Path, console: Console, wishes: Wishes) -> Path | None:
             raise MeshError(
                 f"{kept} is there already, and{asked} would not be in it.", "Edit its lines, or remove it."
             )
-        console.print(f"By {kept}, which is there already:")
+        _say(console, f"By {kept}, which is there already:")
         return kept
     if not wishes.supplier and not wishes.mapping and choosing.is_known(path, wishes.encoding):
         console.print("The file is known by its columns, and needs no mapping of its own.")
@@ -121,8 +129,8 @@ def _planned(path: Path, console: Console, wishes: Wishes) -> Path | None:
         mapping = replace(mapping, stock=wishes.stock)
     text = mapping_text(mapping, survey_of(file.survey()), file.form.encoding)
     _keep(kept, text)
-    console.print(harmless(text), markup=False, highlight=False)
-    console.print(f"Written to {kept}.")
+    _say(console, text)
+    _say(console, f"Written to {kept}.")
     return kept
 
 
@@ -145,7 +153,9 @@ def _chosen(path: Path, mapping: Path | None, wishes: Wishes) -> tuple[ProductFi
 
 def _keep(path: Path, text: str) -> None:
     try:
-        path.write_text(text, encoding="utf-8")
+        # A new file or none: what a link of that name points at is not ours to write.
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
         raise MeshError(f"The mapping cannot be written: {error}.", "Name a file by --mapping.") from error
 
@@ -219,20 +229,23 @@ def _note_unread(report: Report, file: ProductFile) -> None:
 
 @contextmanager
 def _progress(file: ProductFile, console: Console) -> Iterator[Callable[[], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(f"Reading {file.path.name}", total=file.size_bytes)
+        task = progress.add_task(f"Reading {harmless(file.path.name)}", total=file.size_bytes)
         yield lambda: progress.update(task, completed=file.position() or file.size_bytes)
 
 
 def _tell_of_file(file: ProductFile, mapping: Mapping, console: Console) -> None:
     supplier = f", supplier {mapping.supplier}" if mapping.supplier else ""
     currency = mapping.prices.currency or "none"
-    console.print(
-        harmless(
-            f"{file.path.name}: mapping {mapping.name}{supplier}; where a price says no currency: {currency}."
-        ),
-        markup=False,
+    _say(
+        console,
+        f"{file.path.name}: mapping {mapping.name}{supplier}; where a price says no currency: {currency}.",
     )
 
 
@@ -240,13 +253,13 @@ def _tell(report: Report, name: str, console: Console, how: str = "") -> None:
     for outcome in report.notes:
         sku = f" {outcome.sku}" if outcome.sku else ""
         what = f"{outcome.result}: {outcome.reason}: {outcome.message}"
-        console.print(harmless(f"  line {outcome.line}{sku}: {what}"), markup=False)
+        _say(console, f"  line {outcome.line}{sku}: {what}")
     told = report.remarked + report.counts[REFUSED] + report.counts[DUPLICATE]
     if told > len(report.notes):
         console.print(f"  … and {told - len(report.notes):,} more; --report FILE writes all rows.")
     for remark in report.of_file:
-        console.print(harmless(f"  {remark}"), markup=False)
-    console.print(f"{name}: {how}{_counts(report)}", markup=False)
+        _say(console, f"  {remark}")
+    _say(console, f"{name}: {how}{_counts(report)}")
 
 
 def _counts(report: Report) -> str:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
 
-from deploy.local.cli.terminal import harmless
 from deploy.local.errors import MeshError
 from deploy.local.layout import Layout
 from deploy.local.supervision.state import read_state
+from deploy.local.terminal import harmless
 
 _POLL_SECONDS = 0.5
 _RULE = "-" * 72

@@ -32,9 +32,9 @@ from deploy.local.cli.options import (
 )
 from deploy.local.cli.orders_commands import orders_app
 from deploy.local.cli.people import erasures_app, keys_app
-from deploy.local.cli.terminal import harmless
 from deploy.local.errors import MeshError
 from deploy.local.layout import MAX_PORT_OFFSET
+from deploy.local.terminal import harmless
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -88,6 +88,14 @@ def _converted(number: int, record: Record | Unreadable, converter: Converter) -
             record.line, number, "", REFUSED, value=record.value, reason=record.reason, message=record.message
         )
     try:
+        return _placed(number, record, converter)
+    except (ArithmeticError, RecursionError):
+        told = "The row holds a number or lists in lists that are beyond any product's."
+        return Outcome(record.line, number, "", REFUSED, reason="ROW_UNREADABLE", message=told)
+
+
+def _placed(number: int, record: Record, converter: Converter) -> PlacedRow | Outcome:
+    try:
         row = converter.convert(record)
     except RowRefused as error:
         sku = shown(converter.sku_of(record))

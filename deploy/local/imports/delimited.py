@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from deploy.local.imports.columns import normalised
-from deploy.local.imports.records import MAX_RECORD_CHARACTERS, Record, Unreadable, shown
+from deploy.local.imports.records import MAX_COLUMNS, MAX_RECORD_CHARACTERS, Record, Unreadable, shown
 from deploy.local.imports.texts import Line
 
 # As the csv module of Python has it, and as much as any spreadsheet's cell holds four times over.
@@ -115,6 +115,10 @@ def read_delimited(lines: Iterator[Line | Unreadable], dialect: Dialect) -> Iter
     reader = _reader(feed, dialect)
     header = next((row for row in _rows(feed, reader) if not isinstance(row, Unreadable)), None)
     if header is None:
+        return
+    if len(header[1]) > MAX_COLUMNS:
+        told = f"The header has {len(header[1]):,} columns, and {MAX_COLUMNS:,} are taken at most."
+        yield Unreadable(header[0], "TOO_MANY_COLUMNS", told)
         return
     names = column_names(header[1])
     for row in _rows(feed, reader):

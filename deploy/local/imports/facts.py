@@ -18,12 +18,25 @@ def fact_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        return ", ".join(map(fact_text, value))
+        return ", ".join(map(fact_text, _flat(value)))
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, Decimal):
         return format(value.quantize(Decimal(1)) if _is_whole(value) else value, "f")
     return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _flat(value: list[Any]) -> Iterator[Any]:
+    """Yield what lists in lists hold; the file says how deep they are, so nothing here calls itself."""
+    waiting = [iter(value)]
+    while waiting:
+        for each in waiting[-1]:
+            if isinstance(each, list) and each:
+                waiting.append(iter(each))
+                break
+            yield "" if isinstance(each, list) else each
+        else:
+            waiting.pop()
 
 
 def _is_whole(value: Decimal) -> bool:

@@ -3,19 +3,23 @@
 import tomllib
 from collections.abc import Mapping as AnyMapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from deploy.local.errors import MeshError
 from deploy.local.imports.columns import FIELDS, normalised
 from deploy.local.imports.delimited import Dialect
+from deploy.local.imports.mapping_checks import MAX_STOCK, check_bytes, check_scale
 from deploy.local.imports.money import PriceRules
+from deploy.local.imports.texts import open_regular
 
 _COMMITTED = Path(__file__).parent / "mappings"
 _REMEDY = "Propose one with `mesh import FILE --plan`, and see what its lines say."
 # Skus are as long as the contract lets them be: the supplier's own number needs room.
 _MAX_SUPPLIER_CHARACTERS = 20
+# A line for each of thousands of columns; what is larger is no mapping.
+_MAX_BYTES = 4 * 1024 * 1024
 _TEXTS = (
     "supplier",
     "currency",
@@ -97,10 +101,18 @@ def read_mapping(path: Path) -> Mapping:
         MeshError: it is not there, no TOML, or says what no mapping says.
     """
     try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
-        return _mapping(path.stem, said)
-    except (OSError, ValueError, InvalidOperation) as error:
-        raise MeshError(f"The mapping {path} cannot be used: {error}.", _REMEDY) from error
+        return _mapping(path.stem, tomllib.loads(_text_of(path)))
+    except (OSError, ValueError, RecursionError) as error:
+        problem = "it holds lists in lists" if isinstance(error, RecursionError) else error
+        raise MeshError(f"The mapping {path} cannot be used: {problem}.", _REMEDY) from error
+
+
+def _text_of(path: Path) -> str:
+    with open_regular(path) as file:
+        text = file.read(_MAX_BYTES + 1)
+    if len(text) > _MAX_BYTES:
+        raise ValueError(f"it is larger than {_MAX_BYTES:,} bytes")
+    return text.decode().replace("\r\n", "\n")
 
 
 def committed_mappings() -> list[Mapping]:
@@ -171,6 +183,8 @@ def _check(said: dict[str, Any]) -> None:
         raise ValueError("decimal is '.', ',' or empty")
     if len(said.get("supplier", "")) > _MAX_SUPPLIER_CHARACTERS:
         raise ValueError(f"supplier has more than {_MAX_SUPPLIER_CHARACTERS} characters")
+    check_bytes(said)
+    check_scale(said.get("price_scale", "1"))
     _check_values(said)
 
 
@@ -181,8 +195,9 @@ def _check_values(said: dict[str, Any]) -> None:
     if not all(isinstance(name, str) for name in names):
         raise ValueError("columns are named by texts")
     stock = said.get("constants", {}).get("stock", 0)
-    if said.get("constants", {}).keys() - {"stock"} or not isinstance(stock, int) or stock < 0:
-        raise ValueError("[constants] may hold stock, a whole number")
+    is_stock = type(stock) is int and 0 <= stock <= MAX_STOCK
+    if said.get("constants", {}).keys() - {"stock"} or not is_stock:
+        raise ValueError(f"[constants] may hold stock, a whole number from 0 to {MAX_STOCK:,}")
     own = {normalised(name) for name in _as_list(said["fields"].get("sku", []))}
     if "id" in own and not said.get("supplier"):
         raise ValueError(

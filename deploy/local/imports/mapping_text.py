@@ -7,6 +7,7 @@ from deploy.local.imports.mapping import FileRules, Mapping
 from deploy.local.imports.records import shown
 from deploy.local.imports.routes import EACH
 from deploy.local.imports.survey import Survey
+from deploy.local.terminal import harmless
 
 _SAMPLES = 2
 
@@ -14,7 +15,7 @@ _SAMPLES = 2
 def mapping_text(mapping: Mapping, survey: Survey, encoding: str) -> str:
     """Write a mapping in TOML, with what is worth a look as comments."""
     lines = [
-        f"# How {shown(mapping.name)} becomes products. Each line may be edited.",
+        f"# How {harmless(shown(mapping.name))} becomes products. Each line may be edited.",
         "",
         "# Begins each sku: no supplier's products meet another's. Empty: the skus are the shop's own.",
         _line("supplier", mapping.supplier),

@@ -96,6 +96,9 @@ def read_price(value: Any, column_currency: str, rules: PriceRules) -> Money:
         raise PriceRefused("PRICE_INVALID", "it is no number")
     if len(amount.as_tuple().digits) > _MAX_DIGITS:
         raise PriceRefused("PRICE_TOO_PRECISE", f"it has more than {_MAX_DIGITS} digits")
+    if abs(amount.adjusted()) > _MAX_DIGITS:
+        # Before any arithmetic: an exponent of millions is none of a price.
+        raise PriceRefused("PRICE_INVALID", "its exponent is beyond any price")
     return _money(amount * rules.scale, _currency(words, column_currency, rules.currency))
 
 

@@ -11,7 +11,7 @@ from deploy.local.imports import json_text
 from deploy.local.imports.delimited import Dialect, detect_dialect, find_header, read_delimited
 from deploy.local.imports.mapping import FileRules
 from deploy.local.imports.records import Record, Unreadable
-from deploy.local.imports.texts import BROKEN, Line, TextFile, detect_encoding, numbered_lines
+from deploy.local.imports.texts import BROKEN, Line, TextFile, detect_encoding, numbered_lines, open_regular
 
 # What decides about separators, columns and numbers; a file may be read in seconds, and this in half of one.
 SURVEY_RECORDS = 10_000
@@ -68,9 +68,18 @@ class ProductFile:
         return find_header(_first_lines(self.path, self.form.encoding)) if self.form.dialect else 1
 
     def survey(self) -> list[Record]:
-        """Return the first records that can be read."""
-        found = islice(self.read(), SURVEY_RECORDS)
-        return [record for record in found if isinstance(record, Record)]
+        """Return the first records that can be read.
+
+        Raises:
+            MeshError: there are rows, and none of them can be read.
+        """
+        found = list(islice(self.read(), SURVEY_RECORDS))
+        records = [record for record in found if isinstance(record, Record)]
+        refused = next((each for each in found if isinstance(each, Unreadable)), None)
+        if refused and not records:
+            told = f"{self.path} holds no rows that can be read. Line {refused.line}: {refused.message}"
+            raise MeshError(told, _REMEDY)
+        return records
 
     def read(self) -> Iterator[Record | Unreadable]:
         """Yield every row, and where the file breaks off a last one that says so."""
@@ -136,7 +145,7 @@ def _first_lines(path: Path, encoding: str) -> list[Line]:
 
 
 def _refuse_archive(path: Path) -> None:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if file.read(len(_ZIP)) == _ZIP:
             raise MeshError(
                 f"{path} is a spreadsheet or an archive of files.",

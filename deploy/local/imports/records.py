@@ -7,6 +7,8 @@ from typing import Any
 
 # Longer than any row that the contract takes; what is longer is no record but a mistake, and is not kept.
 MAX_RECORD_CHARACTERS = 1024 * 1024
+# More columns than any file has: what has more is data.
+MAX_COLUMNS = 20_000
 _SHOWN_CHARACTERS = 80
 
 
@@ -26,6 +28,15 @@ class Unreadable:
     reason: str
     message: str
     value: str = ""
+
+
+def is_text(text: str) -> bool:
+    """Say whether a text can be written: no lone surrogate, nor a byte of another encoding, is in it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class RowRefused(Exception):

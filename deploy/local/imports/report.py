@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from deploy.local.errors import MeshError
+from deploy.local.terminal import harmless
 
 CREATED, UPDATED, UNCHANGED, REFUSED, DUPLICATE = "created", "updated", "unchanged", "refused", "duplicate"
 # The service was asked again and found the product as the row has it: by this import or an earlier one.
@@ -16,6 +17,8 @@ THERE = "in the shop"
 # As many as a person reads; the file of `--report` has them all.
 _KEPT_NOTES = 50
 _COLUMNS = ("line", "row", "sku", "result", "field", "value", "reason", "message")
+# A spreadsheet computes what begins so.
+_FORMULAS = ("=", "+", "-", "@", "\t")
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,31 @@ class Report:
                 self.notes.append(outcome)
 
 
+def refuse_to_overwrite(report: Path | None, *inputs: Path | None) -> None:
+    """Refuse a report that would be written over a file that the import reads.
+
+    Raises:
+        MeshError: they are one file, under whatever names.
+    """
+    for each in inputs:
+        if report and each and _is_one_file(report, each):
+            told = f"The report {report} would overwrite {each}, which is read."
+            raise MeshError(told, "Name another file.")
+
+
+def _is_one_file(report: Path, other: Path) -> bool:
+    try:
+        return report.samefile(other)
+    except OSError:
+        # What is not there is no other file; what cannot be opened says so when it is.
+        return False
+
+
+def _cell(text: str) -> str:
+    """Write a text of the file so that neither a terminal nor a spreadsheet acts on it."""
+    return f"'{harmless(text)}" if text.startswith(_FORMULAS) else harmless(text)
+
+
 class ReportFile:
     """A CSV file with a line for each row; what is done is in it also when the import is cut short."""
 
@@ -92,12 +120,12 @@ class ReportFile:
                 [
                     each.line,
                     each.row,
-                    each.sku,
+                    _cell(each.sku),
                     each.result,
-                    each.field,
-                    each.value,
+                    _cell(each.field),
+                    _cell(each.value),
                     each.reason,
-                    each.message,
+                    _cell(each.message),
                 ]
                 for each in outcomes
             )

@@ -6,7 +6,7 @@ from typing import Any
 
 from deploy.local.imports.columns import normalised
 from deploy.local.imports.mapping import Mapping
-from deploy.local.imports.records import RowRefused
+from deploy.local.imports.records import MAX_COLUMNS, RowRefused
 
 # By field of a product: what its columns say, in the order of the mapping, each with a name. Of `attributes`
 # the name is the attribute's, and empty where the value is an object of attributes.
@@ -15,8 +15,6 @@ Values = dict[str, list[tuple[str, Any]]]
 _Route = tuple[str, int, str, tuple[str, ...]]
 # What may stand in several columns: all of them count, or a second one is told of.
 _OF_MANY = {"attributes", "image_urls", "sku_from"}
-# More columns than any file has: an object whose keys are data ends here.
-_MAX_COLUMNS = 20_000
 # On a way into a list: each of its objects.
 EACH = ".*."
 
@@ -30,7 +28,8 @@ class Routes:
         self._ignored = {normalised(name) for name in mapping.ignored}
         self._names = set(mapping.attributes)
         self._by_column: dict[str, list[_Route]] = {}
-        self.unknown: list[str] = []
+        # Columns that stand nowhere in the mapping, in the order in which they came.
+        self.unknown: dict[str, None] = {}
 
     def absent(self, columns: Iterable[str]) -> list[str]:
         """Return the columns that the mapping names, but for optional ones, and that are none of these."""
@@ -73,7 +72,7 @@ class Routes:
         ]
         if not routes and key not in self._ignored:
             routes = self._rest(column)
-        if len(self._by_column) < _MAX_COLUMNS:
+        if len(self._by_column) < MAX_COLUMNS:
             self._by_column[column] = routes
         return routes
 
@@ -86,8 +85,8 @@ class Routes:
             name = column if short in self._names else short
             self._names.add(name)
             return [("attributes", order, name, ())]
-        if len(self.unknown) < _MAX_COLUMNS and column not in self.unknown:
-            self.unknown.append(column)
+        if len(self.unknown) < MAX_COLUMNS:
+            self.unknown[column] = None
         return []
 
 

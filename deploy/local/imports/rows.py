@@ -14,7 +14,7 @@ from deploy.local.imports.facts import fact_text, facts_of, list_of
 from deploy.local.imports.mapping import Mapping
 from deploy.local.imports.money import PriceRefused, read_price, says_currency
 from deploy.local.imports.numerals import NumberRefused, parse_number
-from deploy.local.imports.records import Record, RowRefused, shown
+from deploy.local.imports.records import Record, RowRefused, is_text, shown
 from deploy.local.imports.routes import Routes, Values
 from services.rpc.validation import violations_in
 
@@ -77,7 +77,7 @@ class Converter:
     @property
     def ignored_columns(self) -> list[str]:
         """Columns met so far that stand nowhere in the mapping."""
-        return self._routes.unknown
+        return list(self._routes.unknown)
 
     def sku_of(self, record: Record) -> str:
         """Name a record's product for a report, as far as it can be named."""
@@ -245,17 +245,9 @@ def _refuse_what_is_no_text(values: Values) -> None:
     for name, found in values.items():
         for column, value in found:
             text = value if isinstance(value, str) else fact_text(value)
-            if not text.isascii() and _has_surrogate(text):
+            if not is_text(text):
                 told = f"{column or name} holds a lone surrogate or a byte of another encoding."
                 raise RowRefused(column or name, text, "TEXT_INVALID", told)
-
-
-def _has_surrogate(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
 
 
 def _leave_out_what_breaks_a_rule(product: Product) -> list[Remark]:

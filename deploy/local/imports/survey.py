@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deploy.local.imports.facts import fact_text
-from deploy.local.imports.records import Record
+from deploy.local.imports.records import Record, is_text
 
 # What is kept of a column; a format that shows in none of so many values is told apart value by value.
 _KEPT_VALUES = 2000
@@ -60,7 +60,8 @@ def survey_of(records: Iterable[Record]) -> Survey:
     for record in records:
         survey.rows += 1
         for root, name, value, is_one_of_several in _all_leaves(record.values):
-            if name not in survey.columns and len(survey.columns) >= _MAX_COLUMNS:
+            if name not in survey.columns and (len(survey.columns) >= _MAX_COLUMNS or not is_text(name)):
+                # A mapping could not name it.
                 continue
             column = survey.columns.setdefault(name, Column(name, root))
             column.is_one_of_several |= is_one_of_several

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from backports import zstd
 
@@ -25,6 +25,11 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# What a compressed file may hold: catalogues pack to a tenth, and this only bounds what is meant to hurt.
+_MAX_RATIO = 200
+_UNPACKED_BYTES = 1024 * 1024 * 1024
+# Empty lines one after another; past them nobody meant rows.
+_MAX_EMPTY_LINES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -39,11 +44,13 @@ class TextFile:
     """A file of text that is open, and how far it was read."""
 
     def __init__(self, path: Path, encoding: str) -> None:
-        self._raw = path.open("rb")
+        self._raw = open_regular(path)
         self.size_bytes = path.stat().st_size
         # An undecodable byte becomes a lone surrogate: its row is refused by name, and no other.
         errors = "surrogatepass" if encoding.startswith("utf-16") else "surrogateescape"
-        self.text: IO[str] = io.TextIOWrapper(_plain(self._raw), encoding=encoding, errors=errors, newline="")
+        self.text: IO[str] = io.TextIOWrapper(
+            _plain(self._raw, self.size_bytes), encoding=encoding, errors=errors, newline=""
+        )
 
     def position(self) -> int:
         """Return how many bytes of the file, as it lies on disk, were read."""
@@ -55,14 +62,46 @@ class TextFile:
         self._raw.close()
 
 
-def _plain(raw: IO[bytes]) -> IO[bytes]:
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a file; a pipe or a device, which may never end or keep its reader waiting, is none.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError("it is no regular file")
+    return path.open("rb")
+
+
+class _Unpacked(io.RawIOBase):
+    """What a compressed file holds, and an error where that is too much."""
+
+    def __init__(self, packed: IO[bytes], size_bytes: int) -> None:
+        self._packed = packed
+        self._left = self._most = max(_UNPACKED_BYTES, size_bytes * _MAX_RATIO)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        chunk = self._packed.read(len(buffer))
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise OSError(f"it unpacks to more than {self._most:,} bytes")
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+
+def _plain(raw: IO[bytes], size_bytes: int) -> IO[bytes]:
     head = raw.read(len(_ZSTD))
     raw.seek(0)
     if head.startswith(_GZIP):
-        return cast(IO[bytes], gzip.GzipFile(fileobj=raw))
-    if head == _ZSTD:
-        return cast(IO[bytes], zstd.ZstdFile(raw))
-    return raw
+        packed = cast(IO[bytes], gzip.GzipFile(fileobj=raw))
+    elif head == _ZSTD:
+        packed = cast(IO[bytes], zstd.ZstdFile(raw))
+    else:
+        return raw
+    return io.BufferedReader(_Unpacked(packed, size_bytes), _CHUNK_BYTES)
 
 
 def detect_encoding(path: Path) -> str | None:
@@ -74,8 +113,8 @@ def detect_encoding(path: Path) -> str | None:
     Raises:
         OSError, EOFError, zlib.error, ZstdError: it cannot be read.
     """
-    with path.open("rb") as raw:
-        sample = _beginning(_plain(raw))
+    with open_regular(path) as raw:
+        sample = _beginning(_plain(raw, path.stat().st_size))
     for mark, encoding in _BYTE_ORDER_MARKS:
         if sample.startswith(mark):
             return encoding
@@ -109,10 +148,17 @@ def _breaks_utf8(sample: bytes) -> bool:
 
 
 def numbered_lines(text: IO[str]) -> Iterator[Line | Unreadable]:
-    """Yield the lines of a text; one that is longer than any record is told of and skipped."""
-    number = 0
+    """Yield the lines of a text; one that is longer than any record is told of and skipped.
+
+    Raises:
+        OSError: so many lines are empty that no rows are meant.
+    """
+    number = empty = 0
     while line := text.readline(MAX_RECORD_CHARACTERS):
         number += 1
+        empty = empty + 1 if line.isspace() else 0
+        if empty > _MAX_EMPTY_LINES:
+            raise OSError(f"more than {_MAX_EMPTY_LINES:,} lines in a row are empty")
         if len(line) < MAX_RECORD_CHARACTERS or line.endswith(("\n", "\r")):
             yield Line(number, line)
             continue
