@@ -33,7 +33,7 @@ WRONG_COUNTS = """
       FULL JOIN (SELECT word, count(*) AS product_count
                    FROM products
                   CROSS JOIN LATERAL unnest(tsvector_to_array(search)) AS word
-                  WHERE delete_time IS NULL AND word NOT LIKE '=%'
+                  WHERE delete_time IS NULL AND active AND word NOT LIKE '=%'
                   GROUP BY word) AS has USING (word)
      WHERE w.product_count IS DISTINCT FROM has.product_count
     """
@@ -87,6 +87,23 @@ async def test_words_are_counted_as_products_are_renamed_and_deleted(
     # Not taken for a word that is gone.
     assert await found(searches, "wirelss") == []
     assert await found(searches, "mouze") == ["B"]
+
+
+async def test_no_search_tells_of_a_word_that_only_hidden_products_have(
+    pool: Pool, handle: DatabaseHandle, searches: Searches
+) -> None:
+    await load(pool, {"A": "Laptop", "B": "Laptop bag"})
+    hidden, unheard_of = "laptop xqvulkan", "laptop monsoona"
+    for is_active in (False, True, False):
+        await load(pool, {"H": "Xqvulkan phone"}, active=is_active)
+        await count_words(pool, handle)
+        assert await pool.fetch(WRONG_COUNTS) == []
+        # As a word that there is not; it tells nothing of a mistyped one either.
+        says_nothing = await found(searches, hidden) == await found(searches, unheard_of)
+        assert says_nothing is not is_active
+        assert (await found(searches, "xqvulkam") == []) is not is_active
+    await load(pool, {"I": "Another monsoona"}, active=False)
+    assert await found(searches, hidden) == await found(searches, unheard_of), "before it is counted, too"
 
 
 async def test_processes_that_count_at_once_count_each_product_once(

@@ -23,10 +23,11 @@ _UNCOUNTED = 100
 MAX_VOCABULARY = 2_000_000
 
 # From what the products have now to what they were counted with: it comes out right in the end, in whichever
-# order the events of a product come and however often they are read.
+# order the events of a product come and however often they are read. What is not active has no words: whoever
+# asks for them would else learn that somebody has such a product.
 _COUNT = """
     WITH told AS MATERIALIZED (
-        SELECT product_id, p.search, p.delete_time IS NULL AS is_live, c.words
+        SELECT product_id, p.search, p.delete_time IS NULL AND p.active AS is_live, c.words
           FROM products p
           LEFT JOIN search_counted c USING (product_id)
          WHERE product_id = ANY($1)
@@ -128,7 +129,8 @@ async def _read_events(conn: Connection, position: int) -> list[asyncpg.Record]:
                e.type IN ('ProductCreated', 'ProductUpdated', 'ProductDeleted') AS is_change,
                e.type IN ('ProductCreated', 'ProductDeleted')
                    OR e.type = 'ProductUpdated'
-                       AND e.data->'changed_fields' ?| ARRAY['name', 'brand', 'description'] AS has_words
+                       AND e.data->'changed_fields' ?| ARRAY['name', 'brand', 'description', 'active']
+                   AS has_words
           FROM event_order o
           JOIN events e USING (ev_id)
          WHERE o.pos > $1
@@ -259,7 +261,8 @@ async def _known(
                coalesce(w.product_count,
                         (SELECT count(*)
                            FROM (SELECT FROM products
-                                  WHERE delete_time IS NULL AND search @@ quote_literal(form)::tsquery
+                                  WHERE delete_time IS NULL AND active
+                                    AND search @@ quote_literal(form)::tsquery
                                   LIMIT $3) AS holders)) AS product_count,
                (SELECT product_count FROM search_progress) AS all_products
           FROM asked
