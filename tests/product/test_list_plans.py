@@ -205,7 +205,7 @@ async def test_whether_products_have_a_word_that_is_not_counted_is_told_by_an_in
     await conn.execute("SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off")
     watching = Watching(conn)
     words, _ = await read_words(cast("Connection", watching), "product qqqq")
-    assert [word.product_count for word in words] == [100, 0]
+    assert [word.product_count > 0 for word in words] == [True, False]
     scans = [part for part in watching.parts if part.get("Relation Name") == "products"]
     assert {scan["Node Type"] for scan in scans} == {"Bitmap Heap Scan"}
     assert max(map(rows_read, scans)) <= 200, scans

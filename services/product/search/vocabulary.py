@@ -259,10 +259,10 @@ async def _known(
         SELECT asked.word, form,
                -- A word that is not counted yet, or not learned, is not mistyped where a product has it.
                coalesce(w.product_count,
-                        (SELECT count(*)
-                           FROM (SELECT FROM products
-                                  WHERE delete_time IS NULL AND active
-                                    AND search @@ quote_literal(form)::tsquery
+                        (SELECT count(*) FILTER (WHERE active)
+                           FROM (SELECT active
+                                   FROM products
+                                  WHERE delete_time IS NULL AND search @@ quote_literal(form)::tsquery
                                   LIMIT $3) AS holders)) AS product_count,
                (SELECT product_count FROM search_progress) AS all_products
           FROM asked
