@@ -146,7 +146,7 @@ async def _read_filters(conn: Connection, request: product_pb2.SearchProductsReq
 def _check_filters(request: product_pb2.SearchProductsRequest) -> None:
     """Refuse a bound of prices in any currency, 9 EUR are not 9 JPY, and what no product can have."""
     if (request.min_price or request.max_price) and not request.currency_code:
-        refuse([FieldViolation("currency_code", "must be given with min_price and max_price", "REQUIRED")])
+        refuse([FieldViolation("currency_code", "must be given with a bound of the price", "REQUIRED")])
     names = [pair.split("=", 1)[0] for pair in request.attributes]
     if len(set(names)) < len(names):
         refuse([FieldViolation("attributes", "must not have a name twice", "NAME_REPEATED")])
