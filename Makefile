@@ -33,7 +33,7 @@ down: ## Stop everything that `make up` started
 	@if [ -x $(MESH) ]; then $(MESH) down; fi
 
 test: install ## Run what every change must pass (6 to 10 minutes on two cores)
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 3 --dist loadgroup
 
 test-alone: install ## Run what breaks a running mesh or compares times on it: nothing else may run beside it (8 minutes)
 	$(BIN)/pytest -m "alone and not long"

@@ -41,6 +41,8 @@ OTHER_CALLERS = (GATEWAY, "operator")
 # Services that live outside of this tree and may be named among a method's callers. They have a certificate
 # once the operator issues it: `mesh certs issue NAME`.
 FROM_OUTSIDE = ("notifier",)
+# It lives outside too, and the edge calls it: it counts for several edges (gateway/edge/shared_limits.py).
+RATE_LIMITS = "ratelimit"
 # The peers that are part of the mesh. Anybody else with a certificate of its authority is a caller as people
 # are: with their share, and without a look inside.
 PEERS = frozenset({*NAMES, EDGE, *OTHER_CALLERS})

@@ -160,27 +160,41 @@ def database(
     """
     folder = tmp_path_factory.mktemp("databases")
     numbers = itertools.count(1)
+    # By the folders of its migrations, which are applied once: each test has a copy.
+    migrated: dict[tuple[Path, ...], str] = {}
 
-    def make(service: str) -> DatabaseHandle:
-        name = f"{postgres.database_name(service)}_{next(numbers)}"
-        return run_in_thread(lambda: asyncio.run(_make_database(postgres_cluster, service, name, folder)))
+    async def make(service: str) -> DatabaseHandle:
+        name, migrations = f"{postgres.database_name(service)}_{next(numbers)}", migration_folders(service)
+        if (copied := migrated.get(tuple(migrations))) is None:
+            migrated[tuple(migrations)] = copied = f"{name}_migrated"
+            handle = await _make_database(postgres_cluster, copied, folder)
+            await migrate(handle.owner_dsn, migrations)
+        return await _make_database(postgres_cluster, name, folder, copied)
 
-    return make
+    return lambda service: run_in_thread(lambda: asyncio.run(make(service)))
 
 
-async def _make_database(running: RunningCluster, service: str, name: str, folder: Path) -> DatabaseHandle:
+async def _make_database(
+    running: RunningCluster, name: str, folder: Path, copied: str | None = None
+) -> DatabaseHandle:
     owner, app = f"{name}_owner", f"{name}_app"
     passwords = {owner: secrets.token_urlsafe(24), app: secrets.token_urlsafe(24)}
     connection = await postgres.connect(running.superuser_dsn)
     try:
+        if copied is not None:
+            await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{copied}"')
         await postgres.ensure_database(connection, name, passwords)
+        if copied is not None:
+            # What is in it belongs to the roles of the one it was copied from.
+            await connection.execute(
+                f'ALTER DATABASE "{name}" OWNER TO "{owner}";'
+                f'GRANT "{copied}_owner" TO "{owner}"; GRANT "{copied}_app" TO "{app}"'
+            )
     finally:
         await connection.close()
     password_file = folder / f"{app}.password"
     password_file.write_text(passwords[app])
-    owner_dsn = running.cluster.dsn(owner, passwords[owner], name)
-    await migrate(owner_dsn, migration_folders(service))
-    app_dsn = running.cluster.dsn(app, passwords[app], name)
+    app_dsn, owner_dsn = (running.cluster.dsn(role, passwords[role], name) for role in (app, owner))
     return DatabaseHandle(name, running.cluster.port, app_dsn, owner_dsn, password_file)
 
 

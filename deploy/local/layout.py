@@ -39,6 +39,8 @@ class Options:
     keep_answers: bool = True
     cors_origin: tuple[str, ...] = ()
     trusted_proxies: int = 0
+    # HOST:PORT of the service that counts calls for several edges.
+    shared_limits: str | None = None
     postgres_url: str | None = None
     redis_url: str | None = None
     payment_url: str | None = None

@@ -13,6 +13,7 @@ from gateway.edge.refusals import local_replies, missing_details
 from gateway.edge.request_headers import first_look
 from gateway.edge.rest import conditional, rest
 from gateway.edge.routes import ADDRESS_LIMIT, METHOD_LIMIT, internal_route, route_configuration
+from gateway.edge.shared_limits import service_limits
 from gateway.edge.transcoding import statistics, transcoder
 from gateway.proto_json import Json
 
@@ -61,7 +62,8 @@ def compile_edge(contract: Contract, descriptors: bytes) -> dict[str, bytes]:
         },
     }
     files = {name: dump(part) for name, part in parts.items()}
-    return {**files, _DESCRIPTORS: descriptors}
+    # The service that counts for several edges takes YAML, which JSON is.
+    return {**files, _DESCRIPTORS: descriptors, "ratelimit.yaml": dump(service_limits(contract))}
 
 
 def load_compiled(folder: Path) -> CompiledEdge:

@@ -40,6 +40,7 @@ from gateway.edge.origins import check_origin
 from gateway.edge.pages import Pages
 from gateway.edge.route_tree import by_prefix
 from gateway.edge.routes import ADDRESS_LIMIT, METHOD_LIMIT
+from gateway.edge.shared_limits import shared_limit_cluster
 from gateway.proto_json import Json, typed
 
 Address = tuple[str, int]
@@ -98,6 +99,7 @@ class EdgeSettings:
         swagger_ui: The folder of Swagger UI's files, for the page that shows the OpenAPI document to people.
         docs: The folder of the guide's sources, docs/ of the project; the edge shows it at /docs/guide.
         keeps_answers: Whether public reads are answered from what was answered before (gateway/edge/kept.py).
+        shared_limits: Where the service listens that counts calls for several edges; none: each counts alone.
         max_heap_bytes: Past 95 % of it, new calls are refused.
     """
 
@@ -120,6 +122,7 @@ class EdgeSettings:
     swagger_ui: Path | None = None
     docs: Path | None = None
     keeps_answers: bool = True
+    shared_limits: Sequence[Address] = ()
     max_heap_bytes: int = 1024 * 1024 * 1024
 
 
@@ -178,7 +181,10 @@ def _clusters(place: EdgeSettings, edge: CompiledEdge, out: Path) -> list[Json]:
         for name in edge.services
     ]
     app = [app_cluster(APP, place.app, client=client, authority=authority)] if place.app else []
-    return [*services, *app, keys_cluster(_keys_socket(out))]
+    shared = [
+        shared_limit_cluster(at, client=client, authority=authority) for at in [place.shared_limits] if at
+    ]
+    return [*services, *app, *shared, keys_cluster(_keys_socket(out))]
 
 
 def _routes(place: EdgeSettings, edge: CompiledEdge, pages: Pages) -> Json:
@@ -238,6 +244,7 @@ def _manager(place: EdgeSettings, edge: CompiledEdge, out: Path, name: str) -> J
         audience=place.audience,
         secure=name == "https",
         keeps_answers=place.keeps_answers,
+        shares_limits=bool(place.shared_limits),
     )
     log = access_log(place.access_log.absolute(), _source(out / "shared_lines.json"))
     return public_manager(

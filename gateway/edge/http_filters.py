@@ -28,6 +28,7 @@ from gateway.edge.routes import (
     TOKEN_OPTIONAL,
     TOKEN_REQUIRED,
 )
+from gateway.edge.shared_limits import shared_limit_filter
 from gateway.proto_json import Json
 
 _SECONDS_PER_YEAR = 31_536_000
@@ -70,9 +71,10 @@ _LEAKED_HEADERS = (
 
 
 def public_filters(
-    edge: CompiledEdge, *, issuer: str, audience: str, secure: bool, keeps_answers: bool
+    edge: CompiledEdge, *, issuer: str, audience: str, secure: bool, keeps_answers: bool, shares_limits: bool
 ) -> list[Json]:
     """Return the filters of a public listener; `secure` where it speaks TLS."""
+    shared = [shared_limit_filter(edge.limits[METHOD_LIMIT]["rate_limits"])] if shares_limits else []
     rules = _token_rules(issuer, audience)
     return [
         page_headers(),
@@ -100,6 +102,7 @@ def public_filters(
         # Without a rule of the route nobody passes.
         http_filter("rbac", filter_config("rbac.v3.RBAC", rules={"action": "ALLOW"})),
         {"name": ARRIVAL, "typed_config": edge.filters["arrival"]},
+        *shared,
         check_filter(edge.filters["health"]),
         http_filter("header_mutation", without_trailers()),
         _router(),

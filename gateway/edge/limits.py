@@ -26,6 +26,8 @@ _MOST_CALLERS_OF_A_PAGE = 1_000
 _UNLIMITED = 4_294_967_295
 # Of a method's limit, in the headers RateLimit and RateLimit-Policy; and where the routes keep the latter.
 _POLICY_NAME, _POLICY = "method", "rate_limit_policy"
+# Where the routes keep how long its window is, in whole seconds.
+RATE_LIMIT_WINDOW = "rate_limit_window"
 _POLICY_HEADER = "ratelimit-policy"
 _ALWAYS = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
 # All calls of an address together, refused and unknown ones too: about twice what the contract lets one
@@ -59,28 +61,37 @@ def rate_limits(contract: Contract) -> Json:
     }
 
 
-def policies(limits: Json) -> dict[str, str]:
-    """Return what RateLimit-Policy says, by method, of what `rate_limits` returned, scaled for the place."""
+def policies(limits: Json) -> dict[str, dict[str, str]]:
+    """Return what answers tell, by method, of what `rate_limits` returned, scaled for the place."""
     # The first entry of each descriptor names the method.
+    buckets = {each["entries"][0]["value"]: each["token_bucket"] for each in limits["descriptors"]}
     return {
-        descriptor["entries"][0]["value"]: _policy(descriptor["token_bucket"])
-        for descriptor in limits["descriptors"]
+        method: {_POLICY: _policy(bucket), RATE_LIMIT_WINDOW: str(_window_seconds(bucket))}
+        for method, bucket in buckets.items()
     }
 
 
-def with_policy(route: Json, policies_of_methods: Mapping[str, str]) -> Json:
-    """Return a route that knows what RateLimit-Policy says of its method, where it has one."""
+def with_policy(route: Json, policies_of_methods: Mapping[str, Mapping[str, str]]) -> Json:
+    """Return a route that knows what is told of its method's limit, where it has one."""
     known = route.get("metadata", {}).get("filter_metadata", {}).get(METADATA, {})
     policy = policies_of_methods.get(known.get("method"))
     if policy is None:
         return route
-    told = {**route["metadata"]["filter_metadata"], METADATA: {**known, _POLICY: policy}}
+    told = {**route["metadata"]["filter_metadata"], METADATA: {**known, **policy}}
     return {**route, "metadata": {"filter_metadata": told}}
 
 
+def key_of_caller(method: Method) -> str:
+    """Name what a method's callers are counted by: the key of the descriptor that each call makes."""
+    return _KEYS[method.limited_by]
+
+
 def _policy(bucket: Json, name: str = _POLICY_NAME) -> str:
-    seconds_of_window = math.ceil(float(bucket["fill_interval"].removesuffix("s")))
-    return f'"{name}";q={bucket["max_tokens"]};w={seconds_of_window}'
+    return f'"{name}";q={bucket["max_tokens"]};w={_window_seconds(bucket)}'
+
+
+def _window_seconds(bucket: Json) -> int:
+    return math.ceil(float(bucket["fill_interval"].removesuffix("s")))
 
 
 def told_policy() -> Json:
@@ -204,7 +215,7 @@ def _scaled(bucket: Json, factor: float) -> Json:
 def _descriptor(method: Method) -> Json:
     limit = method.rules.rate_limit
     return {
-        "entries": [{"key": "method", "value": method.name}, {"key": _KEYS[method.limited_by]}],
+        "entries": [{"key": "method", "value": method.name}, {"key": key_of_caller(method)}],
         "token_bucket": _bucket(limit.requests, seconds(limit.per)),
     }
 

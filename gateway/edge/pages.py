@@ -41,6 +41,8 @@ _DOCS_POLICY = (
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _SCRIPTS = (ETAGS_SCRIPT, Path(__file__).with_suffix(".lua"))
+# As long a caller may take for a file: the largest at 50 kB a second. Who takes nothing is given up before.
+_TAKEN = {"max_stream_duration": {"max_stream_duration": "30s"}}
 # All listeners have the same one.
 _READERS = {"id": "pages", "thread_pool": {"thread_count": 1}}
 
@@ -99,7 +101,7 @@ class Pages:
                 yield {
                     "name": path,
                     "match": _match(path, verb),
-                    "route": NOWHERE,
+                    "route": {**NOWHERE, **_TAKEN},
                     "metadata": {"filter_metadata": told_as(path)},
                     "typed_per_filter_config": settings,
                 }

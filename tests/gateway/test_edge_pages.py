@@ -3,6 +3,8 @@
 import asyncio
 import json
 import re
+import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,14 +13,17 @@ import aiohttp
 import pytest
 
 from gateway.contract.protoc import ROOT
+from gateway.edge.arrival import ARRIVAL_SECONDS
 from gateway.edge.guide import guide_pages
 from gateway.generate import GENERATED
 from tests.gateway.backends import Backends
 from tests.gateway.callers import rest
 from tests.gateway.conftest import ORIGIN, RunningEdge
+from tests.support.waiting import PATIENCE_SECONDS
 
 DOCUMENT = (GENERATED / "openapi.json").read_text(encoding="utf-8")
 OPENAPI, DOCS, GUIDE = "/openapi.json", "/docs", "/docs/guide"
+LARGEST = f"{DOCS}/swagger-ui-bundle.js"
 LARGEST_DOCUMENT_BYTES = 1024 * 1024
 
 
@@ -172,6 +177,23 @@ async def test_pages_are_limited_by_address_on_their_own(
     assert (refused.reason, refused.headers["cache-control"]) == ("RATE_LIMITED", "no-store")
     assert "etag" not in refused.headers
     assert (await rest(edge, "GET", OPENAPI, address="127.0.3.2")).http == 200
+
+
+def test_a_caller_on_a_slow_line_gets_a_page_whole(edge: RunningEdge) -> None:
+    with socket.socket() as line:
+        # Small packets and a small window: the system between the two takes no more than the caller does.
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        line.settimeout(PATIENCE_SECONDS)
+        line.connect(edge.place.http_address)
+        line.sendall(f"GET {LARGEST} HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n\r\n".encode())
+        head, _, begun = line.recv(4096).partition(b"\r\n\r\n")
+        # A call has no longer than this to arrive: its answer may take longer.
+        time.sleep(ARRIVAL_SECONDS + 1)
+        body = begun + b"".join(iter(lambda: line.recv(65536), b""))
+    length = re.search(rb"content-length: (\d+)", head)
+    assert length is not None, head
+    assert len(body) == int(length[1])
 
 
 async def test_an_edge_without_swagger_ui_still_has_the_document(

@@ -27,6 +27,7 @@ from deploy.local.cli.options import (
     Proxies,
     PublicUrl,
     RedisUrl,
+    SharedLimits,
     SmtpUrl,
     options_of,
 )
@@ -105,6 +106,7 @@ def up(
     keep_answers: KeepAnswers = True,
     cors_origin: Origins = None,
     trusted_proxies: Proxies = 0,
+    shared_limits: SharedLimits = None,
     postgres_url: PostgresUrl = None,
     redis_url: RedisUrl = None,
     payment_url: PaymentUrl = None,

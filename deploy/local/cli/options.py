@@ -22,6 +22,12 @@ AnonymousLimit = Annotated[
 ]
 KeepAnswers = Annotated[bool, typer.Option(help="Let the edge keep what the contract says it may.")]
 Proxies = Annotated[int, typer.Option(min=0, max=10, help="Hops of X-Forwarded-For that are believed.")]
+SharedLimits = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT", help="The rate limit service that counts calls for several edges together."
+    ),
+]
 PostgresUrl = Annotated[
     str | None, typer.Option(envvar="MESH_POSTGRES_URL", help="Use this server; a role that makes roles.")
 ]

@@ -17,7 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from deploy.local.errors import MeshError
 from deploy.local.files import make_private_folder, replace_file
 from deploy.local.layout import tls_files, tls_files_in
-from services.roster import EDGE, GATEWAY, NAMES, OTHER_CALLERS, TRUST_DOMAIN
+from services.roster import EDGE, GATEWAY, NAMES, OTHER_CALLERS, RATE_LIMITS, TRUST_DOMAIN
 from services.settings import TlsFiles
 
 IDENTITIES = (*NAMES, EDGE, *OTHER_CALLERS)
@@ -81,7 +81,9 @@ class Authority:
                 self._issue(identity, now)
 
     def issue_outside(self, name: str, now: datetime, folder: Path | None = None) -> TlsFiles:
-        """Issue a client certificate to a service that is not of the mesh. May be repeated.
+        """Issue a certificate to a service that is not of the mesh. May be repeated.
+
+        It calls with it; only the service that counts for several edges may be called with it too.
 
         Args:
             name: The last segment of its SPIFFE id.
@@ -269,7 +271,7 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def _extended_usages(identity: str) -> list[x509.ObjectIdentifier]:
-    if identity in (*NAMES, GATEWAY):
+    if identity in (*NAMES, GATEWAY, RATE_LIMITS):
         return [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     return [ExtendedKeyUsageOID.SERVER_AUTH if identity == PUBLIC else ExtendedKeyUsageOID.CLIENT_AUTH]
 

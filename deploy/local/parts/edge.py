@@ -4,8 +4,10 @@ import asyncio
 import importlib.util
 import os
 import signal
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import gateway
 from deploy.local.errors import MeshError, PartMissing, StartFailed
@@ -55,9 +57,10 @@ def edge_part(layout: Layout, authority: Authority, runtime_folder: Path, option
     """Describe the edge. Its reload fills the configuration in again; Envoy takes it while it runs.
 
     Raises:
-        MeshError: an origin is none.
+        MeshError: an origin or an address is none.
     """
     _check_origins(options)
+    _shared_limits(options)
     folder, admin = _folder(runtime_folder), edge_admin(runtime_folder)
     write = partial(_write, layout, authority, folder, options)
     threads = min(_MAX_THREADS, os.cpu_count() or 1)
@@ -144,6 +147,19 @@ async def _write(layout: Layout, authority: Authority, folder: Path, options: Op
         ) from error
 
 
+def _shared_limits(options: Options) -> list[tuple[str, int]]:
+    named = options.shared_limits
+    if named is None:
+        return []
+    url = urlsplit(f"//{named}")
+    with suppress(ValueError):
+        if url.hostname and url.port:
+            return [(url.hostname, url.port)]
+    raise MeshError(
+        f"--shared-limits {named} is no address.", "Write HOST:PORT, such as limits.example:8081."
+    )
+
+
 def _fill_in(layout: Layout, authority: Authority, folder: Path, options: Options) -> None:
     public, client = authority.files(PUBLIC), authority.files("edge")
     edge_place = EdgeSettings(
@@ -163,6 +179,7 @@ def _fill_in(layout: Layout, authority: Authority, folder: Path, options: Option
         keeps_answers=options.keep_answers,
         cors_origins=options.cors_origin,
         trusted_proxies=options.trusted_proxies,
+        shared_limits=_shared_limits(options),
         swagger_ui=swagger_ui(),
         docs=_GUIDE,
         max_heap_bytes=_MAX_HEAP_BYTES,
