@@ -37,7 +37,7 @@ MOST_OPERATIONS = 10
 MOST_FRAGMENTS = 50
 # With each fragment counted wherever it is spread.
 MOST_FIELDS = 500
-# The sum of the squares of how often each name stands there: so many comparisons there are at the most.
+# The sum of the squares of how often each name stands at each depth: so many comparisons there are at the most.
 MOST_PAIRS = 10_000
 # What asks for the schema itself lies deeper, and has a rule of its own (MaxIntrospectionDepthRule).
 INTROSPECTION = frozenset({"__schema", "__type"})
@@ -106,7 +106,8 @@ class _Shape:
     # Fields, and spreads of fragments.
     size: int = 0
     depth: int = 0
-    names: Counter[str] = field(default_factory=Counter)
+    # Of the fields, each with its depth.
+    names: Counter[tuple[int, str]] = field(default_factory=Counter)
 
     def add(self, other: "_Shape", *, deeper: int = 0) -> None:
         """Have another part stand in this one.
@@ -117,7 +118,7 @@ class _Shape:
         self.size += other.size
         _check("fields", self.size, MOST_FIELDS)
         self.depth = max(self.depth, other.depth + deeper)
-        self.names.update(other.names)
+        self.names.update({(depth + deeper, name): count for (depth, name), count in other.names.items()})
 
 
 class _Counting:
@@ -162,7 +163,7 @@ class _Counting:
         _check("aliases", self._aliases, MOST_ALIASES)
         if node.name.value in INTROSPECTION:
             within.depth = 0
-        shape.add(_Shape(size=1, names=Counter([(node.alias or node.name).value])))
+        shape.add(_Shape(size=1, names=Counter([(0, (node.alias or node.name).value)])))
         shape.add(within, deeper=1)
 
 
