@@ -37,7 +37,7 @@ MOST_OPERATIONS = 10
 MOST_FRAGMENTS = 50
 # With each fragment counted wherever it is spread.
 MOST_FIELDS = 500
-# The sum of the squares of how often each name stands at each depth: so many comparisons there are at the most.
+# The sum of the squares of how often each name stands at each depth: as many comparisons at the most.
 MOST_PAIRS = 10_000
 # What asks for the schema itself lies deeper, and has a rule of its own (MaxIntrospectionDepthRule).
 INTROSPECTION = frozenset({"__schema", "__type"})
