@@ -48,7 +48,7 @@ class AppSettings:
     graphql_schema: bool = variable(
         "COMMERCE_GRAPHQL_SCHEMA",
         flag,
-        about="1: GraphQL tells its schema, and GET /graphql shows GraphiQL",
+        about="1: GraphQL tells its schema",
         default=False,
     )
     graphql_queries: Mapping[str, str] | None = variable(

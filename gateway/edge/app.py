@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from gateway.edge.arrival import ARRIVAL, awaited, has_arrived
 from gateway.edge.extension import filter_config
 from gateway.edge.limits import app_limits, scale
+from gateway.edge.refusals import METADATA, told_of_size
 from gateway.edge.request_headers import answered_with_verbs, told_as_app
 from gateway.edge.routes import METHOD_LIMIT, NOWHERE, TOKEN_AGAIN, TOKEN_FIRST, TOKEN_OPTIONAL
 from gateway.proto_json import Json, typed
@@ -78,7 +79,7 @@ def _routes(each: AppPath, verb: str, rate_limit_scale: float) -> Iterator[Json]
         "match": match,
         "route": _action(),
         "decorator": {"operation": each.path},
-        "metadata": {"filter_metadata": told_as_app(each.path)},
+        "metadata": {"filter_metadata": {METADATA: told_of_size(_LARGEST_BYTES), **told_as_app(each.path)}},
         "request_body_buffer_limit": _LARGEST_BYTES,
         # The virtual host writes over them after this, for gRPC (gateway/edge/request_headers.py).
         "request_headers_to_add": [

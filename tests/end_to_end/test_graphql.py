@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -14,11 +15,14 @@ from google.type import money_pb2
 from gateway.app.graphql.requests import LARGEST_BODY_BYTES
 from tests.conftest import Stack
 from tests.support.calls import Outcome
+from tests.support.waiting import until
 from tests.support.world import PRODUCTS, World, new_product
 
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="session")]
 
 PATH = "/graphql"
+# The methods in a call's lines of the log.
+_OF_THE_SERVICE = re.compile(r'"method":"/commerce\.product\.v1\.\w+/(\w+)"')
 # Each field of the message, as the schema has it.
 FIELDS = " ".join(
     f"{each.json_name} {{ currencyCode amount }}" if each.name == "price" else str(each.json_name)
@@ -143,16 +147,15 @@ async def test_related_objects_of_fifty_products_are_three_calls_of_the_service(
     nodes = json.loads(answer.text)["data"]["products"]["nodes"]
     assert len(nodes) == 50
     assert all(node["stock"] for node in nodes)
-    lines = stack.mesh("logs", "--request", answer.headers["x-request-id"]).stdout
-    methods = sorted(line.split("/")[-1] for line in called(lines))
-    assert methods == ["BatchGetCategories", "BatchGetStock", "ListProducts"]
+    calls: list[str] = []
 
+    async def all_are_told() -> bool:
+        lines = stack.mesh("logs", "--request", answer.headers["x-request-id"]).stdout
+        calls[:] = sorted(_OF_THE_SERVICE.findall(lines))
+        return len(calls) >= 3
 
-def called(printed: str) -> Iterator[str]:
-    """The methods of a call's lines, of services alone."""
-    for word in printed.split():
-        if "commerce.product.v1." in word:
-            yield word.strip('",').removeprefix("method=")
+    await until(all_are_told)
+    assert calls == ["BatchGetCategories", "BatchGetStock", "ListProducts"]
 
 
 async def test_stock_is_for_whom_rest_gives_it(world: World) -> None:
