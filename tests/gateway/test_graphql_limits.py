@@ -2,7 +2,9 @@
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from graphql import get_introspection_query
@@ -12,6 +14,7 @@ from gateway.app.graphql.cost import MOST_COST, Costs
 from gateway.app.graphql.documents import MOST_KEPT, Document, Documents
 from gateway.app.graphql.endpoint import _variables
 from gateway.app.graphql.schema import load_schema
+from gateway.app.graphql.trusted import query_list
 from gateway.graphql.fields import FIELD_WEIGHT
 from services.errors import ServiceError
 
@@ -251,3 +254,14 @@ async def test_where_there_is_a_list_nothing_else_is_answered() -> None:
         with pytest.raises(ServiceError) as refusal:
             await known.find(other, name)
         assert refusal.value.reason == "QUERY_NOT_TRUSTED"
+
+
+def test_a_list_of_queries_is_read_with_their_hashes_and_refused_with_others(tmp_path: Path) -> None:
+    file, text = tmp_path / "queries.json", "{ __typename }"
+    good = {hashlib.sha256(text.encode()).hexdigest(): text}
+    file.write_text(json.dumps(good))
+    assert query_list(str(file)) == good
+    for bad in ({}, [], {HASH: text}, {HASH: 1}):
+        file.write_text(json.dumps(bad))
+        with pytest.raises(ValueError, match="names"):
+            query_list(str(file))
