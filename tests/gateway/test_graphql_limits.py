@@ -261,7 +261,8 @@ def test_a_list_of_queries_is_read_with_their_hashes_and_refused_with_others(tmp
     good = {hashlib.sha256(text.encode()).hexdigest(): text}
     file.write_text(json.dumps(good))
     assert query_list(str(file)) == good
-    for bad in ({}, [], {HASH: text}, {HASH: 1}):
+    refused: tuple[object, ...] = ({}, [], {HASH: text}, {HASH: 1})
+    for bad in refused:
         file.write_text(json.dumps(bad))
         with pytest.raises(ValueError, match="names"):
             query_list(str(file))
