@@ -15,12 +15,10 @@ from graphql import (
     GraphQLError,
     GraphQLSchema,
     InlineFragmentNode,
-    MaxIntrospectionDepthRule,
     OperationDefinitionNode,
     SelectionSetNode,
     Visitor,
     parse,
-    specified_rules,
     validate,
     visit,
 )
@@ -38,7 +36,6 @@ from services.errors import InvalidArgument
 # The largest takes 1 MB once it is parsed.
 MOST_KEPT = 100
 _HASH = re.compile(r"[0-9a-f]{64}")
-_RULES = (*specified_rules, MaxIntrospectionDepthRule)
 
 
 @dataclass(frozen=True)
@@ -116,9 +113,7 @@ class Documents:
         except GraphQLError as error:
             raise InvalidQuery([error]) from error
         check_shape(ast)
-        errors = validate(
-            self._schema, ast, _RULES, max_errors=MOST_ERRORS, hide_suggestions=not self._tells_schema
-        )
+        errors = validate(self._schema, ast, max_errors=MOST_ERRORS, hide_suggestions=not self._tells_schema)
         if errors:
             raise InvalidQuery(errors)
         document = _document(ast)
