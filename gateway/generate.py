@@ -11,6 +11,7 @@ from gateway.contract.checks import find_faults
 from gateway.contract.model import Contract
 from gateway.contract.protoc import PROTOS, ROOT, ContractError, compile_descriptors, write_stubs
 from gateway.edge.compiled import compile_edge, dump
+from gateway.graphql.sdl import schema_text
 from gateway.openapi.document import document
 from gateway.reasons import page
 
@@ -34,6 +35,7 @@ def generate(protos: Path, out: Path) -> None:
     configs = {f"{name}.json": dump(config) for name, config in service_configs(contract).items()}
     _write_all(out / "clients", configs)
     (out / "openapi.json").write_bytes(dump(document(contract)))
+    (out / "schema.graphql").write_text(schema_text(contract))
     (out / "reasons.md").write_text(page(contract))
 
 

@@ -26,6 +26,7 @@ _KINDS = {
     "ETAGS": "Any method whose request has an `etag` or an `update_mask`",
     "REQUEST_IDS": "Any method whose request has a `request_id`",
     "WRITES": "Any method that changes something",
+    "GRAPHQL": "The path `/graphql`",
 }
 
 

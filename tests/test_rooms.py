@@ -55,10 +55,11 @@ MAY_IMPORT = {
     },
     "services.telemetry": {"services.settings", "grpc", "opentelemetry", "structlog"},
     "gateway": set(),
-    # HTTP with pages, and the user service's stubs: no SQL, and nothing of the edge.
+    # HTTP with pages, and the services' stubs: no SQL, and nothing of the edge.
     "gateway.app": {
-        *("commerce", "services.errors", "services.process", "services.roster", "services.rpc"),
-        *("services.settings", "services.telemetry", "jinja2", "starlette", "structlog", "uvicorn"),
+        *("commerce", "gateway.graphql", "services.errors", "services.money", "services.process"),
+        *("services.roster", "services.rpc", "services.settings", "services.telemetry"),
+        *("google", "graphql", "grpc", "jinja2", "starlette", "structlog", "uvicorn"),
     },
     "gateway.clients": {"gateway.contract", "gateway.proto_json"},
     "gateway.contract": {
@@ -73,8 +74,10 @@ MAY_IMPORT = {
     "gateway.failures": {"google"},
     "gateway.find": {"gateway.contract"},
     "gateway.generate": {
-        *("gateway.clients", "gateway.contract", "gateway.edge", "gateway.openapi", "gateway.reasons"),
+        *("gateway.clients", "gateway.contract", "gateway.edge", "gateway.graphql", "gateway.openapi"),
+        *("gateway.reasons",),
     },
+    "gateway.graphql": {"gateway.contract", "gateway.openapi", "google"},
     "gateway.openapi": {
         *("gateway.contract", "gateway.edge", "gateway.failures", "gateway.proto_json", "google"),
     },

@@ -51,6 +51,9 @@ class Options:
     mail_link_base: str | None = None
     # Where people and clients reach the mesh; None: on this machine.
     public_url: str | None = None
+    # Whether GraphQL tells its schema, and shows GraphiQL; and the only queries that it answers.
+    graphql_schema: bool = True
+    graphql_queries: Path | None = None
     # From the closing of an account to its erasure; None: as the service has it.
     erase_after_days: float | None = None
 
@@ -61,8 +64,8 @@ class Options:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Options":
         """Read what `to_json` wrote."""
-        key_file = values["payment_api_key_file"]
-        paths = {"data": Path(values["data"]), "payment_api_key_file": Path(key_file) if key_file else None}
+        names = ("data", "payment_api_key_file", "graphql_queries")
+        paths = {name: Path(values[name]) if values[name] else None for name in names}
         return cls(**{**values, **paths, "cors_origin": tuple(values["cors_origin"])})
 
 

@@ -1,9 +1,12 @@
 """Starts the app: `python -m gateway.app`. Wiring only."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from commerce.user.v1 import oauth_pb2_grpc
 
+from gateway.app.graphql.endpoint import GraphQLEndpoint
+from gateway.app.graphql.trusted import query_list
 from gateway.app.routes import build_app
 from gateway.app.server import serve
 from services.process import run
@@ -12,6 +15,7 @@ from services.settings import (
     TelemetrySettings,
     TlsFiles,
     address,
+    flag,
     load_or_exit,
     public_url,
     secret_lines,
@@ -30,6 +34,9 @@ class AppSettings:
     telemetry: TelemetrySettings
     listen_address: str = variable("COMMERCE_LISTEN_ADDRESS", address, about="host:port where it listens")
     user_address: str = variable("COMMERCE_USER_ADDRESS", address, about="host:port of the user service")
+    product_address: str = variable(
+        "COMMERCE_PRODUCT_ADDRESS", address, about="host:port of the product service"
+    )
     public_url: str = variable(
         "COMMERCE_PUBLIC_URL", public_url, about="where people and clients reach the mesh, https or loopback"
     )
@@ -38,16 +45,33 @@ class AppSettings:
         secret_lines,
         about="secrets of its forms, one a line: the first makes",
     )
+    graphql_schema: bool = variable(
+        "COMMERCE_GRAPHQL_SCHEMA",
+        flag,
+        about="1: GraphQL tells its schema",
+        default=False,
+    )
+    graphql_queries: Mapping[str, str] | None = variable(
+        "COMMERCE_GRAPHQL_QUERIES_FILE",
+        query_list,
+        about="the only queries that GraphQL answers, by their SHA-256 (JSON); unset: any",
+        default=None,
+    )
 
 
 async def _serve() -> None:
     settings = load_or_exit(AppSettings)
     logs.configure(_NAME, settings.telemetry)
-    async with open_channel("user", settings.user_address, settings.tls) as channel:
-        oauth: oauth_pb2_grpc.OAuthServiceAsyncStub = oauth_pb2_grpc.OAuthServiceStub(channel)
-        await serve(
-            build_app(oauth, settings.public_url, settings.form_keys), settings.listen_address, settings.tls
+    async with (
+        open_channel("user", settings.user_address, settings.tls) as user,
+        open_channel("product", settings.product_address, settings.tls) as product,
+    ):
+        oauth: oauth_pb2_grpc.OAuthServiceAsyncStub = oauth_pb2_grpc.OAuthServiceStub(user)
+        graphql = GraphQLEndpoint(
+            product, tells_schema=settings.graphql_schema, trusted=settings.graphql_queries
         )
+        app = build_app(oauth, graphql, settings.public_url, settings.form_keys)
+        await serve(app, settings.listen_address, settings.tls)
     logs.shutdown()
 
 

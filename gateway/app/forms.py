@@ -27,7 +27,7 @@ _DEVICE_SECONDS = 180 * 24 * 3600
 _LARGEST_DEVICE_TOKEN = 128
 _PURPOSE = b"commerce oauth form 1\0"
 # What the edge has kept of the caller's own: it writes the headers of gRPC over them (gateway/edge/app.py).
-CONTENT_TYPE, SCHEME = "x-app-content-type", "x-app-scheme"
+CONTENT_TYPE, SCHEME, ACCEPT = "x-app-content-type", "x-app-scheme", "accept"
 
 
 def query_of(request: Request) -> dict[str, str]:

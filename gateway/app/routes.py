@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.app.authorize import AuthorizationPages
 from gateway.app.discovery import Discovery
 from gateway.app.forms import FormTokens
+from gateway.app.graphql.endpoint import GraphQLEndpoint
 from gateway.app.tokens import TokenEndpoints
 from services.telemetry import logs
 
@@ -21,7 +22,10 @@ log = structlog.get_logger(__name__)
 
 
 def build_app(
-    oauth: "oauth_pb2_grpc.OAuthServiceAsyncStub", issuer: str, form_keys: Sequence[bytes]
+    oauth: "oauth_pb2_grpc.OAuthServiceAsyncStub",
+    graphql: GraphQLEndpoint,
+    issuer: str,
+    form_keys: Sequence[bytes],
 ) -> ASGIApp:
     """Return the app; gateway/edge/app.py names the paths that the edge lets through to it."""
     pages = AuthorizationPages(oauth, FormTokens(form_keys), issuer)
@@ -37,6 +41,7 @@ def build_app(
         Route("/oauth2/userinfo", tokens.userinfo, methods=["GET", "POST"]),
         Route("/.well-known/openid-configuration", discovery.document, methods=["GET"]),
         Route("/.well-known/oauth-authorization-server", discovery.document, methods=["GET"]),
+        Route("/graphql", graphql.query, methods=["POST"]),
         Route("/healthz", _healthy, methods=["GET"]),
     ]
     return CallLog(Starlette(routes=routes, exception_handlers={Exception: _failed}))

@@ -49,6 +49,8 @@ _IS_OF_KIND: dict[str, Callable[[Method], bool]] = {
     "ETAGS": _may_name_a_version,
     "REQUEST_IDS": _has_field("request_id"),
     "WRITES": lambda method: not method.reads,
+    # The app refuses whole queries before a method is called.
+    "GRAPHQL": lambda _: False,
 }
 
 

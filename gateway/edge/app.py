@@ -1,7 +1,7 @@
 """The routes to the app (gateway/app): its paths one by one, each with its limits, and no others.
 
-They pass the filters of all calls but for the tokens': clients of OAuth 2 show who they are in ways of their
-own, which the app and the user service judge.
+They pass the filters of all calls. Those of OAuth 2 do not pass the tokens': its clients show who they are in
+ways of their own, which the app and the user service judge.
 """
 
 from collections.abc import Iterator
@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from gateway.edge.arrival import ARRIVAL, awaited, has_arrived
 from gateway.edge.extension import filter_config
 from gateway.edge.limits import app_limits, scale
+from gateway.edge.refusals import METADATA, told_of_size
 from gateway.edge.request_headers import answered_with_verbs, told_as_app
-from gateway.edge.routes import METHOD_LIMIT, NOWHERE, TOKEN_AGAIN, TOKEN_FIRST
+from gateway.edge.routes import METHOD_LIMIT, NOWHERE, TOKEN_AGAIN, TOKEN_FIRST, TOKEN_OPTIONAL
 from gateway.proto_json import Json, typed
 
 # The cluster's name.
 APP = "app"
 _DEADLINE = "10s"
-# As gateway/app/forms.py takes them.
+# As gateway/app/forms.py and gateway/app/graphql/requests.py take them.
 _LARGEST_BYTES = 16 * 1024
 _SECOND, _MINUTE = 1.0, 60.0
 
@@ -30,6 +31,8 @@ class AppPath:
     verbs: tuple[str, ...]
     calls: int
     period_seconds: float
+    # A token that is no good is refused here, as for a public method; the services judge what it may.
+    looks_at_token: bool = False
 
 
 PATHS = (
@@ -44,6 +47,8 @@ PATHS = (
     # Once for each call that a client's own service takes.
     AppPath("/oauth2/introspect", ("POST",), 50, _SECOND),
     AppPath("/oauth2/userinfo", ("GET", "POST"), 20, _SECOND),
+    # As ListProducts, the dearest method below it.
+    AppPath("/graphql", ("POST",), 10, _SECOND, looks_at_token=True),
     AppPath("/.well-known/openid-configuration", ("GET",), 20, _SECOND),
     AppPath("/.well-known/oauth-authorization-server", ("GET",), 20, _SECOND),
 )
@@ -74,7 +79,7 @@ def _routes(each: AppPath, verb: str, rate_limit_scale: float) -> Iterator[Json]
         "match": match,
         "route": _action(),
         "decorator": {"operation": each.path},
-        "metadata": {"filter_metadata": told_as_app(each.path)},
+        "metadata": {"filter_metadata": {METADATA: told_of_size(_LARGEST_BYTES), **told_as_app(each.path)}},
         "request_body_buffer_limit": _LARGEST_BYTES,
         # The virtual host writes over them after this, for gRPC (gateway/edge/request_headers.py).
         "request_headers_to_add": [
@@ -82,7 +87,7 @@ def _routes(each: AppPath, verb: str, rate_limit_scale: float) -> Iterator[Json]
             _kept("x-app-scheme", "%REQ(x-forwarded-proto)%"),
         ],
         "typed_per_filter_config": {
-            TOKEN_FIRST: filter_config("jwt_authn.v3.PerRouteConfig", disabled=True),
+            TOKEN_FIRST: _token_rule(each),
             TOKEN_AGAIN: filter_config("jwt_authn.v3.PerRouteConfig", disabled=True),
             METHOD_LIMIT: limits,
             # It refuses what is no method of the contract.
@@ -95,6 +100,12 @@ def _routes(each: AppPath, verb: str, rate_limit_scale: float) -> Iterator[Json]
     }
     yield {**route, "match": {**match, **has_arrived()}}
     yield {**route, "route": NOWHERE}
+
+
+def _token_rule(each: AppPath) -> Json:
+    if each.looks_at_token:
+        return filter_config("jwt_authn.v3.PerRouteConfig", requirement_name=TOKEN_OPTIONAL)
+    return filter_config("jwt_authn.v3.PerRouteConfig", disabled=True)
 
 
 def _action() -> Json:

@@ -97,6 +97,7 @@ class EdgeSettings:
         cors_origins: Origins whose pages may read answers, as browsers write them (gateway/edge/origins.py).
         trusted_proxies: How many hops of x-forwarded-for are believed; 0 where callers connect to the edge.
         swagger_ui: The folder of Swagger UI's files, for the page that shows the OpenAPI document to people.
+        graphiql: The folder of GraphiQL's files, for the page that asks GraphQL; it asks for the schema too.
         docs: The folder of the guide's sources, docs/ of the project; the edge shows it at /docs/guide.
         keeps_answers: Whether public reads are answered from what was answered before (gateway/edge/kept.py).
         shared_limits: Where the service listens that counts calls for several edges; none: each counts alone.
@@ -120,6 +121,7 @@ class EdgeSettings:
     cors_origins: Sequence[str] = ()
     trusted_proxies: int = 0
     swagger_ui: Path | None = None
+    graphiql: Path | None = None
     docs: Path | None = None
     keeps_answers: bool = True
     shared_limits: Sequence[Address] = ()
@@ -149,7 +151,8 @@ def write_edge(place: EdgeSettings, contract_dir: Path, out: Path) -> Path:
     _write_resources(out / "cds.json", _clusters(place, edge, out))
     _write_resources(out / "shared_lines.json", [shared_lines()])
     document = contract_dir.with_name("openapi.json")
-    pages = Pages.read(document, place.swagger_ui, place.docs, out.absolute() / "pages")
+    copies = out.absolute() / "pages"
+    pages = Pages.read(document, place.swagger_ui, place.docs, copies, graphiql=place.graphiql)
     pages.write()
     _write_resources(out / "rds.json", [_routes(place, edge, pages)])
     _write_resources(out / "lds.json", _listeners(place, edge, out))

@@ -38,6 +38,7 @@ _KEYS_RETRY = "0.5s"
 # Clocks may differ; the field's 0 means 60.
 _CLOCK_SKEW_SECONDS = 1
 _COMPRESSED_FROM_BYTES = 512
+_COMPRESSED = ("application/json", "application/graphql-response+json")
 # Kept in each thread: a token that was verified is not verified again at each call.
 _VERIFIED_TOKENS = 1000
 
@@ -177,7 +178,7 @@ def _compressors() -> list[Json]:
 def _compressor(name: str, library: Json) -> Json:
     common = {
         "min_content_length": _COMPRESSED_FROM_BYTES,
-        "content_type_matcher": [{"exact": "application/json"}],
+        "content_type_matcher": [{"exact": kind} for kind in _COMPRESSED],
     }
     config = filter_config(
         "compressor.v3.Compressor",

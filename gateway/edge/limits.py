@@ -21,7 +21,7 @@ from services.networks import IPV6_PREFIX_BITS
 # is full when it comes back, which gives nothing to somebody who has so many addresses.
 _MOST_CALLERS = 2_800
 _MOST_CALLERS_OF_ALL = 15_000
-_MOST_CALLERS_OF_A_PAGE = 1_000
+_MOST_CALLERS_OF_A_PAGE = 650
 # The filter needs a bucket for what no descriptor matches; the routes leave nothing to it.
 _UNLIMITED = 4_294_967_295
 # Of a method's limit, in the headers RateLimit and RateLimit-Policy; and where the routes keep the latter.

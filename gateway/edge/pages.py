@@ -22,10 +22,17 @@ from gateway.edge.routes import ADDRESS_LIMIT, NOWHERE
 from gateway.proto_json import Json
 
 _HEADERS, _KNOWN, _FILES = "commerce.page_headers", "commerce.page_known", "envoy.filters.http.file_server"
-OPENAPI_PATH, DOCS_PATH = "/openapi.json", "/docs"
+OPENAPI_PATH, DOCS_PATH, GRAPHIQL_PATH = "/openapi.json", "/docs", "/graphiql"
 _DOCS = Path(__file__).with_name("docs")
 _OF_THE_DOCUMENT, _OF_THE_GUIDE = ("index.html", "start.js"), "guide.css"
 _OF_SWAGGER_UI = ("swagger-ui.css", "swagger-ui-bundle.js")
+_OURS_FOR_GRAPHIQL = {"index.html": "graphiql.html", "start.js": "graphiql.js", "start.css": "graphiql.css"}
+_OF_GRAPHIQL = (
+    "graphiql.min.css",
+    "graphiql.min.js",
+    "react.production.min.js",
+    "react-dom.production.min.js",
+)
 # Of one file. The largest is Swagger UI's, with 1.5 MB.
 _LARGEST_BYTES = 4 * 1024 * 1024
 _DIGEST_DIGITS = 16
@@ -35,9 +42,9 @@ _TYPES = {
     "js": "text/javascript; charset=utf-8",
     "json": "application/json",
 }
-# Swagger UI draws its arrows from data. Every script and style is a file of ours.
+# Swagger UI draws its arrows from data, and GraphiQL its letters. Every script and style is a file of ours.
 _DOCS_POLICY = (
-    "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; "
+    "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; font-src data:; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _SCRIPTS = (ETAGS_SCRIPT, Path(__file__).with_suffix(".lua"))
@@ -55,7 +62,15 @@ class Pages:
     contents: Mapping[str, bytes]
 
     @classmethod
-    def read(cls, document: Path, swagger_ui: Path | None, docs: Path | None, folder: Path) -> "Pages":
+    def read(
+        cls,
+        document: Path,
+        swagger_ui: Path | None,
+        docs: Path | None,
+        folder: Path,
+        *,
+        graphiql: Path | None = None,
+    ) -> "Pages":
         """Read the files that the pages are made of.
 
         Args:
@@ -63,6 +78,7 @@ class Pages:
             swagger_ui: The folder of Swagger UI's files; None leaves out the page for people.
             docs: The folder of the guide's sources; None leaves it out.
             folder: Where the copies will be, each version in a folder of its own.
+            graphiql: The folder of GraphiQL's files; None leaves out the page that asks GraphQL.
 
         Raises:
             EdgeSettingsError: a file is missing or too large.
@@ -71,6 +87,9 @@ class Pages:
         if swagger_ui is not None:
             files |= {f"{DOCS_PATH}/{name}": _DOCS / name for name in _OF_THE_DOCUMENT}
             files |= {f"{DOCS_PATH}/{name}": swagger_ui / name for name in _OF_SWAGGER_UI}
+        if graphiql is not None:
+            files |= {f"{GRAPHIQL_PATH}/{name}": _DOCS / own for name, own in _OURS_FOR_GRAPHIQL.items()}
+            files |= {f"{GRAPHIQL_PATH}/{name}": graphiql / name for name in _OF_GRAPHIQL}
         if docs is not None:
             files |= {f"{DOCS_PATH}/{_OF_THE_GUIDE}": _DOCS / _OF_THE_GUIDE}
         contents = {name: _content(path) for name, path in files.items()}

@@ -26,8 +26,8 @@ _READ_BY_GRPC = frozenset({"grpc-encoding", "grpc-timeout"})
 _OF_EVERY_REQUEST = frozenset({":authority", ":method", ":path", ":scheme", "content-type", "x-request-id"})
 # For the filters and routes behind the first look: where the body ends, and whether TLS was spoken.
 _READ_BY_EDGE = frozenset({"content-length", "transfer-encoding", "x-forwarded-proto", WHOLE_HEADER})
-# Of the app's pages: by it they know a form of their own (gateway/app/forms.py).
-_READ_BY_APP = frozenset({"cookie"})
+# Of the app: its pages know a form of their own by its cookie, and GraphQL's answers are of two types.
+_READ_BY_APP = frozenset({"accept", "cookie"})
 # The transcoder writes it, with whatever stood in the query.
 _LEFT_BY_EDGE = "x-envoy-original-path"
 # How many milliseconds a request took that has ended with its headers; where more is to come, it is empty and

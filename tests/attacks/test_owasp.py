@@ -42,6 +42,7 @@ PROVEN: Mapping[str, tuple[str, ...]] = {
     "API4": (
         "gateway/test_edge_limits.py::test_who_shows_no_token_has_few_calls_and_who_shows_one_has_their_own",
         "gateway/test_edge_limits.py::test_a_huge_request_is_too_large",
+        "gateway/test_graphql_limits.py",
         "attacks/test_catalogue.py::test_no_page_is_larger_than_its_bound_whatever_is_on_it",
         "attacks/test_victims.py",
     ),

@@ -137,11 +137,13 @@ RULES: Mapping[str, Rule] = {
     PRODUCTS + "DeleteProduct": ByRole(SHOPKEEPERS),
     PRODUCTS + "ImportProducts": ByRole(SHOPKEEPERS),
     CATEGORIES + "GetCategory": Public(),
+    CATEGORIES + "BatchGetCategories": Public(),
     CATEGORIES + "ListCategories": Public(),
     CATEGORIES + "CreateCategory": ByRole(SHOPKEEPERS),
     CATEGORIES + "UpdateCategory": ByRole(SHOPKEEPERS),
     CATEGORIES + "DeleteCategory": ByRole(SHOPKEEPERS),
     INVENTORY + "GetStock": ByRole(STAFF),
+    INVENTORY + "BatchGetStock": ByRole(STAFF),
     INVENTORY + "AdjustStock": ByRole(SHOPKEEPERS),
     INVENTORY + "ListStockMovements": ByRole(STAFF),
     INVENTORY + "VerifyStock": ByRole(STAFF),
@@ -265,6 +267,9 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
     PRODUCTS + "DeleteProduct": lambda w: product_pb2.DeleteProductRequest(product_id=_unknown()),
     PRODUCTS + "ImportProducts": lambda w: product_pb2.ImportProductsRequest(row_number=1),
     CATEGORIES + "GetCategory": lambda w: category_pb2.GetCategoryRequest(category_id=w.category_id),
+    CATEGORIES + "BatchGetCategories": lambda w: category_pb2.BatchGetCategoriesRequest(
+        category_ids=[w.category_id]
+    ),
     CATEGORIES + "ListCategories": lambda w: category_pb2.ListCategoriesRequest(page_size=1),
     CATEGORIES + "CreateCategory": lambda w: category_pb2.CreateCategoryRequest(
         category=category_pb2.Category(display_name="Orphan", parent_id=_unknown())
@@ -274,6 +279,7 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
     ),
     CATEGORIES + "DeleteCategory": lambda w: category_pb2.DeleteCategoryRequest(category_id=_unknown()),
     INVENTORY + "GetStock": lambda w: inventory_pb2.GetStockRequest(product_id=w.product_id),
+    INVENTORY + "BatchGetStock": lambda w: inventory_pb2.BatchGetStockRequest(product_ids=[w.product_id]),
     INVENTORY + "AdjustStock": lambda w: inventory_pb2.AdjustStockRequest(product_id=_unknown(), delta=1),
     INVENTORY + "ListStockMovements": lambda w: inventory_pb2.ListStockMovementsRequest(
         product_id=w.product_id

@@ -40,6 +40,16 @@ def test_listing_the_parts_writes_nothing(tmp_path: Path, is_outside: bool) -> N
     assert list(tmp_path.rglob("*")) == []
 
 
+@pytest.mark.parametrize(("tells_schema", "told"), [(True, "1"), (False, "0")])
+def test_graphql_tells_its_schema_unless_the_mesh_is_told_otherwise(
+    tmp_path: Path, tells_schema: bool, told: str
+) -> None:
+    plan = blueprint(tmp_path, is_outside=False)
+    parts = build(replace(plan, options=replace(plan.options, graphql_schema=tells_schema)))
+    [app] = [part for part in parts if isinstance(part, Part) and part.name == "app"]
+    assert app.environment["COMMERCE_GRAPHQL_SCHEMA"] == told
+
+
 def test_an_origin_that_no_browser_writes_is_refused_before_anything_starts(tmp_path: Path) -> None:
     plan = blueprint(tmp_path, is_outside=False)
     with pytest.raises(MeshError, match=r"--cors-origin: '\*' is no origin"):

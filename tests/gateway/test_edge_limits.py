@@ -13,6 +13,7 @@ from commerce.user.v1 import user_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from deploy.local.parts.certificates import Authority
+from deploy.local.parts.edge import graphiql
 from gateway.contract.model import seconds
 from gateway.contract.protoc import PROTOS
 from gateway.edge.limits import ANONYMOUS_CALLS
@@ -354,7 +355,8 @@ def test_the_tables_of_all_limits_fit_into_the_edge_however_many_addresses_call(
     start_edge: Callable[..., RunningEdge], backends: Backends
 ) -> None:
     """Nothing but their size ends an entry: with 100,000 in each they were larger than the edge's memory."""
-    edge = start_edge(backends, anonymous_calls=ANONYMOUS_CALLS, app=[("127.0.0.1", 1)])
+    app = [("127.0.0.1", 1)]
+    edge = start_edge(backends, anonymous_calls=ANONYMOUS_CALLS, app=app, graphiql=graphiql())
     routes = json.loads((edge.folder / "rds.json").read_text(encoding="utf-8"))
     tables = list(_tables(routes))
     assert len(tables) > len(list(read_contract(PROTOS).exposed))

@@ -202,3 +202,5 @@ async def test_an_edge_without_swagger_ui_still_has_the_document(
     edge = start_edge(backends, swagger_ui=None)
     assert (await rest(edge, "GET", OPENAPI)).http == 200
     assert (await rest(edge, "GET", DOCS)).http == (await rest(edge, "GET", GUIDE)).http == 404
+    # Nor has it GraphiQL, which stands where GraphQL tells its schema alone.
+    assert (await rest(edge, "GET", "/graphiql")).http == 404

@@ -43,6 +43,19 @@ async def delete(shop: Shop, category_id: str, etag: str = "") -> None:
     await shop.categories.DeleteCategory(request, metadata=shop.writer)
 
 
+async def test_a_batch_comes_in_the_order_asked_and_names_what_is_missing(shop: Shop) -> None:
+    root = await shop.create_category(name())
+    below = await shop.create_category(name(), root.category_id)
+    request = category_pb2.BatchGetCategoriesRequest(
+        category_ids=[each.category_id for each in (below, root, below)]
+    )
+    assert list((await shop.categories.BatchGetCategories(request)).categories) == [below, root, below]
+    missing = str(uuid4())
+    request.category_ids.append(missing)
+    error = await error_of(shop.categories.BatchGetCategories(request))
+    assert (error.reason, error.metadata) == ("CATEGORY_NOT_FOUND", {"category_id": missing})
+
+
 async def test_a_category_knows_its_path(shop: Shop) -> None:
     root = await shop.create_category(name())
     below = await shop.create_category("  Cell  Phones ", root.category_id)

@@ -49,6 +49,21 @@ async def test_stock_is_adjusted_and_never_below_what_is_free(shop: Shop) -> Non
     ]
 
 
+async def test_a_batch_of_stock_comes_in_the_order_asked_and_names_what_is_missing(shop: Shop) -> None:
+    first, second = await shop.create(stock=3), await shop.create(stock=5)
+    asked = [second, first, second]
+    request = inventory_pb2.BatchGetStockRequest(product_ids=[each.product_id for each in asked])
+    stocks = (await shop.stock.BatchGetStock(request, metadata=shop.writer)).stocks
+    assert [(each.product_id, each.free) for each in stocks] == [
+        (product.product_id, units) for product, units in zip(asked, (5, 3, 5), strict=True)
+    ]
+    missing = str(uuid4())
+    request.product_ids.append(missing)
+    error = await error_of(shop.stock.BatchGetStock(request, metadata=shop.writer))
+    assert (error.reason, error.metadata) == ("PRODUCT_NOT_FOUND", {"product_id": missing})
+    assert await refusal(shop.stock.BatchGetStock(request)) == ("UNAUTHENTICATED", "TOKEN_MISSING")
+
+
 async def test_a_repeated_adjustment_counts_once(shop: Shop) -> None:
     product = await shop.create()
     request_id = str(uuid4())

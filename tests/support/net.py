@@ -10,7 +10,7 @@ from typing import Any, cast
 import grpc
 from commerce.event.v1 import event_pb2_grpc
 from commerce.order.v1 import order_pb2_grpc
-from commerce.product.v1 import inventory_pb2_grpc, product_pb2_grpc
+from commerce.product.v1 import category_pb2_grpc, inventory_pb2_grpc, product_pb2_grpc
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -28,6 +28,7 @@ from tests.support.waiting import PATIENCE_SECONDS
 PRODUCT_ID = "01890a5d-ac96-774b-bcce-b302099a8059"
 
 PRODUCTS = "commerce.product.v1.ProductService"
+CATEGORIES = "commerce.product.v1.CategoryService"
 INVENTORY = "commerce.product.v1.InventoryService"
 ORDERS = "commerce.order.v1.OrderService"
 FEED = "commerce.event.v1.EventFeed"
@@ -36,6 +37,10 @@ _ADD: dict[str, tuple[Any, Any]] = {
     PRODUCTS: (
         product_pb2_grpc.ProductServiceServicer,
         product_pb2_grpc.add_ProductServiceServicer_to_server,
+    ),
+    CATEGORIES: (
+        category_pb2_grpc.CategoryServiceServicer,
+        category_pb2_grpc.add_CategoryServiceServicer_to_server,
     ),
     INVENTORY: (
         inventory_pb2_grpc.InventoryServiceServicer,

@@ -17,6 +17,8 @@ from deploy.local.cli.options import (
     AnonymousLimit,
     Data,
     EraseAfterDays,
+    GraphQLQueries,
+    GraphQLSchema,
     KeepAnswers,
     MailLinkBase,
     MailProduct,
@@ -117,6 +119,8 @@ def up(
     mail_link_base: MailLinkBase = None,
     public_url: PublicUrl = None,
     erase_after_days: EraseAfterDays = None,
+    graphql_schema: GraphQLSchema = True,
+    graphql_queries: GraphQLQueries = None,
 ) -> None:
     """Start everything. In the foreground Ctrl-C stops it; a second `up` says that it runs."""
     from deploy.local.cli import up as commands_up

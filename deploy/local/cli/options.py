@@ -45,6 +45,10 @@ PublicUrl = Annotated[
     str | None,
     typer.Option(help="Where people and OAuth clients reach the mesh, such as https://shop.example."),
 ]
+GraphQLSchema = Annotated[bool, typer.Option(help="Let GraphQL tell its schema, and show GraphiQL.")]
+GraphQLQueries = Annotated[
+    Path | None, typer.Option(help="The only queries that GraphQL answers: JSON, by their SHA-256.")
+]
 EraseAfterDays = Annotated[
     float | None, typer.Option(min=0, help="From the closing of an account to its erasure; 30 without it.")
 ]
@@ -57,8 +61,7 @@ MOST_LINES = 1_000_000
 
 def options_of(asked: Mapping[str, Any]) -> Options:
     """Return what was asked for: the options of `up`, but for how it is run itself."""
-    paths = {
-        name: path and path.absolute() for name in ("data", "payment_api_key_file") for path in [asked[name]]
-    }
+    names = ("data", "payment_api_key_file", "graphql_queries")
+    paths = {name: path and path.absolute() for name in names for path in [asked[name]]}
     given = {name: value for name, value in asked.items() if name != "detach"}
     return Options(**{**given, **paths, "cors_origin": tuple(asked["cors_origin"] or ())})

@@ -10,7 +10,7 @@ from deploy.local.cli.running import running_mesh
 from deploy.local.errors import MeshError
 
 # What a person calls each page, and its path at the edge (gateway/edge/pages.py).
-PAGES = {"docs": "/docs", "guide": "/docs/guide", "openapi": "/openapi.json"}
+PAGES = {"docs": "/docs", "guide": "/docs/guide", "openapi": "/openapi.json", "graphiql": "/graphiql"}
 # One of them names the screen of whoever sits here.
 _SCREENS = ("DISPLAY", "WAYLAND_DISPLAY")
 

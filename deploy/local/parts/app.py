@@ -39,12 +39,15 @@ def app_part(layout: Layout, authority: Authority, options: Options) -> Part:
         environment={
             "COMMERCE_LISTEN_ADDRESS": layout.address(APP),
             "COMMERCE_USER_ADDRESS": layout.address("user"),
+            "COMMERCE_PRODUCT_ADDRESS": layout.address("product"),
+            "COMMERCE_GRAPHQL_SCHEMA": "1" if options.graphql_schema else "0",
+            "COMMERCE_GRAPHQL_QUERIES_FILE": str(options.graphql_queries or ""),
             "COMMERCE_PUBLIC_URL": issuer(layout, options),
             "COMMERCE_FORM_KEY_FILE": str(layout.secret(_FORM_KEY)),
             "COMMERCE_TLS_CERT_FILE": str(tls.cert),
             "COMMERCE_TLS_KEY_FILE": str(tls.key),
             "COMMERCE_TLS_CA_FILE": str(tls.ca),
         },
-        uses=["user"],
+        uses=["user", "product"],
         shares_port=True,
     )

@@ -53,6 +53,16 @@ def swagger_ui() -> Path:
     return _in_package("fastapi_offline", "static", "Swagger UI", "fastapi-offline")
 
 
+def graphiql() -> Path:
+    """Find the folder of GraphiQL's files, which come with a package whose code nobody runs here.
+
+    Raises:
+        PartMissing: the wheel is not installed.
+    """
+    package = "graphene_django_graphiql_static"
+    return _in_package(package, f"static/{package}", "GraphiQL", "graphene-django-graphiql-static")
+
+
 def edge_part(layout: Layout, authority: Authority, runtime_folder: Path, options: Options) -> Part:
     """Describe the edge. Its reload fills the configuration in again; Envoy takes it while it runs.
 
@@ -181,6 +191,7 @@ def _fill_in(layout: Layout, authority: Authority, folder: Path, options: Option
         trusted_proxies=options.trusted_proxies,
         shared_limits=_shared_limits(options),
         swagger_ui=swagger_ui(),
+        graphiql=graphiql() if options.graphql_schema else None,
         docs=_GUIDE,
         max_heap_bytes=_MAX_HEAP_BYTES,
         access_log=layout.logs / "edge-access.log",

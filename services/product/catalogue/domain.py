@@ -33,7 +33,7 @@ class ProductTooLarge(InvalidArgument):
 
 
 class BatchTooLarge(ResourceExhausted):
-    """The products asked for at once are larger than an answer may be."""
+    """What is asked for at once is larger than an answer may be."""
 
     reason = "BATCH_TOO_LARGE"
 

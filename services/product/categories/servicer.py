@@ -9,6 +9,7 @@ from commerce.product.v1 import category_pb2, category_pb2_grpc
 from google.protobuf.empty_pb2 import Empty
 
 from services.etags import check_etag
+from services.product.catalogue.domain import BatchTooLarge
 from services.product.categories import store
 from services.product.categories.domain import Category, check_move, check_name, not_found
 from services.product.categories.events import category_created, category_deleted, category_updated
@@ -18,7 +19,7 @@ from services.rpc.identity import caller
 from services.rpc.masks import masked_fields
 from services.storage.events import append_events
 from services.storage.idempotency import answer_once, optional_request_key
-from services.storage.paging import IdKey, Pages
+from services.storage.paging import MAX_PAGE_BYTES, IdKey, Pages
 from services.storage.postgres import Connection, Pool, connection, transaction
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -40,6 +41,23 @@ class CategoryServicer(category_pb2_grpc.CategoryServiceServicer):
         async with connection(self._pool) as conn:
             category = await store.get_category(conn, UUID(request.category_id))
         return category_message(category)
+
+    async def BatchGetCategories(
+        self, request: category_pb2.BatchGetCategoriesRequest, context: Context
+    ) -> category_pb2.BatchGetCategoriesResponse:
+        """Read several categories, in the order asked."""
+        asked = [UUID(each) for each in request.category_ids]
+        async with connection(self._pool) as conn:
+            found = {each.category_id: each for each in await store.find_categories(conn, asked)}
+        missing = next((category_id for category_id in asked if category_id not in found), None)
+        if missing is not None:
+            raise not_found(missing)
+        response = category_pb2.BatchGetCategoriesResponse(
+            categories=(category_message(found[each]) for each in asked)
+        )
+        if response.ByteSize() > MAX_PAGE_BYTES:
+            raise BatchTooLarge("the categories are too large for one answer: ask for fewer at once")
+        return response
 
     async def ListCategories(
         self, request: category_pb2.ListCategoriesRequest, context: Context

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 import grpc
 from commerce.product.v1 import inventory_pb2, inventory_pb2_grpc
 
+from services.product.catalogue.domain import not_found
 from services.product.inventory import store
 from services.product.inventory.events import stock_adjusted
 from services.product.inventory.messages import movement_message, stock_message
@@ -67,6 +68,18 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
         """Read the stock of a product."""
         async with connection(self._pool) as conn:
             return stock_message(await store.get_stock(conn, UUID(request.product_id)))
+
+    async def BatchGetStock(
+        self, request: inventory_pb2.BatchGetStockRequest, context: Context
+    ) -> inventory_pb2.BatchGetStockResponse:
+        """Read the stock of several products, in the order asked."""
+        asked = [UUID(each) for each in request.product_ids]
+        async with connection(self._pool) as conn:
+            found = await store.find_stock(conn, asked)
+        missing = next((product_id for product_id in asked if product_id not in found), None)
+        if missing is not None:
+            raise not_found(missing)
+        return inventory_pb2.BatchGetStockResponse(stocks=(stock_message(found[each]) for each in asked))
 
     async def AdjustStock(
         self, request: inventory_pb2.AdjustStockRequest, context: Context

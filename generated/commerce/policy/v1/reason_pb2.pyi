@@ -19,6 +19,7 @@ class GivenBy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     GIVEN_BY_ETAGS: _ClassVar[GivenBy]
     GIVEN_BY_REQUEST_IDS: _ClassVar[GivenBy]
     GIVEN_BY_WRITES: _ClassVar[GivenBy]
+    GIVEN_BY_GRAPHQL: _ClassVar[GivenBy]
 
 class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -108,6 +109,12 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_OAUTH_CLIENT_NOT_ALLOWED: _ClassVar[Reason]
     REASON_OAUTH_GRANT_INVALID: _ClassVar[Reason]
     REASON_EMAIL_FILTER_NOT_ALLOWED: _ClassVar[Reason]
+    REASON_QUERY_TOO_LARGE: _ClassVar[Reason]
+    REASON_QUERY_TOO_DEEP: _ClassVar[Reason]
+    REASON_QUERY_TOO_COSTLY: _ClassVar[Reason]
+    REASON_PERSISTED_QUERY_NOT_FOUND: _ClassVar[Reason]
+    REASON_INTROSPECTION_OFF: _ClassVar[Reason]
+    REASON_QUERY_NOT_TRUSTED: _ClassVar[Reason]
 GIVEN_BY_UNSPECIFIED: GivenBy
 GIVEN_BY_EVERYWHERE: GivenBy
 GIVEN_BY_EXPOSED: GivenBy
@@ -118,6 +125,7 @@ GIVEN_BY_PAGES: GivenBy
 GIVEN_BY_ETAGS: GivenBy
 GIVEN_BY_REQUEST_IDS: GivenBy
 GIVEN_BY_WRITES: GivenBy
+GIVEN_BY_GRAPHQL: GivenBy
 REASON_UNSPECIFIED: Reason
 REASON_INVALID_REQUEST: Reason
 REASON_REQUEST_MISSING: Reason
@@ -204,6 +212,12 @@ REASON_OAUTH_CLIENT_INVALID: Reason
 REASON_OAUTH_CLIENT_NOT_ALLOWED: Reason
 REASON_OAUTH_GRANT_INVALID: Reason
 REASON_EMAIL_FILTER_NOT_ALLOWED: Reason
+REASON_QUERY_TOO_LARGE: Reason
+REASON_QUERY_TOO_DEEP: Reason
+REASON_QUERY_TOO_COSTLY: Reason
+REASON_PERSISTED_QUERY_NOT_FOUND: Reason
+REASON_INTROSPECTION_OFF: Reason
+REASON_QUERY_NOT_TRUSTED: Reason
 REASON_FIELD_NUMBER: _ClassVar[int]
 reason: _descriptor.FieldDescriptor
 

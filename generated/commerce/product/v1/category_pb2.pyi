@@ -39,6 +39,18 @@ class GetCategoryRequest(_message.Message):
     category_id: str
     def __init__(self, category_id: _Optional[str] = ...) -> None: ...
 
+class BatchGetCategoriesRequest(_message.Message):
+    __slots__ = ("category_ids",)
+    CATEGORY_IDS_FIELD_NUMBER: _ClassVar[int]
+    category_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, category_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class BatchGetCategoriesResponse(_message.Message):
+    __slots__ = ("categories",)
+    CATEGORIES_FIELD_NUMBER: _ClassVar[int]
+    categories: _containers.RepeatedCompositeFieldContainer[Category]
+    def __init__(self, categories: _Optional[_Iterable[_Union[Category, _Mapping]]] = ...) -> None: ...
+
 class ListCategoriesRequest(_message.Message):
     __slots__ = ("page_size", "page_token", "parent_id", "roots_only")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]

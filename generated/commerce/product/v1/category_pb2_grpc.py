@@ -41,6 +41,11 @@ class CategoryServiceStub:
                 request_serializer=commerce_dot_product_dot_v1_dot_category__pb2.GetCategoryRequest.SerializeToString,
                 response_deserializer=commerce_dot_product_dot_v1_dot_category__pb2.Category.FromString,
                 _registered_method=True)
+        self.BatchGetCategories = channel.unary_unary(
+                '/commerce.product.v1.CategoryService/BatchGetCategories',
+                request_serializer=commerce_dot_product_dot_v1_dot_category__pb2.BatchGetCategoriesRequest.SerializeToString,
+                response_deserializer=commerce_dot_product_dot_v1_dot_category__pb2.BatchGetCategoriesResponse.FromString,
+                _registered_method=True)
         self.ListCategories = channel.unary_unary(
                 '/commerce.product.v1.CategoryService/ListCategories',
                 request_serializer=commerce_dot_product_dot_v1_dot_category__pb2.ListCategoriesRequest.SerializeToString,
@@ -69,6 +74,15 @@ class CategoryServiceServicer:
 
     def GetCategory(self, request, context):
         """Reads a category.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetCategories(self, request, context):
+        """Reads up to 100 categories at once, in the order asked. One that does not
+        exist fails the call with NOT_FOUND (AIP-231); categories of more than 256 KiB
+        in all fail it with RESOURCE_EXHAUSTED: ask for fewer at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,6 +125,11 @@ def add_CategoryServiceServicer_to_server(servicer, server):
                     servicer.GetCategory,
                     request_deserializer=commerce_dot_product_dot_v1_dot_category__pb2.GetCategoryRequest.FromString,
                     response_serializer=commerce_dot_product_dot_v1_dot_category__pb2.Category.SerializeToString,
+            ),
+            'BatchGetCategories': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetCategories,
+                    request_deserializer=commerce_dot_product_dot_v1_dot_category__pb2.BatchGetCategoriesRequest.FromString,
+                    response_serializer=commerce_dot_product_dot_v1_dot_category__pb2.BatchGetCategoriesResponse.SerializeToString,
             ),
             'ListCategories': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCategories,
@@ -161,6 +180,33 @@ class CategoryService:
             '/commerce.product.v1.CategoryService/GetCategory',
             commerce_dot_product_dot_v1_dot_category__pb2.GetCategoryRequest.SerializeToString,
             commerce_dot_product_dot_v1_dot_category__pb2.Category.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetCategories(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/commerce.product.v1.CategoryService/BatchGetCategories',
+            commerce_dot_product_dot_v1_dot_category__pb2.BatchGetCategoriesRequest.SerializeToString,
+            commerce_dot_product_dot_v1_dot_category__pb2.BatchGetCategoriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,6 +36,11 @@ class CategoryServiceStub:
     def __new__(cls, channel: _aio.Channel) -> CategoryServiceAsyncStub: ...
     GetCategory: _grpc.UnaryUnaryMultiCallable[_category_pb2.GetCategoryRequest, _category_pb2.Category]
     """Reads a category."""
+    BatchGetCategories: _grpc.UnaryUnaryMultiCallable[_category_pb2.BatchGetCategoriesRequest, _category_pb2.BatchGetCategoriesResponse]
+    """Reads up to 100 categories at once, in the order asked. One that does not
+    exist fails the call with NOT_FOUND (AIP-231); categories of more than 256 KiB
+    in all fail it with RESOURCE_EXHAUSTED: ask for fewer at once.
+    """
     ListCategories: _grpc.UnaryUnaryMultiCallable[_category_pb2.ListCategoriesRequest, _category_pb2.ListCategoriesResponse]
     """Lists categories by category_id."""
     CreateCategory: _grpc.UnaryUnaryMultiCallable[_category_pb2.CreateCategoryRequest, _category_pb2.Category]
@@ -56,6 +61,11 @@ class CategoryServiceAsyncStub(CategoryServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetCategory: _aio.UnaryUnaryMultiCallable[_category_pb2.GetCategoryRequest, _category_pb2.Category]  # type: ignore[assignment]
     """Reads a category."""
+    BatchGetCategories: _aio.UnaryUnaryMultiCallable[_category_pb2.BatchGetCategoriesRequest, _category_pb2.BatchGetCategoriesResponse]  # type: ignore[assignment]
+    """Reads up to 100 categories at once, in the order asked. One that does not
+    exist fails the call with NOT_FOUND (AIP-231); categories of more than 256 KiB
+    in all fail it with RESOURCE_EXHAUSTED: ask for fewer at once.
+    """
     ListCategories: _aio.UnaryUnaryMultiCallable[_category_pb2.ListCategoriesRequest, _category_pb2.ListCategoriesResponse]  # type: ignore[assignment]
     """Lists categories by category_id."""
     CreateCategory: _aio.UnaryUnaryMultiCallable[_category_pb2.CreateCategoryRequest, _category_pb2.Category]  # type: ignore[assignment]
@@ -79,6 +89,17 @@ class CategoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_category_pb2.Category, _abc.Awaitable[_category_pb2.Category]]:
         """Reads a category."""
+
+    @_abc_1.abstractmethod
+    def BatchGetCategories(
+        self,
+        request: _category_pb2.BatchGetCategoriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_category_pb2.BatchGetCategoriesResponse, _abc.Awaitable[_category_pb2.BatchGetCategoriesResponse]]:
+        """Reads up to 100 categories at once, in the order asked. One that does not
+        exist fails the call with NOT_FOUND (AIP-231); categories of more than 256 KiB
+        in all fail it with RESOURCE_EXHAUSTED: ask for fewer at once.
+        """
 
     @_abc_1.abstractmethod
     def ListCategories(

@@ -67,6 +67,18 @@ class GetStockRequest(_message.Message):
     product_id: str
     def __init__(self, product_id: _Optional[str] = ...) -> None: ...
 
+class BatchGetStockRequest(_message.Message):
+    __slots__ = ("product_ids",)
+    PRODUCT_IDS_FIELD_NUMBER: _ClassVar[int]
+    product_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, product_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class BatchGetStockResponse(_message.Message):
+    __slots__ = ("stocks",)
+    STOCKS_FIELD_NUMBER: _ClassVar[int]
+    stocks: _containers.RepeatedCompositeFieldContainer[Stock]
+    def __init__(self, stocks: _Optional[_Iterable[_Union[Stock, _Mapping]]] = ...) -> None: ...
+
 class AdjustStockRequest(_message.Message):
     __slots__ = ("product_id", "delta", "reason", "request_id")
     PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]

@@ -40,6 +40,11 @@ class InventoryServiceStub:
                 request_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.GetStockRequest.SerializeToString,
                 response_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.Stock.FromString,
                 _registered_method=True)
+        self.BatchGetStock = channel.unary_unary(
+                '/commerce.product.v1.InventoryService/BatchGetStock',
+                request_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.BatchGetStockRequest.SerializeToString,
+                response_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.BatchGetStockResponse.FromString,
+                _registered_method=True)
         self.AdjustStock = channel.unary_unary(
                 '/commerce.product.v1.InventoryService/AdjustStock',
                 request_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.AdjustStockRequest.SerializeToString,
@@ -93,6 +98,14 @@ class InventoryServiceServicer:
 
     def GetStock(self, request, context):
         """Reads the stock of a product.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetStock(self, request, context):
+        """Reads the stock of up to 100 products at once, in the order asked. One that
+        does not exist fails the call with NOT_FOUND (AIP-231).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,6 +191,11 @@ def add_InventoryServiceServicer_to_server(servicer, server):
                     request_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.GetStockRequest.FromString,
                     response_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.Stock.SerializeToString,
             ),
+            'BatchGetStock': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetStock,
+                    request_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.BatchGetStockRequest.FromString,
+                    response_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.BatchGetStockResponse.SerializeToString,
+            ),
             'AdjustStock': grpc.unary_unary_rpc_method_handler(
                     servicer.AdjustStock,
                     request_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.AdjustStockRequest.FromString,
@@ -252,6 +270,33 @@ class InventoryService:
             '/commerce.product.v1.InventoryService/GetStock',
             commerce_dot_product_dot_v1_dot_inventory__pb2.GetStockRequest.SerializeToString,
             commerce_dot_product_dot_v1_dot_inventory__pb2.Stock.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetStock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/commerce.product.v1.InventoryService/BatchGetStock',
+            commerce_dot_product_dot_v1_dot_inventory__pb2.BatchGetStockRequest.SerializeToString,
+            commerce_dot_product_dot_v1_dot_inventory__pb2.BatchGetStockResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,10 @@ class InventoryServiceStub:
     def __new__(cls, channel: _aio.Channel) -> InventoryServiceAsyncStub: ...
     GetStock: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.GetStockRequest, _inventory_pb2.Stock]
     """Reads the stock of a product."""
+    BatchGetStock: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.BatchGetStockRequest, _inventory_pb2.BatchGetStockResponse]
+    """Reads the stock of up to 100 products at once, in the order asked. One that
+    does not exist fails the call with NOT_FOUND (AIP-231).
+    """
     AdjustStock: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.AdjustStockRequest, _inventory_pb2.Stock]
     """Takes stock in (delta above 0) or out (below 0). Never below what is free."""
     ListStockMovements: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ListStockMovementsRequest, _inventory_pb2.ListStockMovementsResponse]
@@ -75,6 +79,10 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.GetStockRequest, _inventory_pb2.Stock]  # type: ignore[assignment]
     """Reads the stock of a product."""
+    BatchGetStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.BatchGetStockRequest, _inventory_pb2.BatchGetStockResponse]  # type: ignore[assignment]
+    """Reads the stock of up to 100 products at once, in the order asked. One that
+    does not exist fails the call with NOT_FOUND (AIP-231).
+    """
     AdjustStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.AdjustStockRequest, _inventory_pb2.Stock]  # type: ignore[assignment]
     """Takes stock in (delta above 0) or out (below 0). Never below what is free."""
     ListStockMovements: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ListStockMovementsRequest, _inventory_pb2.ListStockMovementsResponse]  # type: ignore[assignment]
@@ -118,6 +126,16 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_pb2.Stock, _abc.Awaitable[_inventory_pb2.Stock]]:
         """Reads the stock of a product."""
+
+    @_abc_1.abstractmethod
+    def BatchGetStock(
+        self,
+        request: _inventory_pb2.BatchGetStockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inventory_pb2.BatchGetStockResponse, _abc.Awaitable[_inventory_pb2.BatchGetStockResponse]]:
+        """Reads the stock of up to 100 products at once, in the order asked. One that
+        does not exist fails the call with NOT_FOUND (AIP-231).
+        """
 
     @_abc_1.abstractmethod
     def AdjustStock(
