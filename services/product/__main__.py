@@ -31,9 +31,11 @@ from services.settings import (
     load_or_exit,
     variable,
 )
+from services.storage.changes import Changes
 from services.storage.events import EventLog
 from services.storage.forgetting import Forgetting
 from services.storage.idempotency import forget_answers
+from services.storage.near_cache import NearCache
 from services.storage.paging import Pages
 from services.storage.postgres import Pool, open_pool
 from services.telemetry import logs
@@ -56,10 +58,11 @@ async def _serve() -> None:
     event_log = EventLog(pool, _NAME, settings.database)
     forgetting = Forgetting(pool, [forget_answers])
     users = open_channel("user", settings.user_address, settings.server.tls)
+    cache = NearCache()
     verifier = TokenVerifier(settings.tokens.issuer, settings.tokens.audience, jwks_from(users))
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
-        return _register(server, pool, Pages(settings.pages.token_keys), event_log)
+        return _register(server, pool, Pages(settings.pages.token_keys), event_log, cache)
 
     await serve(
         _NAME,
@@ -69,6 +72,7 @@ async def _serve() -> None:
         background=[
             EndingsFeed(verifier.endings, feed_of(users)).run,
             event_log.run_sequencer,
+            Changes(pool, event_log, "product", cache).run,
             HoldExpiry(pool).run,
             Vocabulary(pool).run,
             forgetting.run,
@@ -77,8 +81,10 @@ async def _serve() -> None:
     )
 
 
-def _register(server: grpc.aio.Server, pool: Pool, pages: Pages, event_log: EventLog) -> Sequence[str]:
-    product_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(pool, pages), server)
+def _register(
+    server: grpc.aio.Server, pool: Pool, pages: Pages, event_log: EventLog, cache: NearCache
+) -> Sequence[str]:
+    product_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(pool, pages, cache), server)
     category_pb2_grpc.add_CategoryServiceServicer_to_server(CategoryServicer(pool, pages), server)
     inventory_pb2_grpc.add_InventoryServiceServicer_to_server(InventoryServicer(pool, pages), server)
     feed = EventFeedServicer(event_log)

@@ -37,6 +37,7 @@ from services.roster import EDGE, PEERS
 from services.rpc import failures
 from services.rpc.checks import policy_of_check
 from services.rpc.deadline import is_over, remaining_seconds, set_remaining
+from services.rpc.encoded import Encoded
 from services.rpc.identity import (
     Claims,
     TokenVerifier,
@@ -333,7 +334,7 @@ class _Method:
         # without one was asked for without it.
         if self._sends_etag and response.etag and calling_service() == EDGE:
             context.set_trailing_metadata((("etag", f'"{response.etag}"'),))
-        return self._serialize(response)
+        return response.wire if isinstance(response, Encoded) else self._serialize(response)
 
     async def _answer_many(self, request: Any, context: Context) -> None:
         self._chain.begin_stream()

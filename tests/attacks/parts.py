@@ -22,6 +22,7 @@ from services.rpc.identity import Caller, TokenVerifier, set_caller
 from services.settings import RedisSettings
 from services.storage.cache import open_redis
 from services.storage.events import EventLog
+from services.storage.near_cache import NearCache
 from services.storage.postgres import Pool, connection
 from services.user.accounts.passwords import Passwords
 from services.user.accounts.servicer import UserServicer
@@ -195,7 +196,7 @@ async def open_parts(
             clock=now,
         ),
         PIPELINE: PipelineServicer(mesh.pool, PAGES, mesh.pipeline),
-        PRODUCTS: ProductServicer(mesh.stock_pool, PAGES),
+        PRODUCTS: ProductServicer(mesh.stock_pool, PAGES, NearCache()),
         CATEGORIES: CategoryServicer(mesh.stock_pool, PAGES),
         INVENTORY: InventoryServicer(mesh.stock_pool, PAGES),
         USERS: UserServicer(pool, PAGES, erasing=erasing, **shared),

@@ -1,9 +1,10 @@
 """The product service as its callers meet it: a real server and channels, and a real database."""
 
+import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -29,6 +30,9 @@ from services.rpc.interceptors import Chain
 from services.rpc.status import from_rpc_error
 from services.rpc.tls import ServerCertificates, client_credentials, read_pem
 from services.settings import TlsFiles
+from services.storage.changes import Changes
+from services.storage.events import EventLog
+from services.storage.near_cache import NearCache
 from services.storage.paging import Pages
 from services.storage.postgres import Pool
 from tests.conftest import DatabaseHandle
@@ -243,7 +247,7 @@ async def pool(product_database: DatabaseHandle) -> AsyncIterator[Pool]:
 @pytest.fixture
 async def shop(pool: Pool, certificates: Authority) -> AsyncIterator[Shop]:
     async with AsyncExitStack() as at_end:
-        yield await _open_shop(pool, certificates, at_end)
+        yield await open_shop(pool, certificates, at_end)
 
 
 @pytest.fixture
@@ -252,12 +256,30 @@ async def second(product_database: DatabaseHandle, certificates: Authority) -> A
     pool = await product_database.pool()
     async with AsyncExitStack() as at_end:
         at_end.push_async_callback(pool.close)
-        yield await _open_shop(pool, certificates, at_end)
+        yield await open_shop(pool, certificates, at_end)
 
 
-async def _open_shop(pool: Pool, certificates: Authority, at_end: AsyncExitStack) -> Shop:
+@asynccontextmanager
+async def following(pool: Pool, database: DatabaseHandle, cache: NearCache) -> AsyncIterator[None]:
+    """Have a cache told of changes, as a process of the service does."""
+    event_log = EventLog(pool, "product", database.settings)
+    loops = [event_log.run_sequencer(), Changes(pool, event_log, "product", cache).run()]
+    tasks = [asyncio.create_task(loop) for loop in loops]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def open_shop(
+    pool: Pool, certificates: Authority, at_end: AsyncExitStack, cache: NearCache | None = None
+) -> Shop:
+    # Nobody tells a new cache of changes: it has no hits.
     server = grpc.aio.server(interceptors=[Chain(TOKENS.verifier(), 200)])
-    product_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(pool, PAGES), server)
+    products = ProductServicer(pool, PAGES, cache or NearCache())
+    product_pb2_grpc.add_ProductServiceServicer_to_server(products, server)
     category_pb2_grpc.add_CategoryServiceServicer_to_server(CategoryServicer(pool, PAGES), server)
     inventory_pb2_grpc.add_InventoryServiceServicer_to_server(InventoryServicer(pool, PAGES), server)
     credentials = ServerCertificates(certificates.files("product")).credentials()

@@ -11,7 +11,9 @@ from services.errors import ServiceError
 from services.product.catalogue import store
 from services.product.catalogue.domain import Product
 from services.product.catalogue.servicer import ProductServicer
+from services.rpc.encoded import Encoded
 from services.rpc.identity import Caller, set_caller
+from services.storage.near_cache import NearCache
 from services.storage.postgres import Connection
 from tests.product.conftest import PAGES, Shop
 
@@ -38,7 +40,8 @@ async def read(servicer: ProductServicer, caller: Caller, product_id: str) -> st
     set_caller(caller)
     request = product_pb2.GetProductRequest(product_id=product_id)
     try:
-        return (await servicer.GetProduct(request, None)).name  # type: ignore[arg-type]  # it uses none
+        found = await servicer.GetProduct(request, None)  # type: ignore[arg-type]  # it uses none
+        return (product_pb2.Product.FromString(found.wire) if isinstance(found, Encoded) else found).name
     except ServiceError as refusal:
         return refusal.reason
 
@@ -46,7 +49,7 @@ async def read(servicer: ProductServicer, caller: Caller, product_id: str) -> st
 async def test_a_hundred_reads_are_one_statement_and_answered_each_for_its_caller(
     shop: Shop, statements: list[int]
 ) -> None:
-    servicer = ProductServicer(shop.pool, PAGES)
+    servicer = ProductServicer(shop.pool, PAGES, NearCache())
     sold, hidden = await shop.create(), await shop.create(active=False)
     asked = [
         (GUEST, sold.product_id, sold.name),

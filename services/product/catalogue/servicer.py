@@ -14,6 +14,7 @@ from services.etags import check_etag
 from services.product.catalogue import store
 from services.product.catalogue.domain import (
     UPDATABLE_FIELDS,
+    WRITE_SCOPE,
     BatchTooLarge,
     Product,
     change,
@@ -22,6 +23,7 @@ from services.product.catalogue.domain import (
     not_found,
 )
 from services.product.catalogue.events import product_created, product_deleted, product_updated
+from services.product.catalogue.kept import KeptProducts, may_be_kept
 from services.product.catalogue.messages import product_message, read_details
 from services.product.catalogue.sorting import BY_CHANGE, SORTINGS, Listing
 from services.product.categories import store as category_store
@@ -29,37 +31,39 @@ from services.product.imports.rows import Import
 from services.product.inventory import store as stock_store
 from services.product.search.servicer import Searches
 from services.product.text import refuse
+from services.rpc.encoded import Encoded
 from services.rpc.fields import read_optional_id, read_optional_time
 from services.rpc.groups import Groups
 from services.rpc.identity import caller
 from services.rpc.masks import left_out_fields, masked_fields
 from services.storage.events import append_events
 from services.storage.idempotency import answer_once, optional_request_key
+from services.storage.near_cache import NearCache
 from services.storage.paging import MAX_PAGE_BYTES, Pages
 from services.storage.postgres import Connection, Pool, connection, transaction
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-# Who carries it sees products that are not active.
-_WRITE = "products.write"
-
 
 class ProductServicer(product_pb2_grpc.ProductServiceServicer):
     """The catalogue."""
 
-    def __init__(self, pool: Pool, pages: Pages) -> None:
+    def __init__(self, pool: Pool, pages: Pages, cache: NearCache) -> None:
         self._pool = pool
         self._pages = pages
+        self._cache = cache
+        self._kept = KeptProducts(pool, cache)
         self._searches = Searches(pool, pages)
         self._reading = Groups(self._find_together)
 
-    async def GetProduct(
+    async def GetProduct(  # type: ignore[override]  # bytes of the same message, which the chain sends as they are
         self, request: product_pb2.GetProductRequest, context: Context
-    ) -> product_pb2.Product:
+    ) -> product_pb2.Product | Encoded:
         """Read one product."""
-        left_out = _left_out(request.read_mask)
-        product = _visible(await self._reading.run(UUID(request.product_id)))
-        return product_message(product, left_out)
+        product_id, left_out = UUID(request.product_id), _left_out(request.read_mask)
+        if not left_out and may_be_kept():
+            return await self._kept.get(product_id)
+        return product_message(_visible(await self._reading.run(product_id)), left_out)
 
     async def BatchGetProducts(
         self, request: product_pb2.BatchGetProductsRequest, context: Context
@@ -145,6 +149,7 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
             if changed:
                 [product] = await store.update_products(conn, [wanted])
                 await append_events(conn, [product_updated(product, changed)])
+        self._cache.hear(product.product_id, product.version)
         return product_message(product)
 
     async def DeleteProduct(self, request: product_pb2.DeleteProductRequest, context: Context) -> Empty:
@@ -154,6 +159,7 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
             check_etag(request.etag, product.etag)
             deleted = await store.delete_product(conn, product.product_id)
             await append_events(conn, [product_deleted(deleted)])
+        self._cache.hear(deleted.product_id, deleted.version)
         return Empty()
 
     async def ImportProducts(
@@ -182,7 +188,7 @@ def _visible(product: Product | ServiceError) -> Product:
 
 
 def _may_write() -> bool:
-    return _WRITE in caller().scopes
+    return WRITE_SCOPE in caller().scopes
 
 
 def _check_sku(asked: str, product: Product) -> None:
@@ -208,7 +214,7 @@ def _check_rights(request: product_pb2.ListProductsRequest) -> None:
         return
     if caller().subject is None:
         raise TokenMissing(f"{wanted} needs an access token")
-    raise ScopeMissing(f"{wanted} needs the scope {_WRITE}", metadata={"scopes": _WRITE})
+    raise ScopeMissing(f"{wanted} needs the scope {WRITE_SCOPE}", metadata={"scopes": WRITE_SCOPE})
 
 
 def _actives(request: product_pb2.ListProductsRequest) -> list[bool]:
