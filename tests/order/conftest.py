@@ -41,6 +41,7 @@ from services.storage.idempotency import RequestKey
 from services.storage.near_cache import NearCache
 from services.storage.paging import Pages
 from services.storage.postgres import Connection, Pool, connection, transaction
+from services.storage.replica import Reads
 from tests.conftest import DatabaseHandle
 from tests.order.sandbox import Sandbox, running_sandbox
 from tests.support.people import Person, person
@@ -335,7 +336,7 @@ async def running_mesh(mesh: Mesh) -> AsyncIterator[Mesh]:
 async def _serve_product(pool: Pool, certificates: Authority, at_end: AsyncExitStack) -> int:
     def register(server: grpc.aio.Server) -> Sequence[str]:
         product_pb2_grpc.add_ProductServiceServicer_to_server(
-            ProductServicer(pool, PAGES, NearCache()), server
+            ProductServicer(pool, PAGES, NearCache(), Reads(pool)), server
         )
         inventory_pb2_grpc.add_InventoryServiceServicer_to_server(InventoryServicer(pool, PAGES), server)
         return ["commerce.product.v1.InventoryService"]

@@ -35,6 +35,7 @@ from services.storage.events import EventLog
 from services.storage.near_cache import NearCache
 from services.storage.paging import Pages
 from services.storage.postgres import Pool
+from services.storage.replica import Reads, Replica
 from tests.conftest import DatabaseHandle
 from tests.support.tokens import TOKENS, Metadata, token
 
@@ -274,11 +275,15 @@ async def following(pool: Pool, database: DatabaseHandle, cache: NearCache) -> A
 
 
 async def open_shop(
-    pool: Pool, certificates: Authority, at_end: AsyncExitStack, cache: NearCache | None = None
+    pool: Pool,
+    certificates: Authority,
+    at_end: AsyncExitStack,
+    cache: NearCache | None = None,
+    replica: Replica | None = None,
 ) -> Shop:
     # Nobody tells a new cache of changes: it has no hits.
     server = grpc.aio.server(interceptors=[Chain(TOKENS.verifier(), 200)])
-    products = ProductServicer(pool, PAGES, cache or NearCache())
+    products = ProductServicer(pool, PAGES, cache or NearCache(), Reads(pool, replica))
     product_pb2_grpc.add_ProductServiceServicer_to_server(products, server)
     category_pb2_grpc.add_CategoryServiceServicer_to_server(CategoryServicer(pool, PAGES), server)
     inventory_pb2_grpc.add_InventoryServiceServicer_to_server(InventoryServicer(pool, PAGES), server)

@@ -16,6 +16,7 @@ from services.rpc.fields import to_money
 from services.storage.events import EventLog
 from services.storage.paging import Pages
 from services.storage.postgres import Pool
+from services.storage.replica import Reads
 from tests.conftest import DatabaseHandle, run_in_thread
 from tests.product.hand_catalogue import CATALOGUE, QUERIES
 from tests.support.waiting import until
@@ -79,7 +80,7 @@ async def number_events(pool: Pool, handle: DatabaseHandle) -> None:
 @pytest.fixture
 async def searches(handle: DatabaseHandle) -> AsyncIterator[Searches]:
     pool = await handle.pool()
-    yield Searches(pool, Pages([b"page tokens of these tests"]))
+    yield Searches(Reads(pool), Pages([b"page tokens of these tests"]))
     await pool.close()
 
 

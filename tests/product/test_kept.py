@@ -22,6 +22,7 @@ from services.storage.changes import Changes
 from services.storage.events import EventLog, append_events
 from services.storage.near_cache import FRESH_SECONDS, NearCache
 from services.storage.postgres import Connection, Pool, transaction
+from services.storage.replica import Reads
 from tests.conftest import DatabaseHandle
 from tests.product.conftest import PAGES, Shop, following, open_shop, reason_of
 from tests.support.tokens import token
@@ -115,7 +116,7 @@ async def test_the_second_read_is_the_same_message_and_no_statement(
     shop: Shop, cache: NearCache, statements: list[int]
 ) -> None:
     product = await shop.create(attributes={"b": "2", "a": "1"}, image_urls=["https://example.com/1"])
-    servicer = ProductServicer(shop.pool, PAGES, cache)
+    servicer = ProductServicer(shop.pool, PAGES, cache, Reads(shop.pool))
     for caller in (CUSTOMER, CUSTOMER, SERVICE):
         assert await read(servicer, caller, product.product_id) == product
     assert statements == [1]
@@ -126,7 +127,7 @@ async def test_guests_of_the_edge_and_who_may_write_are_answered_by_the_database
 ) -> None:
     """What a guest is told the edge keeps, and its age would be counted from here."""
     product = await shop.create()
-    servicer = ProductServicer(shop.pool, PAGES, cache)
+    servicer = ProductServicer(shop.pool, PAGES, cache, Reads(shop.pool))
     await read(servicer, CUSTOMER, product.product_id)
     for caller in (GUEST, MERCHANT):
         assert await read(servicer, caller, product.product_id) == product
@@ -137,7 +138,7 @@ async def test_500_readers_of_one_product_are_two_reads_at_most(
     shop: Shop, cache: NearCache, statements: list[int]
 ) -> None:
     product = await shop.create()
-    servicer = ProductServicer(shop.pool, PAGES, cache)
+    servicer = ProductServicer(shop.pool, PAGES, cache, Reads(shop.pool))
     found = await asyncio.gather(*(read(servicer, CUSTOMER, product.product_id) for _ in range(500)))
     assert found == [product] * 500
     assert len(statements) <= 2
@@ -229,7 +230,7 @@ async def test_a_change_is_heard_before_it_has_a_position_in_the_feed(
     while not await changes._hear():
         pass
     product = await shop.create()
-    servicer = ProductServicer(shop.pool, PAGES, cache)
+    servicer = ProductServicer(shop.pool, PAGES, cache, Reads(shop.pool))
     await read(servicer, CUSTOMER, product.product_id)
     await write_and_die(shop.pool, product.product_id, "Another")
     assert await read(servicer, CUSTOMER, product.product_id) == product
@@ -247,7 +248,7 @@ async def test_a_log_that_was_set_back_makes_the_cache_forget(
     product = await shop.create()
     while not await changes._hear():
         pass
-    servicer = ProductServicer(shop.pool, PAGES, cache)
+    servicer = ProductServicer(shop.pool, PAGES, cache, Reads(shop.pool))
     await read(servicer, CUSTOMER, product.product_id)
     changes._position = 10**12
     while not await changes._hear():

@@ -21,6 +21,7 @@ from services.product.search.vocabulary import Vocabulary, read_words
 from services.storage.events import append_events
 from services.storage.paging import Pages
 from services.storage.postgres import Pool, transaction
+from services.storage.replica import Reads
 from services.storage.schema import migrate, migration_folders
 from tests.conftest import DatabaseHandle
 from tests.product.conftest import some_product
@@ -54,7 +55,7 @@ async def pool(handle: DatabaseHandle) -> AsyncIterator[Pool]:
 
 @pytest.fixture
 def searches(pool: Pool) -> Searches:
-    return Searches(pool, Pages([b"page tokens of these tests"]))
+    return Searches(Reads(pool), Pages([b"page tokens of these tests"]))
 
 
 async def load(pool: Pool, products: dict[str, str], **fields: Any) -> None:
