@@ -119,7 +119,12 @@ class Replica:
             await self._warm()
         conn = await self._pool.acquire(timeout=_LOOK_TIMEOUT_SECONDS)
         try:
-            replayed = await conn.fetchval("SELECT (pg_last_wal_replay_lsn() - '0/0')::bigint")
+            # A server that follows nobody, or no longer, is none: what it shows is not the primary's.
+            replayed = await conn.fetchval(
+                """
+                SELECT CASE WHEN pg_is_in_recovery() THEN (pg_last_wal_replay_lsn() - '0/0')::bigint ELSE 0 END
+                """
+            )
         except BaseException:
             conn.terminate()
             raise
