@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from services.product.catalogue.domain import WRITE_SCOPE
-from services.roster import EDGE
-from services.rpc.identity import caller
+from services.rpc.identity import caller, is_guest
 from services.rpc.written import asked_written, tell_written
 from services.storage.events import NewEvent, append_events
 from services.storage.postgres import Connection
@@ -19,10 +18,8 @@ def must_see() -> int | None:
     whichever process wrote it, with nothing to carry along. So does who comes through the edge without a
     token: the edge keeps their answer as long as the contract lets it, and counts its age from their call.
     """
-    current, asked = caller(), asked_written(_SERVICE)
-    if current.subject is None and current.service == EDGE:
-        return None
-    if asked is None and WRITE_SCOPE in current.scopes:
+    asked = asked_written(_SERVICE)
+    if is_guest() or (asked is None and WRITE_SCOPE in caller().scopes):
         return None
     return asked or 0
 

@@ -122,7 +122,8 @@ class Replica:
             # A server that follows nobody, or no longer, is none: what it shows is not the primary's.
             replayed = await conn.fetchval(
                 """
-                SELECT CASE WHEN pg_is_in_recovery() THEN (pg_last_wal_replay_lsn() - '0/0')::bigint ELSE 0 END
+                SELECT CASE WHEN pg_is_in_recovery() THEN (pg_last_wal_replay_lsn() - '0/0')::bigint
+                            ELSE 0 END
                 """
             )
         except BaseException:

@@ -30,7 +30,7 @@ async def _measure(console: Console) -> list[Comparison | Cost]:
         console.print("Reading products …")
         reads = await compare_reads(shop)
         console.print("Reading with a token …")
-        near = [*await compare_near(shop), *await measure_valkey(shop)]
+        near: list[Comparison | Cost] = [*await compare_near(shop), *await measure_valkey(shop)]
         console.print("Reading what the edge keeps …")
         kept = await compare_kept(shop)
         console.print("Calling through the edge's rules and without them …")

@@ -1,4 +1,4 @@
-"""Valkey may be flushed, killed, frozen or filled with garbage: what is answered stays right, and is answered."""
+"""Valkey may be flushed, killed, frozen or filled with garbage: every call is answered, and rightly."""
 
 import asyncio
 import signal
