@@ -16,8 +16,8 @@ from services.storage.postgres import Pool, connection, open_pool
 from tests.bench.report import Cost
 from tests.bench.shop import BenchShop
 
-# It would spare statements only where another process has read the same version before, once for each process and
-# change: to be worth running, and being lost, slow and wrong without harm, it would have to cost so little.
+# It would spare statements only where another process has read the same version before, once for each process
+# and change: to be worth running, and being lost, slow and wrong without harm, it would have to be so cheap.
 AIM = 0.2
 ROUNDS = 40
 READS = 50

@@ -1,10 +1,9 @@
 """What a write tells over REST is a header, and whoever sends it back reads what was written."""
 
 import pytest
-from commerce.product.v1 import product_pb2
 
 from services.rpc.written import WRITTEN
-from tests.support.world import PRODUCTS, World, new_product
+from tests.support.world import World, new_product
 
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="session")]
 
@@ -22,15 +21,3 @@ async def test_a_write_names_itself_and_the_edge_hands_its_name_on(world: World)
         read = await world.caller.send("GET", path, token=reader, headers={WRITTEN: written})
         assert f'"name":"{name}"' in read.text
     assert WRITTEN not in read.headers
-
-
-async def test_grpc_and_grpc_web_tell_it_in_trailing_metadata(world: World) -> None:
-    product = await new_product(world.caller, world.admin)
-    request = product_pb2.UpdateProductRequest(
-        product=product_pb2.Product(product_id=product.product_id, name="Another"),
-        update_mask={"paths": ["name"]},
-    )
-    token = world.roles["merchant"].token
-    method = PRODUCTS + "UpdateProduct"
-    outcome = await world.caller.call_grpc(method, request, token)
-    assert outcome.headers[WRITTEN].startswith("product-")

@@ -62,9 +62,10 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
         self, request: product_pb2.GetProductRequest, context: Context
     ) -> product_pb2.Product | Encoded:
         """Read one product."""
-        product_id, left_out, written = UUID(request.product_id), _left_out(request.read_mask), must_see()
-        if written is not None and not left_out and not _may_write():
+        product_id, written = UUID(request.product_id), must_see()
+        if written is not None and not request.HasField("read_mask") and not _may_write():
             return await self._kept.get(product_id, written)
+        left_out = _left_out(request.read_mask)
         return product_message(_visible(await self._reading.run(product_id)), left_out)
 
     async def BatchGetProducts(
