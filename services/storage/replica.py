@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 import structlog
@@ -21,6 +21,7 @@ from services.storage.postgres import (
 log = structlog.get_logger(__name__)
 
 Answer = TypeVar("Answer")
+PoolConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 # A replica that has not replayed what was committed so long ago is not read from. Less than the `max_age` of
 # every method that reads so.
@@ -56,6 +57,7 @@ class Replica:
         self._samples: deque[tuple[float, int]] = deque(maxlen=_SAMPLES)
         self._fresh_at = float("-inf")
         self._is_well = False
+        self._left: set[asyncio.Task[None]] = set()
 
     @property
     def is_well(self) -> bool:
@@ -84,7 +86,7 @@ class Replica:
         except _FAILURES as error:
             # All of its connections at work are no illness; that it is away is seen by the next look.
             raise _NotThere from error
-        task = asyncio.ensure_future(_read_after(conn, work, written))
+        task = asyncio.create_task(_read_after(conn, work, written))
         try:
             await asyncio.wait({task}, timeout=give_up_at - time.monotonic())
             if not task.done():
@@ -96,17 +98,38 @@ class Replica:
             self._fail(error)
             raise _NotThere from error
         finally:
-            if not task.done():
-                # A server that is frozen does not hear of a cancellation; waiting for it would freeze us too.
+            if task.done():
+                await self._pool.release(conn)
+            else:
                 self._is_well = False
-                conn.terminate()
-                await asyncio.wait({task})
-                task.exception()
-            await self._pool.release(conn)
+                self._leave(conn, task)
 
     async def close(self) -> None:
         """Close its connections; one that is frozen is not waited for."""
+        for each in self._left:
+            each.cancel()
         self._pool.terminate()
+
+    def _leave(self, conn: PoolConnection, task: asyncio.Task[Any]) -> None:
+        """Let a read that nobody waits for end: cut short, its statement would be as slow the next time.
+
+        As many as there are connections, each for a bounded time.
+        """
+        ending = asyncio.create_task(self._end(conn, task))
+        self._left.add(ending)
+        ending.add_done_callback(self._left.discard)
+
+    async def _end(self, conn: PoolConnection, task: asyncio.Task[Any]) -> None:
+        try:
+            await asyncio.wait({task}, timeout=_LOOK_TIMEOUT_SECONDS)
+        finally:
+            if not task.done():
+                # A server that is frozen does not hear of a cancellation: waiting for it would freeze us too.
+                conn.terminate()
+                await asyncio.wait({task})
+            # It has been told, or is told by the next look.
+            task.cancelled() or task.exception()
+            await self._pool.release(conn)
 
     async def _look(self) -> None:
         """Compare how far it has come with how far the primary was at each of the last looks."""
