@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 from typing import Any
@@ -21,6 +21,8 @@ from commerce.product.v1 import (
 )
 
 from deploy.local.parts.certificates import Authority
+from services.product.catalogue import store
+from services.product.catalogue.domain import Product
 from services.product.catalogue.servicer import ProductServicer
 from services.product.categories.servicer import CategoryServicer
 from services.product.inventory.servicer import InventoryServicer
@@ -34,7 +36,7 @@ from services.storage.changes import Changes
 from services.storage.events import EventLog
 from services.storage.near_cache import NearCache
 from services.storage.paging import Pages
-from services.storage.postgres import Pool
+from services.storage.postgres import Connection, Pool
 from services.storage.replica import Reads, Replica
 from tests.conftest import DatabaseHandle
 from tests.support.tokens import TOKENS, Metadata, token
@@ -243,6 +245,20 @@ async def pool(product_database: DatabaseHandle) -> AsyncIterator[Pool]:
     opened = await product_database.pool()
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many products each statement was asked for."""
+    asked: list[int] = []
+    find = store.find_products
+
+    async def counted(conn: Connection, product_ids: Sequence[UUID]) -> dict[UUID, Product]:
+        asked.append(len(product_ids))
+        return await find(conn, product_ids)
+
+    monkeypatch.setattr(store, "find_products", counted)
+    return asked
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Products are answered from each process's near cache, and no writer is told what was before."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from uuid import UUID, uuid4
@@ -12,7 +12,6 @@ from commerce.product.v1 import product_pb2
 from deploy.local.parts.certificates import Authority
 from services.errors import ServiceError
 from services.product.catalogue import store
-from services.product.catalogue.domain import Product
 from services.product.catalogue.events import product_updated
 from services.product.catalogue.servicer import ProductServicer
 from services.rpc.encoded import Encoded
@@ -21,7 +20,7 @@ from services.rpc.policy import policy_of
 from services.storage.changes import Changes
 from services.storage.events import EventLog, append_events
 from services.storage.near_cache import FRESH_SECONDS, NearCache
-from services.storage.postgres import Connection, Pool, transaction
+from services.storage.postgres import Pool, transaction
 from services.storage.replica import Reads
 from tests.conftest import DatabaseHandle
 from tests.product.conftest import PAGES, Shop, following, open_shop, reason_of
@@ -33,20 +32,6 @@ GUEST = Caller("edge", None, None, frozenset(), acts_for_any=False)
 SERVICE = Caller("order", None, None, frozenset(), acts_for_any=False)
 MERCHANT = Caller("edge", uuid4(), uuid4(), frozenset({"products.write"}), acts_for_any=False)
 READER = token("orders.read")
-
-
-@pytest.fixture
-def statements(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many products each statement was asked for."""
-    asked: list[int] = []
-    find = store.find_products
-
-    async def counted(conn: Connection, product_ids: Sequence[UUID]) -> dict[UUID, Product]:
-        asked.append(len(product_ids))
-        return await find(conn, product_ids)
-
-    monkeypatch.setattr(store, "find_products", counted)
-    return asked
 
 
 @pytest.fixture
