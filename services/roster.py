@@ -21,6 +21,8 @@ class Service:
     signs_tokens: bool = False
     uses_cache: bool = False
     uses_payment: bool = False
+    # Where there is a replica of its database.
+    reads_replica: bool = False
     sends_mail: bool = False
     # Keeps what is personal of people, and so is given the keys above it.
     keeps_people: bool = False
@@ -29,7 +31,7 @@ class Service:
 SERVICES = (
     Service(name="user", port=50051, signs_tokens=True, uses_cache=True, sends_mail=True, keeps_people=True),
     # Whoever verifies access tokens asks the user service for its keys.
-    Service(name="product", port=50052, calls=("user",)),
+    Service(name="product", port=50052, calls=("user",), reads_replica=True),
     Service(name="order", port=50053, calls=("user", "product"), uses_payment=True),
 )
 NAMES = tuple(service.name for service in SERVICES)

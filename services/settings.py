@@ -183,6 +183,18 @@ class DatabaseSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReplicaSettings:
+    """A streaming replica of the service's database, read as the same app role with the same password."""
+
+    replica_url: str | None = variable(
+        "COMMERCE_REPLICA_DATABASE_URL",
+        url_of("postgresql", "postgres"),
+        default=None,
+        about="a streaming replica of its database, for reads that may be some moments old; unset: none",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class MigrationSettings:
     """The same database, as its owner role."""
 

@@ -42,8 +42,8 @@ local function complete(ending, details, request)
   ending:add("grpc-status-details-bin", details .. (request and request.info or ""))
 end
 
--- Notes how a call ended, for the access log, and for the headers of REST the etag of its answer and how it may be
--- kept, or when to come back. Nearer to the caller, gRPC-Web and REST write the end in ways of their own.
+-- Notes how a call ended, for the access log, and for the headers of REST the etag of its answer, which transaction
+-- wrote it and how it may be kept, or when to come back. Nearer to the caller, gRPC-Web and REST write the end in ways of their own.
 function envoy_on_response(handle)
   local ending, noted = handle:headers(), handle:streamInfo():dynamicMetadata()
   local call, code = noted:get("commerce"), ending:get("grpc-status")
@@ -59,6 +59,8 @@ function envoy_on_response(handle)
   noted:set("commerce", "grpc_status", CODES[code] or code)
   local etag = ending:get("etag")
   if etag then noted:set("commerce", "etag", etag) end
+  local written = ending:get("x-written")
+  if written then noted:set("commerce", "written", written) end
   if code == "0" then
     local success = noted:get("commerce.success")
     if success then noted:set("commerce", "cache", success.cache) end

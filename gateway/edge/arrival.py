@@ -106,6 +106,7 @@ def headers_of_answers() -> Json:
         }
         for key, note in (
             ("etag", "etag"),
+            ("x-written", "written"),
             ("retry-after", "retry_after"),
             ("www-authenticate", "challenge"),
             ("cache-control", "cache"),

@@ -123,12 +123,12 @@ def cors_policy(origins: Sequence[str]) -> Json:
         allow_methods="GET, HEAD, POST, PATCH, DELETE",
         allow_headers=(
             "authorization, content-type, grpc-timeout, idempotency-key, if-match, if-none-match, "
-            "traceparent, tracestate, x-grpc-web, x-user-agent"
+            "traceparent, tracestate, x-grpc-web, x-user-agent, x-written"
         ),
         expose_headers=(
             "age, allow, etag, grpc-status, grpc-message, grpc-status-details-bin, location, ratelimit, "
             "ratelimit-policy, retry-after, www-authenticate, x-ratelimit-limit, x-ratelimit-remaining, "
-            "x-ratelimit-reset, x-request-id"
+            "x-ratelimit-reset, x-request-id, x-written"
         ),
         max_age="600",
         forward_not_matching_preflights=False,

@@ -51,11 +51,12 @@ local function is_good(entry, now)
   return false
 end
 
--- Who shows a token may be answered in another way than everyone, and sees at once what they wrote; and what a body
--- says is not in the key. What the first look would refuse for a header goes to it; how large all are together is
+-- Who shows a token may be answered in another way than everyone, and sees at once what they wrote, as does who names
+-- a write; and what a body says is not in the key. What the first look would refuse for a header goes to it; how large all are together is
 -- bounded for the services, which do not see them here.
 local function is_everyones(headers)
   if headers:get("authorization") or headers:get("content-encoding") or not headers:get(WHOLE_HEADER) then return end
+  if headers:get("x-written") then return end
   local kind = headers:get("content-type")
   return not kind or kind:sub(1, #MESSAGE) ~= MESSAGE
 end

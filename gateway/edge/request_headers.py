@@ -19,8 +19,9 @@ from gateway.edge.refusals import REQUEST_INFO
 from gateway.edge.rest import QUERY_SCRIPT, REQUEST_HEADERS
 from gateway.proto_json import Json
 
-# What the services read (services/rpc/identity.py, services/telemetry/tracing.py), and what gRPC itself does.
-_READ_BY_SERVICES = frozenset({"authorization", "traceparent", "tracestate", "user-agent"})
+# What the services read (services/rpc/identity.py and written.py, services/telemetry/tracing.py), and what
+# gRPC itself does.
+_READ_BY_SERVICES = frozenset({"authorization", "traceparent", "tracestate", "user-agent", "x-written"})
 _READ_BY_GRPC = frozenset({"grpc-encoding", "grpc-timeout"})
 # Every request has them; the edge writes those of HTTP that are sent on, and its own id of the call.
 _OF_EVERY_REQUEST = frozenset({":authority", ":method", ":path", ":scheme", "content-type", "x-request-id"})

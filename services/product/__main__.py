@@ -1,7 +1,7 @@
 """Starts the product service: `serve`, and `migrate` for its database. Wiring only."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grpc
 from commerce.event.v1 import event_pb2, event_pb2_grpc
@@ -26,16 +26,20 @@ from services.rpc.identity import TokenVerifier, jwks_from
 from services.rpc.main import service_main
 from services.rpc.server import serve, service_names
 from services.settings import (
+    ReplicaSettings,
     ServiceSettings,
     address,
     load_or_exit,
     variable,
 )
+from services.storage.changes import Changes
 from services.storage.events import EventLog
 from services.storage.forgetting import Forgetting
 from services.storage.idempotency import forget_answers
+from services.storage.near_cache import NearCache
 from services.storage.paging import Pages
-from services.storage.postgres import Pool, open_pool
+from services.storage.postgres import Pool, open_pool, open_replica_pool
+from services.storage.replica import Reads, Replica
 from services.telemetry import logs
 
 _NAME = "product"
@@ -45,6 +49,7 @@ _NAME = "product"
 class ServeSettings(ServiceSettings):
     """What the product service is started with."""
 
+    replica: ReplicaSettings
     # For the keys of access tokens.
     user_address: str = variable("COMMERCE_USER_ADDRESS", address, about="host:port of the user service")
 
@@ -56,10 +61,15 @@ async def _serve() -> None:
     event_log = EventLog(pool, _NAME, settings.database)
     forgetting = Forgetting(pool, [forget_answers])
     users = open_channel("user", settings.user_address, settings.server.tls)
+    cache = NearCache()
+    replica = await _replica(settings, pool)
     verifier = TokenVerifier(settings.tokens.issuer, settings.tokens.audience, jwks_from(users))
 
+    pages = Pages(settings.pages.token_keys)
+    products = ProductServicer(pool, pages, cache, Reads(pool, replica))
+
     def register(server: grpc.aio.Server) -> Sequence[str]:
-        return _register(server, pool, Pages(settings.pages.token_keys), event_log)
+        return _register(server, pool, pages, event_log, products)
 
     await serve(
         _NAME,
@@ -69,16 +79,27 @@ async def _serve() -> None:
         background=[
             EndingsFeed(verifier.endings, feed_of(users)).run,
             event_log.run_sequencer,
+            Changes(pool, event_log, "product", cache).run,
+            *([replica.run] if replica else []),
             HoldExpiry(pool).run,
             Vocabulary(pool).run,
             forgetting.run,
         ],
-        on_close=[users.close, pool.close],
+        on_close=[users.close, *([replica.close] if replica else []), pool.close],
     )
 
 
-def _register(server: grpc.aio.Server, pool: Pool, pages: Pages, event_log: EventLog) -> Sequence[str]:
-    product_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(pool, pages), server)
+async def _replica(settings: ServeSettings, pool: Pool) -> Replica | None:
+    if settings.replica.replica_url is None:
+        return None
+    place = replace(settings.database, url=settings.replica.replica_url)
+    return Replica(pool, await open_replica_pool(place))
+
+
+def _register(
+    server: grpc.aio.Server, pool: Pool, pages: Pages, event_log: EventLog, products: ProductServicer
+) -> Sequence[str]:
+    product_pb2_grpc.add_ProductServiceServicer_to_server(products, server)
     category_pb2_grpc.add_CategoryServiceServicer_to_server(CategoryServicer(pool, pages), server)
     inventory_pb2_grpc.add_InventoryServiceServicer_to_server(InventoryServicer(pool, pages), server)
     feed = EventFeedServicer(event_log)

@@ -131,6 +131,12 @@ def edge_asks_for_itself(metadata: Metadata) -> bool:
     return calling_service() == EDGE and not forwarded_for
 
 
+def is_guest() -> bool:
+    """Return whether the current call comes through the edge without a token."""
+    current = caller()
+    return current.subject is None and current.service == EDGE
+
+
 def calling_source() -> str:
     """Return whom the current call is from, token or not: a client's address, or the calling service."""
     _, forwarded_for = read_metadata(call_metadata.get())

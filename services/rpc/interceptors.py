@@ -50,6 +50,7 @@ from services.rpc.policy import Access, MethodPolicy, policies
 from services.rpc.sources import call_metadata, peer_service, read_metadata, source_of
 from services.rpc.status import as_sent
 from services.rpc.validation import violations_in
+from services.rpc.written import bytes_of, told_with
 from services.telemetry import logs
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -328,12 +329,10 @@ class _Method:
 
     async def _answer_one(self, request: Any, context: Context) -> bytes:
         response = await self._behavior(request, context)
-        # For the edge, which makes a header of it. As trailing metadata it goes with the answer and its
-        # status; ahead of them it would cost a message of its own, as much as half of the chain. An answer
-        # without one was asked for without it.
-        if self._sends_etag and response.etag and calling_service() == EDGE:
-            context.set_trailing_metadata((("etag", f'"{response.etag}"'),))
-        return self._serialize(response)
+        # Of the etag the edge makes a header.
+        if told := told_with(response, etag=self._sends_etag and calling_service() == EDGE):
+            context.set_trailing_metadata(told)
+        return bytes_of(response) or self._serialize(response)
 
     async def _answer_many(self, request: Any, context: Context) -> None:
         self._chain.begin_stream()

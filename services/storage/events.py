@@ -102,16 +102,17 @@ class FeedPage(NamedTuple):
     is_last: bool
 
 
-async def append_events(conn: Connection, events: Sequence[NewEvent]) -> None:
-    """Write events in the caller's transaction, beside the state that they change.
+async def append_events(conn: Connection, events: Sequence[NewEvent]) -> int:
+    """Write events in the caller's transaction, beside the state that they change; return its id.
 
     Raises:
         VersionConflict: another writer appended to a stream first.
     """
     with version_conflicts():
-        statement = f"WITH {written_events(1)} SELECT count(*) FROM o"  # noqa: S608  numbers of parameters
-        await conn.execute(statement, *event_columns(events))
+        statement = f"WITH {written_events(1)} SELECT pg_current_xact_id()::text::bigint"
+        transaction_id: int = await conn.fetchval(statement, *event_columns(events))
     announce_events()
+    return transaction_id
 
 
 def written_events(first: int) -> str:

@@ -107,6 +107,18 @@ async def open_pool(settings: DatabaseSettings) -> Pool:
     return pool
 
 
+async def open_replica_pool(settings: DatabaseSettings) -> Pool:
+    """Return a pool that connects at its use, so that nobody waits for a replica, and keeps connections."""
+    return await asyncpg.create_pool(
+        **_connect_options(settings),
+        min_size=0,
+        max_size=settings.pool_size,
+        max_inactive_connection_lifetime=0,
+        init=_prepare,
+        reset=_keep_session,
+    )
+
+
 async def connect(settings: DatabaseSettings) -> "asyncpg.Connection[asyncpg.Record]":
     """Open one connection of its own, beside the pool; for LISTEN and for loops."""
     conn: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(**_connect_options(settings))

@@ -22,7 +22,9 @@ from services.rpc.identity import Caller, TokenVerifier, set_caller
 from services.settings import RedisSettings
 from services.storage.cache import open_redis
 from services.storage.events import EventLog
+from services.storage.near_cache import NearCache
 from services.storage.postgres import Pool, connection
+from services.storage.replica import Reads
 from services.user.accounts.passwords import Passwords
 from services.user.accounts.servicer import UserServicer
 from services.user.audit.failed_log_ins import FailedLogIns
@@ -195,7 +197,7 @@ async def open_parts(
             clock=now,
         ),
         PIPELINE: PipelineServicer(mesh.pool, PAGES, mesh.pipeline),
-        PRODUCTS: ProductServicer(mesh.stock_pool, PAGES),
+        PRODUCTS: ProductServicer(mesh.stock_pool, PAGES, NearCache(), Reads(mesh.stock_pool)),
         CATEGORIES: CategoryServicer(mesh.stock_pool, PAGES),
         INVENTORY: InventoryServicer(mesh.stock_pool, PAGES),
         USERS: UserServicer(pool, PAGES, erasing=erasing, **shared),

@@ -8,11 +8,13 @@ from rich.console import Console
 from tests.bench.chain import measure_costs
 from tests.bench.kept import compare_kept
 from tests.bench.log_ins import measure_log_ins
+from tests.bench.near import compare_near
 from tests.bench.orders import compare_orders
 from tests.bench.reads import compare_reads
 from tests.bench.report import Comparison, Cost, show
 from tests.bench.rules import measure_rules
 from tests.bench.shop import open_bench_shop
+from tests.bench.valkey import measure_valkey
 
 
 def main() -> None:
@@ -27,6 +29,8 @@ async def _measure(console: Console) -> list[Comparison | Cost]:
     async with open_bench_shop() as shop:
         console.print("Reading products …")
         reads = await compare_reads(shop)
+        console.print("Reading with a token …")
+        near: list[Comparison | Cost] = [*await compare_near(shop), *await measure_valkey(shop)]
         console.print("Reading what the edge keeps …")
         kept = await compare_kept(shop)
         console.print("Calling through the edge's rules and without them …")
@@ -36,7 +40,7 @@ async def _measure(console: Console) -> list[Comparison | Cost]:
         orders = await compare_orders(shop)
         console.print("Shopping beside people who log in …")
         log_ins = await measure_log_ins(shop)
-    return [reads, kept, orders, *rules, *log_ins]
+    return [reads, *near, kept, orders, *rules, *log_ins]
 
 
 if __name__ == "__main__":

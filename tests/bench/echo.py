@@ -20,23 +20,26 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from deploy.local.layout import Layout
 from deploy.local.parts.certificates import Authority
-from tests.bench.edge import await_answer, edge_beside, free_port, running
+from tests.bench.edge import Beside, await_answer, edge_beside, free_port, running
 
 _SERVICE = "commerce.product.v1.ProductService"
 
 
 @contextmanager
-def echo_behind_edge(place: Layout, product: bytes, folder: Path) -> Iterator[int]:
-    """Run the echo and an Envoy in front of it, both beside a running mesh; yields the Envoy's port."""
+def echo_behind_edge(place: Layout, product: bytes, folder: Path) -> Iterator[Beside]:
+    """Run the echo and an Envoy in front of it, both beside a running mesh.
+
+    Yields the Envoy's port with the process of the echo.
+    """
     message = folder / "product.bin"
     message.write_bytes(product)
     port = free_port()
     tls = Authority(place.certificates).files("product")
     files = map(str, (tls.cert, tls.key, tls.ca, message))
     echo = [sys.executable, "-m", "tests.bench.echo", f"127.0.0.1:{port}", *files]
-    with running(echo, folder / "echo.log"), edge_beside(place, port, folder) as edge:
+    with running(echo, folder / "echo.log") as process, edge_beside(place, port, folder) as edge:
         await_answer(edge.port, f"/v1/products/{UUID(int=0)}")
-        yield edge.port
+        yield Beside(edge.port, process)
 
 
 def _handlers(product: product_pb2.Product) -> grpc.GenericRpcHandler:

@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import uvloop
 
+from services.rpc.written import WRITTEN
 from tests.support.wire import Connection, encode_request
 
 
@@ -32,8 +33,10 @@ class Job:
     product_ids: Sequence[str]
     # Customers who order; none: products are read, or edited.
     tokens: Sequence[str] = ()
-    # The token of who reads; empty: a guest.
-    reader: str = ""
+    # The tokens of those who read, one or another at random; none: guests.
+    readers: Sequence[str] = ()
+    # The write that they name (x-written).
+    written: str = ""
     # How long a description is written into products by the reader; 0: they are read.
     edited_bytes: int = 0
 
@@ -132,10 +135,12 @@ def _maker(job: Job) -> Callable[[], bytes]:
             # With its mask it says the same to an edge that knows no other.
             f"/v1/products/{each}" + ("?updateMask=description" if job.edited_bytes else ""),
             host=job.host,
-            token=job.reader,
+            token=reader,
             body=json.dumps(body).encode() if job.edited_bytes else b"",
+            headers={WRITTEN: job.written} if job.written else {},
         )
         for each in job.product_ids
+        for reader in job.readers or [""]
     ]
     return lambda: random.choice(requests)
 

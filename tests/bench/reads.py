@@ -1,5 +1,7 @@
 """Reading a product over REST against a bare grpc.aio echo of the same message behind the same edge."""
 
+from collections.abc import Sequence
+
 from tests.bench.echo import echo_behind_edge
 from tests.bench.load import Job, Result, describe_generator, run_load
 from tests.bench.report import Comparison, Sample
@@ -18,12 +20,12 @@ async def compare_reads(shop: BenchShop) -> Comparison:
     folder.mkdir()
     ours: list[Result] = []
     peer: list[Result] = []
-    with echo_behind_edge(shop.mesh.place, shop.product, folder) as echo_port:
-        for port in (shop.edge_port, echo_port):
+    with echo_behind_edge(shop.mesh.place, shop.product, folder) as echo:
+        for port in (shop.edge_port, echo.port):
             await read(shop, port, WARM_UP_SECONDS)
         for _ in range(ROUNDS):
             ours.append(await read(shop, shop.edge_port, SECONDS))
-            peer.append(await read(shop, echo_port, SECONDS))
+            peer.append(await read(shop, echo.port, SECONDS))
     busiest = max(result.cpu_share for result in (*ours, *peer))
     return Comparison(
         name="product read ÷ echo",
@@ -38,9 +40,12 @@ async def compare_reads(shop: BenchShop) -> Comparison:
     )
 
 
-async def read(shop: BenchShop, port: int, seconds: float) -> Result:
-    """Read products at a port for a while."""
-    result = await run_load(Job("127.0.0.1", port, CONNECTIONS, seconds, shop.product_ids))
+async def read(
+    shop: BenchShop, port: int, seconds: float, readers: Sequence[str] = (), written: str = ""
+) -> Result:
+    """Read products at a port for a while, as guests or as people with a token."""
+    job = Job("127.0.0.1", port, CONNECTIONS, seconds, shop.product_ids, readers=readers, written=written)
+    result = await run_load(job)
     if result.refused:
         raise SystemExit(f"Reads were refused: {result.refused}")
     return result

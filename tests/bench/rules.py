@@ -39,7 +39,7 @@ async def measure_rules(shop: BenchShop) -> list[Cost]:
         _edge(shop, folder / "with", lambda _: None) as ours,
         _edge(shop, folder / "without", _strip) as bare,
     ):
-        job = Job("127.0.0.1", 0, CONNECTIONS, SECONDS, shop.product_ids, reader=shop.merchant)
+        job = Job("127.0.0.1", 0, CONNECTIONS, SECONDS, shop.product_ids, readers=[shop.merchant])
         edits = replace(job, edited_bytes=BODY_BYTES)
         service = _listeners(shop.mesh.place.ports["product"])
         return [

@@ -38,8 +38,10 @@ from services.rpc.server import running_server
 from services.rpc.tls import client_credentials, read_pem
 from services.settings import ServerSettings, TlsFiles
 from services.storage.idempotency import RequestKey
+from services.storage.near_cache import NearCache
 from services.storage.paging import Pages
 from services.storage.postgres import Connection, Pool, connection, transaction
+from services.storage.replica import Reads
 from tests.conftest import DatabaseHandle
 from tests.order.sandbox import Sandbox, running_sandbox
 from tests.support.people import Person, person
@@ -333,7 +335,9 @@ async def running_mesh(mesh: Mesh) -> AsyncIterator[Mesh]:
 
 async def _serve_product(pool: Pool, certificates: Authority, at_end: AsyncExitStack) -> int:
     def register(server: grpc.aio.Server) -> Sequence[str]:
-        product_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(pool, PAGES), server)
+        product_pb2_grpc.add_ProductServiceServicer_to_server(
+            ProductServicer(pool, PAGES, NearCache(), Reads(pool)), server
+        )
         inventory_pb2_grpc.add_InventoryServiceServicer_to_server(InventoryServicer(pool, PAGES), server)
         return ["commerce.product.v1.InventoryService"]
 

@@ -1,9 +1,10 @@
 """The product service as its callers meet it: a real server and channels, and a real database."""
 
+import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -20,6 +21,8 @@ from commerce.product.v1 import (
 )
 
 from deploy.local.parts.certificates import Authority
+from services.product.catalogue import store
+from services.product.catalogue.domain import Product
 from services.product.catalogue.servicer import ProductServicer
 from services.product.categories.servicer import CategoryServicer
 from services.product.inventory.servicer import InventoryServicer
@@ -29,8 +32,12 @@ from services.rpc.interceptors import Chain
 from services.rpc.status import from_rpc_error
 from services.rpc.tls import ServerCertificates, client_credentials, read_pem
 from services.settings import TlsFiles
+from services.storage.changes import Changes
+from services.storage.events import EventLog
+from services.storage.near_cache import NearCache
 from services.storage.paging import Pages
-from services.storage.postgres import Pool
+from services.storage.postgres import Connection, Pool
+from services.storage.replica import Reads, Replica
 from tests.conftest import DatabaseHandle
 from tests.support.tokens import TOKENS, Metadata, token
 
@@ -241,9 +248,23 @@ async def pool(product_database: DatabaseHandle) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many products each statement was asked for."""
+    asked: list[int] = []
+    find = store.find_products
+
+    async def counted(conn: Connection, product_ids: Sequence[UUID]) -> dict[UUID, Product]:
+        asked.append(len(product_ids))
+        return await find(conn, product_ids)
+
+    monkeypatch.setattr(store, "find_products", counted)
+    return asked
+
+
+@pytest.fixture
 async def shop(pool: Pool, certificates: Authority) -> AsyncIterator[Shop]:
     async with AsyncExitStack() as at_end:
-        yield await _open_shop(pool, certificates, at_end)
+        yield await open_shop(pool, certificates, at_end)
 
 
 @pytest.fixture
@@ -252,12 +273,34 @@ async def second(product_database: DatabaseHandle, certificates: Authority) -> A
     pool = await product_database.pool()
     async with AsyncExitStack() as at_end:
         at_end.push_async_callback(pool.close)
-        yield await _open_shop(pool, certificates, at_end)
+        yield await open_shop(pool, certificates, at_end)
 
 
-async def _open_shop(pool: Pool, certificates: Authority, at_end: AsyncExitStack) -> Shop:
+@asynccontextmanager
+async def following(pool: Pool, database: DatabaseHandle, cache: NearCache) -> AsyncIterator[None]:
+    """Have a cache told of changes, as a process of the service does."""
+    event_log = EventLog(pool, "product", database.settings)
+    loops = [event_log.run_sequencer(), Changes(pool, event_log, "product", cache).run()]
+    tasks = [asyncio.create_task(loop) for loop in loops]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def open_shop(
+    pool: Pool,
+    certificates: Authority,
+    at_end: AsyncExitStack,
+    cache: NearCache | None = None,
+    replica: Replica | None = None,
+) -> Shop:
+    # Nobody tells a new cache of changes: it has no hits.
     server = grpc.aio.server(interceptors=[Chain(TOKENS.verifier(), 200)])
-    product_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(pool, PAGES), server)
+    products = ProductServicer(pool, PAGES, cache or NearCache(), Reads(pool, replica))
+    product_pb2_grpc.add_ProductServiceServicer_to_server(products, server)
     category_pb2_grpc.add_CategoryServiceServicer_to_server(CategoryServicer(pool, PAGES), server)
     inventory_pb2_grpc.add_InventoryServiceServicer_to_server(InventoryServicer(pool, PAGES), server)
     credentials = ServerCertificates(certificates.files("product")).credentials()

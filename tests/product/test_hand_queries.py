@@ -12,10 +12,13 @@ from services.product.imports.rows import Import
 from services.product.search import vocabulary
 from services.product.search.servicer import Searches
 from services.product.search.vocabulary import Vocabulary
+from services.roster import EDGE
 from services.rpc.fields import to_money
+from services.rpc.identity import anonymous, set_caller
 from services.storage.events import EventLog
 from services.storage.paging import Pages
 from services.storage.postgres import Pool
+from services.storage.replica import Reads
 from tests.conftest import DatabaseHandle, run_in_thread
 from tests.product.hand_catalogue import CATALOGUE, QUERIES
 from tests.support.waiting import until
@@ -79,12 +82,13 @@ async def number_events(pool: Pool, handle: DatabaseHandle) -> None:
 @pytest.fixture
 async def searches(handle: DatabaseHandle) -> AsyncIterator[Searches]:
     pool = await handle.pool()
-    yield Searches(pool, Pages([b"page tokens of these tests"]))
+    yield Searches(Reads(pool), Pages([b"page tokens of these tests"]))
     await pool.close()
 
 
 async def found(searches: Searches, query: str, **fields: Any) -> list[str]:
     request = product_pb2.SearchProductsRequest(query=query, **fields)
+    set_caller(anonymous(EDGE))
     return [each.sku for each in (await searches.search(request)).products]
 
 
@@ -144,6 +148,7 @@ async def test_pages_in_each_order_meet_without_gap_or_repetition(searches: Sear
         seen: list[str] = []
         request = product_pb2.SearchProductsRequest(query="laptop", page_size=2, order_by=order_by)
         while True:
+            set_caller(anonymous(EDGE))
             page = await searches.search(request)
             seen += [each.sku for each in page.products]
             request.page_token = page.next_page_token
@@ -156,6 +161,7 @@ async def test_pages_in_each_order_meet_without_gap_or_repetition(searches: Sear
 async def test_facets_count_over_all_that_is_found(searches: Searches) -> None:
     asked = ["in_stock", "brand", "attributes.row", "attributes.none", "category_id"]
     request = product_pb2.SearchProductsRequest(query="laptop", page_size=1, facets=asked)
+    set_caller(anonymous(EDGE))
     answer = await searches.search(request)
     assert (len(answer.products), answer.total_size, answer.total_size_is_least) == (1, 7, False)
     counts = {each.facet: {value.value: value.count for value in each.values} for each in answer.facets}
@@ -178,6 +184,7 @@ async def test_facets_count_over_all_that_is_found(searches: Searches) -> None:
     ],
 )
 async def test_what_is_being_typed_is_completed(searches: Searches, typed: str, wanted: str) -> None:
+    set_caller(anonymous(EDGE))
     answer = await searches.suggest(product_pb2.SuggestProductsRequest(query=typed))
     assert wanted in [each.name for each in answer.suggestions]
     assert len(answer.suggestions) <= 8

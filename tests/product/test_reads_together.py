@@ -1,36 +1,20 @@
 """Reads of products that come at the same time are one statement, and each is answered for itself."""
 
 import asyncio
-from collections.abc import Sequence
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-import pytest
 from commerce.product.v1 import product_pb2
 
 from services.errors import ServiceError
-from services.product.catalogue import store
-from services.product.catalogue.domain import Product
 from services.product.catalogue.servicer import ProductServicer
+from services.rpc.encoded import Encoded
 from services.rpc.identity import Caller, set_caller
-from services.storage.postgres import Connection
+from services.storage.near_cache import NearCache
+from services.storage.replica import Reads
 from tests.product.conftest import PAGES, Shop
 
 GUEST = Caller("edge", None, None, frozenset(), acts_for_any=False)
 MERCHANT = Caller("edge", uuid4(), uuid4(), frozenset({"products.write"}), acts_for_any=False)
-
-
-@pytest.fixture
-def statements(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many products each statement was asked for."""
-    asked: list[int] = []
-    find = store.find_products
-
-    async def counted(conn: Connection, product_ids: Sequence[UUID]) -> dict[UUID, Product]:
-        asked.append(len(product_ids))
-        return await find(conn, product_ids)
-
-    monkeypatch.setattr(store, "find_products", counted)
-    return asked
 
 
 async def read(servicer: ProductServicer, caller: Caller, product_id: str) -> str:
@@ -38,7 +22,8 @@ async def read(servicer: ProductServicer, caller: Caller, product_id: str) -> st
     set_caller(caller)
     request = product_pb2.GetProductRequest(product_id=product_id)
     try:
-        return (await servicer.GetProduct(request, None)).name  # type: ignore[arg-type]  # it uses none
+        found = await servicer.GetProduct(request, None)  # type: ignore[arg-type]  # it uses none
+        return (product_pb2.Product.FromString(found.wire) if isinstance(found, Encoded) else found).name
     except ServiceError as refusal:
         return refusal.reason
 
@@ -46,7 +31,7 @@ async def read(servicer: ProductServicer, caller: Caller, product_id: str) -> st
 async def test_a_hundred_reads_are_one_statement_and_answered_each_for_its_caller(
     shop: Shop, statements: list[int]
 ) -> None:
-    servicer = ProductServicer(shop.pool, PAGES)
+    servicer = ProductServicer(shop.pool, PAGES, NearCache(), Reads(shop.pool))
     sold, hidden = await shop.create(), await shop.create(active=False)
     asked = [
         (GUEST, sold.product_id, sold.name),

@@ -18,9 +18,12 @@ from services.product.search import store as search_store
 from services.product.search import vocabulary
 from services.product.search.servicer import Searches
 from services.product.search.vocabulary import Vocabulary, read_words
+from services.roster import EDGE
+from services.rpc.identity import anonymous, set_caller
 from services.storage.events import append_events
 from services.storage.paging import Pages
 from services.storage.postgres import Pool, transaction
+from services.storage.replica import Reads
 from services.storage.schema import migrate, migration_folders
 from tests.conftest import DatabaseHandle
 from tests.product.conftest import some_product
@@ -54,7 +57,7 @@ async def pool(handle: DatabaseHandle) -> AsyncIterator[Pool]:
 
 @pytest.fixture
 def searches(pool: Pool) -> Searches:
-    return Searches(pool, Pages([b"page tokens of these tests"]))
+    return Searches(Reads(pool), Pages([b"page tokens of these tests"]))
 
 
 async def load(pool: Pool, products: dict[str, str], **fields: Any) -> None:
@@ -179,6 +182,7 @@ async def test_what_is_typed_last_is_completed_and_nothing_else(
 ) -> None:
     await load(pool, NAMES)
     await count_words(pool, handle)
+    set_caller(anonymous(EDGE))
     answer = await searches.suggest(product_pb2.SuggestProductsRequest(query=typed))
     assert {each.name for each in answer.suggestions} == wanted
 

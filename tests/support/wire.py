@@ -1,7 +1,9 @@
 """A bare HTTP/1.1 keep-alive connection: cheap enough that the client is not what a load test measures."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import cast
 
 _HEAD_END = b"\r\n\r\n"
@@ -21,9 +23,18 @@ class Answer:
     body: bytes
 
 
-def encode_request(verb: str, path: str, *, host: str, token: str = "", body: bytes = b"") -> bytes:
+def encode_request(
+    verb: str,
+    path: str,
+    *,
+    host: str,
+    token: str = "",
+    body: bytes = b"",
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> bytes:
     """Build the bytes of a request; a body is JSON."""
     lines = [f"{verb} {path} HTTP/1.1", f"Host: {host}", "Accept: application/json"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
     if token:
         lines.append(f"Authorization: Bearer {token}")
     if body or verb != "GET":

@@ -318,11 +318,20 @@ def _service_settings(blueprint: Blueprint, service: Service) -> dict[str, str]:
         settings |= _people_settings(blueprint)
     if service.uses_cache:
         settings |= _cache_settings(blueprint)
+    if service.reads_replica and blueprint.options.replica:
+        settings |= _replica_settings(blueprint, service.name)
     if service.sends_mail:
         settings |= mail_settings(layout, blueprint.options)
     if service.uses_payment:
         settings |= _payment_settings(blueprint)
     return settings
+
+
+def _replica_settings(blueprint: Blueprint, service: str) -> dict[str, str]:
+    database = postgres.database_name(service)
+    _, app = postgres.roles(database)
+    url = database_url(f"postgresql://{blueprint.layout.address('postgres-replica')}", app, database)
+    return {"COMMERCE_REPLICA_DATABASE_URL": url}
 
 
 def _people_settings(blueprint: Blueprint) -> dict[str, str]:

@@ -42,6 +42,9 @@ class SearchTooSlow(DeadlineExceeded):
     reason = "SEARCH_TOO_SLOW"
 
 
+# Who carries it writes products, and sees those that are not active.
+WRITE_SCOPE = "products.write"
+
 # As a request may bring at once (max_request_bytes of CreateProduct): updates of one field after the other
 # would make a product that no page, batch or event has room for.
 MAX_TEXT_BYTES = 64 * 1024

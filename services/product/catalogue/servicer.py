@@ -14,6 +14,7 @@ from services.etags import check_etag
 from services.product.catalogue import store
 from services.product.catalogue.domain import (
     UPDATABLE_FIELDS,
+    WRITE_SCOPE,
     BatchTooLarge,
     Product,
     change,
@@ -22,44 +23,50 @@ from services.product.catalogue.domain import (
     not_found,
 )
 from services.product.catalogue.events import product_created, product_deleted, product_updated
+from services.product.catalogue.kept import KeptProducts
 from services.product.catalogue.messages import product_message, read_details
 from services.product.catalogue.sorting import BY_CHANGE, SORTINGS, Listing
 from services.product.categories import store as category_store
+from services.product.freshness import must_see, record
 from services.product.imports.rows import Import
 from services.product.inventory import store as stock_store
 from services.product.search.servicer import Searches
 from services.product.text import refuse
+from services.rpc.encoded import Encoded
 from services.rpc.fields import read_optional_id, read_optional_time
 from services.rpc.groups import Groups
 from services.rpc.identity import caller
 from services.rpc.masks import left_out_fields, masked_fields
-from services.storage.events import append_events
 from services.storage.idempotency import answer_once, optional_request_key
+from services.storage.near_cache import NearCache
 from services.storage.paging import MAX_PAGE_BYTES, Pages
 from services.storage.postgres import Connection, Pool, connection, transaction
+from services.storage.replica import Reads
 
 Context = grpc.aio.ServicerContext[Any, Any]
-
-# Who carries it sees products that are not active.
-_WRITE = "products.write"
 
 
 class ProductServicer(product_pb2_grpc.ProductServiceServicer):
     """The catalogue."""
 
-    def __init__(self, pool: Pool, pages: Pages) -> None:
+    def __init__(self, pool: Pool, pages: Pages, cache: NearCache, reads: Reads) -> None:
         self._pool = pool
         self._pages = pages
-        self._searches = Searches(pool, pages)
+        self._cache = cache
+        self._reads = reads
+        self._kept = KeptProducts(pool, cache)
+        self._searches = Searches(reads, pages)
         self._reading = Groups(self._find_together)
 
-    async def GetProduct(
+    async def GetProduct(  # type: ignore[override]  # bytes of the same message, which the chain sends as they are
         self, request: product_pb2.GetProductRequest, context: Context
-    ) -> product_pb2.Product:
+    ) -> product_pb2.Product | Encoded:
         """Read one product."""
+        product_id, written = UUID(request.product_id), must_see()
+        if written is not None and not request.HasField("read_mask") and not _may_write():
+            return await self._kept.get(product_id, written)
         left_out = _left_out(request.read_mask)
-        product = _visible(await self._reading.run(UUID(request.product_id)))
-        return product_message(product, left_out)
+        return product_message(_visible(await self._reading.run(product_id)), left_out)
 
     async def BatchGetProducts(
         self, request: product_pb2.BatchGetProductsRequest, context: Context
@@ -83,20 +90,22 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
         _check_rights(request)
         left_out, sorting = _left_out(request.read_mask), SORTINGS[request.order_by]
         page = self._pages.open(request, sorting.key)
-        async with connection(self._pool) as conn:
+
+        async def find(conn: Connection) -> list[Product]:
+            category_id = read_optional_id(request.category_id)
             listing = Listing(
                 sorting,
                 page.after,
                 _actives(request),
-                category_ids=await category_store.list_subtree_of(
-                    conn, read_optional_id(request.category_id)
-                ),
+                category_ids=await category_store.list_subtree_of(conn, category_id),
                 brand=request.brand,
                 sku=request.sku,
                 since=read_optional_time(request, "update_time_from"),
                 before=read_optional_time(request, "update_time_before"),
             )
-            found = await store.list_products(conn, listing, page.limit)
+            return await store.list_products(conn, listing, page.limit)
+
+        found = await self._reads.run(find, must_see())
         products, token = await page.cut(
             found, lambda product: product_message(product, left_out), sorting.key_of
         )
@@ -124,7 +133,7 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
         async def work(conn: Connection) -> product_pb2.Product:
             [product] = await store.insert_products(conn, [details])
             await stock_store.add_levels(conn, {product.product_id: 0})
-            await append_events(conn, [product_created(product)])
+            await record(conn, [product_created(product)])
             return product_message(product)
 
         key = optional_request_key(caller().principal, request.DESCRIPTOR.full_name, request)
@@ -144,7 +153,8 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
             changed = changed_fields(product.details, wanted.details)
             if changed:
                 [product] = await store.update_products(conn, [wanted])
-                await append_events(conn, [product_updated(product, changed)])
+                await record(conn, [product_updated(product, changed)])
+        self._cache.hear(product.product_id, product.version)
         return product_message(product)
 
     async def DeleteProduct(self, request: product_pb2.DeleteProductRequest, context: Context) -> Empty:
@@ -153,7 +163,8 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
             product = await store.lock_product(conn, UUID(request.product_id))
             check_etag(request.etag, product.etag)
             deleted = await store.delete_product(conn, product.product_id)
-            await append_events(conn, [product_deleted(deleted)])
+            await record(conn, [product_deleted(deleted)])
+        self._cache.hear(deleted.product_id, deleted.version)
         return Empty()
 
     async def ImportProducts(
@@ -182,7 +193,7 @@ def _visible(product: Product | ServiceError) -> Product:
 
 
 def _may_write() -> bool:
-    return _WRITE in caller().scopes
+    return WRITE_SCOPE in caller().scopes
 
 
 def _check_sku(asked: str, product: Product) -> None:
@@ -208,7 +219,7 @@ def _check_rights(request: product_pb2.ListProductsRequest) -> None:
         return
     if caller().subject is None:
         raise TokenMissing(f"{wanted} needs an access token")
-    raise ScopeMissing(f"{wanted} needs the scope {_WRITE}", metadata={"scopes": _WRITE})
+    raise ScopeMissing(f"{wanted} needs the scope {WRITE_SCOPE}", metadata={"scopes": WRITE_SCOPE})
 
 
 def _actives(request: product_pb2.ListProductsRequest) -> list[bool]:

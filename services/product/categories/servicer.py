@@ -14,10 +14,10 @@ from services.product.categories import store
 from services.product.categories.domain import Category, check_move, check_name, not_found
 from services.product.categories.events import category_created, category_deleted, category_updated
 from services.product.categories.messages import category_message
+from services.product.freshness import record
 from services.rpc.fields import read_optional_id
 from services.rpc.identity import caller
 from services.rpc.masks import masked_fields
-from services.storage.events import append_events
 from services.storage.idempotency import answer_once, optional_request_key
 from services.storage.paging import MAX_PAGE_BYTES, IdKey, Pages
 from services.storage.postgres import Connection, Pool, connection, transaction
@@ -85,7 +85,7 @@ class CategoryServicer(category_pb2_grpc.CategoryServiceServicer):
         async def work(conn: Connection) -> category_pb2.Category:
             category_id = await store.insert_category(conn, parent_id, display_name)
             category = await store.get_category(conn, category_id)
-            await append_events(conn, [category_created(category)])
+            await record(conn, [category_created(category)])
             return category_message(category)
 
         key = optional_request_key(caller().principal, request.DESCRIPTOR.full_name, request)
@@ -116,7 +116,7 @@ class CategoryServicer(category_pb2_grpc.CategoryServiceServicer):
             category = await _lock(conn, UUID(request.category_id))
             check_etag(request.etag, category.etag)
             delete_time = await store.delete_category(conn, category.category_id)
-            await append_events(conn, [category_deleted(category, delete_time)])
+            await record(conn, [category_deleted(category, delete_time)])
         return Empty()
 
 
@@ -133,5 +133,5 @@ async def _write(conn: Connection, wanted: Category) -> Category:
         check_move(wanted.category_id, ancestors)
     await store.update_category(conn, wanted)
     category = await store.get_category(conn, wanted.category_id)
-    await append_events(conn, [category_updated(category)])
+    await record(conn, [category_updated(category)])
     return category

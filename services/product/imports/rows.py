@@ -22,12 +22,13 @@ from services.product.catalogue.messages import read_details
 from services.product.categories import store as category_store
 from services.product.categories.domain import CategoryNotFound, CategoryTooDeep, check_path
 from services.product.categories.events import category_created
+from services.product.freshness import record
 from services.product.inventory import store as stock_store
 from services.product.inventory.events import stock_opened
 from services.product.text import refuse
 from services.rpc.masks import masked_fields
 from services.rpc.validation import violations_in
-from services.storage.events import NewEvent, append_events
+from services.storage.events import NewEvent
 from services.storage.postgres import Connection, Pool, transaction
 
 # One transaction: long enough to be fast, short enough not to be in anybody's way.
@@ -169,7 +170,7 @@ class Import:
                 happened += await _create(conn, new)
                 happened += await _change(conn, [(product, row.details) for product, row in changed])
                 if happened:
-                    await append_events(conn, happened)
+                    await record(conn, happened)
         self._categories = categories if len(categories) <= _REMEMBERED_PATHS else {}
         self._count(rows, new, [row for _, row in changed])
 

@@ -11,6 +11,7 @@ import grpc
 from commerce.product.v1 import inventory_pb2, inventory_pb2_grpc
 
 from services.product.catalogue.domain import not_found
+from services.product.freshness import record
 from services.product.inventory import store
 from services.product.inventory.events import stock_adjusted
 from services.product.inventory.messages import movement_message, stock_message
@@ -23,7 +24,6 @@ from services.rpc.failures import failure_of
 from services.rpc.groups import GroupCommit
 from services.rpc.identity import caller
 from services.rpc.policy import policy_of
-from services.storage.events import append_events
 from services.storage.idempotency import answer_once, optional_request_key
 from services.storage.paging import IdKey, Pages
 from services.storage.postgres import Connection, Pool, connection, transaction
@@ -88,7 +88,7 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
 
         async def work(conn: Connection) -> inventory_pb2.Stock:
             stock = await store.adjust_stock(conn, UUID(request.product_id), request.delta, request.reason)
-            await append_events(conn, [stock_adjusted(stock, request.delta, request.reason)])
+            await record(conn, [stock_adjusted(stock, request.delta, request.reason)])
             return stock_message(stock)
 
         key = optional_request_key(caller().principal, request.DESCRIPTOR.full_name, request)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from itertools import groupby
+from typing import TypeAlias
 
 from commerce.product.v1 import product_pb2
 
@@ -12,6 +13,7 @@ from services.errors import FieldViolation
 from services.product.catalogue.domain import SearchTooSlow
 from services.product.catalogue.messages import product_message
 from services.product.categories import store as category_store
+from services.product.freshness import must_see
 from services.product.search import store
 from services.product.search.store import MAX_CANDIDATES, FacetCount, Filters, Place
 from services.product.search.vocabulary import read_words
@@ -21,7 +23,8 @@ from services.product.turns import Turns
 from services.rpc.fields import read_optional_id
 from services.rpc.masks import left_out_fields
 from services.storage.paging import Pages
-from services.storage.postgres import Connection, Pool, transaction
+from services.storage.postgres import Connection
+from services.storage.replica import Reads
 
 # Over a hundred times what a search needs on a quiet machine.
 _TIMEOUT_SECONDS = 1.0
@@ -38,11 +41,15 @@ _SUGGESTED_HITS = 24
 _SUGGESTED_CANDIDATES = 200
 
 
+# Hits, facets, and how many there are in all.
+_Hits: TypeAlias = tuple[list[store.Found], list[FacetCount], int]
+
+
 class Searches:
     """Searches of the catalogue in this process."""
 
-    def __init__(self, pool: Pool, pages: Pages) -> None:
-        self._pool = pool
+    def __init__(self, reads: Reads, pages: Pages) -> None:
+        self._reads = reads
         self._pages = pages
         self._searches = Turns(_AT_ONCE, _WAITING)
         self._suggestions = Turns(_SUGGESTIONS_AT_ONCE, _SUGGESTIONS_WAITING)
@@ -58,18 +65,23 @@ class Searches:
         left_out = left_out_fields(request.read_mask, product_pb2.Product)
         _check_filters(request)
         page = self._pages.open(request, Place)
-        async with self._searches.turn(), _reading(self._pool) as conn:
-            question = await _read_question(conn, request.query, page.after)
-            found, facets, total = await store.search_products(
-                conn,
-                request.query,
-                question,
-                await _read_filters(conn, request),
-                order_by=request.order_by,
-                after=page.after,
-                limit=page.limit,
-                facets=request.facets,
-            )
+
+        async def find(conn: Connection) -> tuple[Question, _Hits]:
+            async with _bounded(conn):
+                question = await _read_question(conn, request.query, page.after)
+                return question, await store.search_products(
+                    conn,
+                    request.query,
+                    question,
+                    await _read_filters(conn, request),
+                    order_by=request.order_by,
+                    after=page.after,
+                    limit=page.limit,
+                    facets=request.facets,
+                )
+
+        async with self._searches.turn():
+            question, (found, facets, total) = await self._reads.run(find, must_see())
         weights = " ".join(str(weight) for weight in question.weights)
         products, token = await page.cut(
             found,
@@ -93,16 +105,21 @@ class Searches:
             Overloaded: too many ask at once.
             SearchTooSlow: it takes too long.
         """
-        async with self._suggestions.turn(), _reading(self._pool) as conn:
-            words, all_products = await read_words(conn, request.query, is_typing=True)
-            found, _, _ = await store.search_products(
-                conn,
-                request.query,
-                question_of(words, all_products),
-                Filters(),
-                limit=_SUGGESTED_HITS,
-                candidates=_SUGGESTED_CANDIDATES,
-            )
+
+        async def find(conn: Connection) -> _Hits:
+            async with _bounded(conn):
+                words, all_products = await read_words(conn, request.query, is_typing=True)
+                return await store.search_products(
+                    conn,
+                    request.query,
+                    question_of(words, all_products),
+                    Filters(),
+                    limit=_SUGGESTED_HITS,
+                    candidates=_SUGGESTED_CANDIDATES,
+                )
+
+        async with self._suggestions.turn():
+            found, _, _ = await self._reads.run(find, must_see())
         by_name = {hit.product.details.name: hit.product.product_id for hit in reversed(found)}
         suggestions = [
             product_pb2.ProductSuggestion(product_id=str(product_id), name=name)
@@ -112,15 +129,15 @@ class Searches:
 
 
 @asynccontextmanager
-async def _reading(pool: Pool) -> AsyncIterator[Connection]:
-    """Borrow a connection for a search, and end one that takes too long: asyncpg has it cancelled."""
+async def _bounded(conn: Connection) -> AsyncIterator[None]:
+    """Search in a transaction, and end what takes too long: asyncpg has it cancelled."""
     try:
-        async with transaction(pool) as conn, asyncio.timeout(_TIMEOUT_SECONDS):
+        async with conn.transaction(), asyncio.timeout(_TIMEOUT_SECONDS):
             # One plan for all queries: making it anew took longer than most searches. It knows none of the
             # bounds, by which reading the table until they are met may look cheaper than the index.
             await conn.execute("SET LOCAL plan_cache_mode = force_generic_plan")
             await conn.execute("SET LOCAL enable_seqscan = off")
-            yield conn
+            yield
     except TimeoutError:
         raise SearchTooSlow("the search takes too long; ask for rarer words") from None
 

@@ -1,0 +1,91 @@
+"""Hears from a service's own log what has changed, in each of its processes, and tells its near cache."""
+
+import asyncio
+import time
+from typing import Any
+from uuid import UUID
+
+from services.storage.events import EventLog
+from services.storage.loops import outliving
+from services.storage.near_cache import NearCache
+from services.storage.postgres import Pool, connection
+
+# Rows without their data: some hundred KB.
+_HEARD_AT_ONCE = 5_000
+# After a failure.
+_RETRY_SECONDS = 0.2
+
+
+class Changes:
+    """Follows the streams of one kind for as long as the process runs.
+
+    Args:
+        pool: Of the service's database.
+        event_log: Says when there is more to read.
+        kind: The streams are called "<kind>/<id>".
+        cache: What is told.
+    """
+
+    def __init__(self, pool: Pool, event_log: EventLog, kind: str, cache: NearCache) -> None:
+        self._pool = pool
+        self._log = event_log
+        self._prefix = f"{kind}/"
+        self._cache = cache
+        self._position: int | None = None
+
+    async def run(self) -> None:
+        """Follow until cancelled. While it cannot, the cache has no hits."""
+        while True:
+            with outliving("changes are not heard of: what is kept of products is not used"):
+                while True:
+                    moved = self._log.moved
+                    if await self._hear():
+                        await self._log.more(moved)
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _hear(self) -> bool:
+        """Tell the cache of what is new; return whether that was all."""
+        began = time.monotonic()
+        async with connection(self._pool) as conn:
+            rows = await conn.fetch(
+                """
+                WITH numbered AS (
+                    SELECT pos, ev_id FROM event_order WHERE pos > $1 ORDER BY pos LIMIT $2
+                ), unnumbered AS (
+                    -- Committed, and not yet in the feed. With these, all changes are known that the snapshot
+                    -- of this statement has, however far the numbering is behind.
+                    SELECT ev_id FROM outbox ORDER BY ev_id LIMIT $2
+                ), heard AS (
+                    SELECT e.stream, e.version
+                      FROM (SELECT ev_id FROM numbered UNION ALL SELECT ev_id FROM unnumbered) n
+                      JOIN events e USING (ev_id)
+                     WHERE starts_with(e.stream, $3)
+                )
+                SELECT s.last, coalesce((SELECT max(pos) FROM numbered), $1) AS position,
+                       (SELECT count(*) FROM numbered) < $2
+                       AND (SELECT count(*) FROM unnumbered) < $2 AS is_all,
+                       pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS settled_before,
+                       heard.stream, heard.version
+                  FROM seq_head s
+                  LEFT JOIN heard ON TRUE
+                """,
+                -1 if self._position is None else self._position,
+                _HEARD_AT_ONCE,
+                self._prefix,
+            )
+        return self._apply(rows, began)
+
+    def _apply(self, rows: list[Any], began: float) -> bool:
+        first = rows[0]
+        if self._position is None or first["last"] < self._position:
+            # The first look, or a database that was restored to a time before what we have heard.
+            self._cache.forget()
+            self._position = first["last"]
+            return False
+        for row in rows:
+            if row["stream"] is not None:
+                self._cache.hear(UUID(row["stream"].removeprefix(self._prefix)), row["version"])
+        self._position = first["position"]
+        if first["is_all"]:
+            self._cache.settle(began, first["settled_before"])
+        return bool(first["is_all"])
