@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 from commerce.event.v1 import event_pb2, event_pb2_grpc
@@ -18,6 +19,9 @@ from services.product.catalogue.servicer import ProductServicer
 from services.product.categories.servicer import CategoryServicer
 from services.product.inventory.servicer import InventoryServicer
 from services.product.reservations.expiry import HoldExpiry
+from services.product.search.index.engine import IndexEngine
+from services.product.search.index.reader import IndexReader
+from services.product.search.index.writer import IndexUpkeep
 from services.product.search.vocabulary import Vocabulary
 from services.rpc.channel import open_channel
 from services.rpc.endings_feed import EndingsFeed, feed_of
@@ -47,6 +51,12 @@ class ServeSettings(ServiceSettings):
 
     # For the keys of access tokens.
     user_address: str = variable("COMMERCE_USER_ADDRESS", address, about="host:port of the user service")
+    search_index: Path | None = variable(  # noqa: RUF009  it declares a field
+        "COMMERCE_SEARCH_INDEX_FOLDER",
+        Path,
+        default=None,
+        about="where the index of searches is kept; unset: none, the database searches",
+    )
 
 
 async def _serve() -> None:
@@ -58,8 +68,12 @@ async def _serve() -> None:
     users = open_channel("user", settings.user_address, settings.server.tls)
     verifier = TokenVerifier(settings.tokens.issuer, settings.tokens.audience, jwks_from(users))
 
+    reader = IndexReader(settings.search_index) if settings.search_index else None
+    upkeep = [IndexUpkeep(pool, reader)] if reader else []
+
     def register(server: grpc.aio.Server) -> Sequence[str]:
-        return _register(server, pool, Pages(settings.pages.token_keys), event_log)
+        engine = IndexEngine(pool, reader) if reader else None
+        return _register(server, pool, Pages(settings.pages.token_keys), event_log, engine)
 
     await serve(
         _NAME,
@@ -71,14 +85,17 @@ async def _serve() -> None:
             event_log.run_sequencer,
             HoldExpiry(pool).run,
             Vocabulary(pool).run,
+            *(each.run for each in upkeep),
             forgetting.run,
         ],
-        on_close=[users.close, pool.close],
+        on_close=[*(each.close for each in upkeep), users.close, pool.close],
     )
 
 
-def _register(server: grpc.aio.Server, pool: Pool, pages: Pages, event_log: EventLog) -> Sequence[str]:
-    product_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(pool, pages), server)
+def _register(
+    server: grpc.aio.Server, pool: Pool, pages: Pages, event_log: EventLog, index: IndexEngine | None
+) -> Sequence[str]:
+    product_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(pool, pages, index), server)
     category_pb2_grpc.add_CategoryServiceServicer_to_server(CategoryServicer(pool, pages), server)
     inventory_pb2_grpc.add_InventoryServiceServicer_to_server(InventoryServicer(pool, pages), server)
     feed = EventFeedServicer(event_log)

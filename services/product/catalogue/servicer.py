@@ -27,6 +27,7 @@ from services.product.catalogue.sorting import BY_CHANGE, SORTINGS, Listing
 from services.product.categories import store as category_store
 from services.product.imports.rows import Import
 from services.product.inventory import store as stock_store
+from services.product.search.asked import Engine
 from services.product.search.servicer import Searches
 from services.product.text import refuse
 from services.rpc.fields import read_optional_id, read_optional_time
@@ -47,10 +48,10 @@ _WRITE = "products.write"
 class ProductServicer(product_pb2_grpc.ProductServiceServicer):
     """The catalogue."""
 
-    def __init__(self, pool: Pool, pages: Pages) -> None:
+    def __init__(self, pool: Pool, pages: Pages, index: Engine | None = None) -> None:
         self._pool = pool
         self._pages = pages
-        self._searches = Searches(pool, pages)
+        self._searches = Searches(pool, pages, index)
         self._reading = Groups(self._find_together)
 
     async def GetProduct(
