@@ -62,7 +62,7 @@ class IndexEngine:
                 self._reader.drop()
                 return None
             fresh = await _search_fresh(conn, asked, search) if news.fresh else Answer([], [], 0)
-            return _merged(asked, hits, await _read_found(conn, hits.page), fresh)
+            return _merged(asked, search, hits, await _read_found(conn, hits.page), fresh)
 
     async def _read(self, conn: Connection, query: str) -> Reading:
         """Return the words of a query, which are the same each time."""
@@ -136,19 +136,28 @@ async def _read_found(conn: Connection, page: Sequence[Hit]) -> list[Found]:
     ]
 
 
-def _merged(asked: Asked, hits: Hits, found: Sequence[Found], fresh: Answer) -> Answer:
+def _merged(asked: Asked, search: Search, hits: Hits, found: Sequence[Found], fresh: Answer) -> Answer:
     """Put what the index and the table have found into one order."""
-    both = sorted([*found, *fresh.hits], key=lambda each: _hit_of(each.place).key)
-    if not asked.order_by:
-        # What has fewer words than the least that was looked for is not shown behind what has more.
-        best = max((each.place.words for each in both), default=0)
-        least = hits.least_words if hits.total else min(best, hits.least_words)
-        both = [each for each in both if each.place.words >= least or each.place.exact > _OF_INDEX]
+    least = _least_words(asked, len(search.words), hits, fresh)
+    if least > hits.least_words:
+        found, hits = [], replace(hits, facets=[], total=0)
+    told = [each for each in fresh.hits if each.place.words >= least or each.place.exact > _OF_INDEX]
+    both = sorted([*found, *told], key=lambda each: _hit_of(each.place).key)[: asked.limit]
     counts: Counter[tuple[str, str]] = Counter()
     for each in (*hits.facets, *fresh.facets):
         counts[each.facet, each.value] += each.count
     facets = [count for facet in asked.facets for count in _most(facet, counts)]
-    return Answer(both[: asked.limit], facets, min(hits.total + fresh.total, MAX_CANDIDATES))
+    total = hits.total + fresh.total - (len(fresh.hits) - len(told))
+    return Answer(both, facets, min(total, MAX_CANDIDATES))
+
+
+def _least_words(asked: Asked, words: int, hits: Hits, fresh: Answer) -> int:
+    """Return how many words a hit must have: where one has most of them, the rarest alone is not enough."""
+    if asked.order_by:
+        return 0
+    enough = words - 1 if words > 2 else words  # noqa: PLR2004  of two words, one is half of what was asked
+    best = max((each.place.words for each in fresh.hits), default=0)
+    return max(hits.least_words if hits.total else 0, enough if best >= enough else 0)
 
 
 def _most(facet: str, counts: Counter[tuple[str, str]]) -> list[FacetCount]:
