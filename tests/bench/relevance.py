@@ -1,8 +1,8 @@
 """How good search is by judgments of people: NDCG@10 over the icecat catalogue, by halves of the queries.
 
 `python -m tests.bench.relevance URL FOLDER` asks a mesh at URL, such as http://localhost:8080, for the
-queries in icecat_judgments.csv of the folder. It has imported icecat_19k.jsonl.gz of the folder, and runs with
-`mesh up --no-keep-answers --rate-limit-scale 100`. Unjudged products count as 0.
+queries in icecat_judgments.csv of the folder. It has imported icecat_19k.jsonl.gz of the folder, and runs
+with `mesh up --no-keep-answers --rate-limit-scale 100`. Unjudged products count as 0.
 """
 
 import argparse

@@ -232,7 +232,7 @@ async def test_synonyms_of_a_merchant_find_what_the_words_do_not(
     assert await found(searches, "telly") == []
     await pool.execute("INSERT INTO search_synonyms (word, synonym) VALUES ('telly', 'Televisions')")
     assert (await found(searches, "telly"))[0] == "TV-1"
-    await pool.execute("DELETE FROM search_synonyms")
+    await pool.execute("DELETE FROM search_synonyms WHERE word = 'telly'")
     await pool.close()
 
 

@@ -1,4 +1,4 @@
-"""The index of searches: never behind what it shows, written by one process, made anew where it is useless."""
+"""The index of searches: never behind what it shows, written by one process, made anew if useless."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -82,6 +82,8 @@ class _Chosen:
     counted: int
     least_words: int
     total: int
+    # Of the best, with their scores.
+    found: list[tuple[Any, DocAddress]]
 
 
 def _choose(search: Search) -> _Chosen:
@@ -98,19 +100,17 @@ def _choose(search: Search) -> _Chosen:
 
 def _chosen(search: Search, queries: Sequence[Query], counted: int, least_words: int) -> _Chosen:
     query = narrowed(either(queries), search.filters, search.without)
-    return _Chosen(query, counted, least_words, _count(search.searcher, query))
-
-
-def _count(searcher: Searcher, query: Query) -> int:
-    count: int = searcher.search(query, 1, count=True).count  # type: ignore[attr-defined]  # its stub lacks it
-    return count
+    limit = MAX_CANDIDATES if search.after else search.limit + _BEYOND
+    result = search.searcher.search(query, 1 if search.order_by else limit, count=True)
+    total: int = result.count  # type: ignore[attr-defined]  # its stub lacks it
+    return _Chosen(query, counted, least_words, total, result.hits)
 
 
 def _best(search: Search, chosen: _Chosen) -> list[Hit]:
     """Return the best hits, and those that are as good as the last of them."""
-    limit = MAX_CANDIDATES if search.after else search.limit + _BEYOND
-    found = search.searcher.search(chosen.query, limit, count=False).hits
-    if len(found) == limit < MAX_CANDIDATES and found[search.limit - 1][0] == found[-1][0]:
+    found = chosen.found
+    is_cut = len(found) < min(chosen.total, MAX_CANDIDATES)
+    if is_cut and found[search.limit - 1][0] == found[-1][0]:
         found = search.searcher.search(chosen.query, MAX_CANDIDATES, count=False).hits
     ids = _ids(search.searcher, [address for _, address in found])
     hits = []
