@@ -45,7 +45,7 @@ async def measure(session: aiohttp.ClientSession, judgments: Judgments) -> dict[
 
 
 async def _search(session: aiohttp.ClientSession, query: str) -> list[str]:
-    asked = {"query": query, "pageSize": _HITS}
+    asked = {"query": query, "pageSize": str(_HITS)}
     async with session.get("/v1/products:search", params=asked, raise_for_status=True) as answer:
         return [product["sku"] for product in (await answer.json()).get("products", [])]
 
