@@ -75,8 +75,10 @@ async def brands(searches: Searches, query: str) -> dict[str, int]:
 async def test_what_is_written_is_found_so_at_once_and_also_when_the_index_has_it(
     pool: Pool, handle: DatabaseHandle, upkeep: IndexUpkeep, searches: Searches
 ) -> None:
-    await load(pool, {"A": "Red lamp", "B": "Blue lamp"}, brand="Old")
+    await load(pool, {"A": "Red lamp", "B": "Blue lamp", "D": "!!!"}, brand="Old")
     await catch_up(handle, pool, upkeep)
+    assert await found(searches, "B") == ["B"]
+    assert await found(searches, "!!!") == ["D"]
     before = position(upkeep)
     await load(pool, {"C": "Green lamp"}, brand="New")
     await load(pool, {"A": "Red lantern"}, brand="Old")
@@ -194,6 +196,7 @@ async def test_an_index_that_is_broken_or_of_another_version_is_made_anew(
             monkeypatch.setattr("services.product.search.index.writer.VERSION", documents.VERSION + 1)
         else:
             (upkeep._reader.folder / "current").unlink()
+            (upkeep._reader.folder / "left over").mkdir()
         await catch_up(handle, pool, upkeep)
         assert upkeep._reader.current() not in names
         names.append(upkeep._reader.current())

@@ -28,7 +28,7 @@ from services.storage.postgres import Pool, connection
 log = structlog.get_logger(__name__)
 
 # A product that was sold or restocked is among those in stock so much later; each commit costs some 10 ms.
-_INTERVAL_SECONDS = 0.25
+_INTERVAL_SECONDS = 0.5
 _EVENTS_A_BATCH = 1000
 # Some 20 ms of Python a batch, in which the process does nothing else.
 _PRODUCTS_A_BATCH = 200
@@ -110,6 +110,8 @@ class IndexUpkeep:
     async def _fill(self) -> None:
         """Make a new index of all products, and put it in use."""
         self._writer = None
+        # What was left of one that was not finished, too.
+        await asyncio.to_thread(self._delete_all_but, self._reader.current())
         name = f"{VERSION}-{uuid4().hex[:12]}"
         log.info("a search index is being made", index=name)
         (self._reader.folder / name).mkdir()
@@ -132,9 +134,12 @@ class IndexUpkeep:
     def _put_in_use(self, name: str) -> None:
         self._reader.use(name)
         self._reader.refresh()
+        self._delete_all_but(name)
+
+    def _delete_all_but(self, name: str) -> None:
+        """Delete other indexes; processes that still read them have their files open."""
         for folder in self._reader.folder.iterdir():
             if folder.is_dir() and folder.name != name:
-                # Processes that still read it have its files open.
                 shutil.rmtree(folder)
 
     async def _take_events(self) -> int:
