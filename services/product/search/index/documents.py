@@ -18,7 +18,7 @@ LONGEST_BEGIN = 2
 # More of them in one name than a query asks for: such a thing belongs to another.
 MAX_ACCESSORIES = 2
 # Fields of words, and how much one that stands there tells. The best of a word's fields counts.
-WEIGHTS = {"named": 1.0, "branded": 0.8, "described": 0.9, "forms": 0.8, "specified": 0.2}
+WEIGHTS = {"named": 1.0, "branded": 0.8, "described": 0.9, "forms": 0.6, "specified": 0.2}
 NO_ACCESSORY = "-"
 _BITS = 2**64
 

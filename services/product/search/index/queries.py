@@ -25,7 +25,7 @@ from services.product.search.words import Question, Word, accessories_of
 _FOUND = 1024.0
 _EXACT = 32768.0
 # Shares of what the words of the query tell together.
-_NO_ACCESSORY = 0.16
+_NO_ACCESSORY = 0.12
 _TOGETHER = 0.05
 # A synonym tells a little less than the word itself.
 _SYNONYM = 0.8

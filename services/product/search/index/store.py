@@ -67,14 +67,13 @@ async def read_changes(conn: Connection, position: int, limit: int) -> list[Chan
                     THEN ARRAY(SELECT (line->>'product_id')::uuid
                                  FROM jsonb_array_elements(e.data->'lines') AS line)
                     ELSE '{}' END AS product_ids
-          FROM event_order o
-          JOIN events e USING (ev_id)
+          FROM events e
+          JOIN event_order o USING (ev_id)
          WHERE o.pos > $1
          ORDER BY o.pos
          LIMIT $2
         """,
-        position,
-        limit,
+        *(position, limit),
     )
     return [Change(row["pos"], row["event_id"], row["product_ids"], row["is_of_product"]) for row in rows]
 
