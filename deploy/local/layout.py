@@ -135,6 +135,11 @@ class Layout:
         return self.data / "mail"
 
     @property
+    def search_index(self) -> Path:
+        """The index of searches: made anew from the database where it is not there."""
+        return self.data / "search"
+
+    @property
     def seeded(self) -> Path:
         """Which demo catalogue the shop was filled with."""
         return self.data / "seeded"

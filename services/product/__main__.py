@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import grpc
 from commerce.event.v1 import event_pb2, event_pb2_grpc
@@ -18,6 +19,9 @@ from services.product.catalogue.servicer import ProductServicer
 from services.product.categories.servicer import CategoryServicer
 from services.product.inventory.servicer import InventoryServicer
 from services.product.reservations.expiry import HoldExpiry
+from services.product.search.index.engine import IndexEngine
+from services.product.search.index.reader import IndexReader
+from services.product.search.index.writer import IndexUpkeep
 from services.product.search.vocabulary import Vocabulary
 from services.rpc.channel import open_channel
 from services.rpc.endings_feed import EndingsFeed, feed_of
@@ -52,6 +56,12 @@ class ServeSettings(ServiceSettings):
     replica: ReplicaSettings
     # For the keys of access tokens.
     user_address: str = variable("COMMERCE_USER_ADDRESS", address, about="host:port of the user service")
+    search_index: Path | None = variable(  # noqa: RUF009  it declares a field
+        "COMMERCE_SEARCH_INDEX_FOLDER",
+        Path,
+        default=None,
+        about="where the index of searches is kept; unset: none, the database searches",
+    )
 
 
 async def _serve() -> None:
@@ -65,11 +75,13 @@ async def _serve() -> None:
     replica = await _replica(settings, pool)
     verifier = TokenVerifier(settings.tokens.issuer, settings.tokens.audience, jwks_from(users))
 
-    pages = Pages(settings.pages.token_keys)
-    products = ProductServicer(pool, pages, cache, Reads(pool, replica))
+    reader = IndexReader(settings.search_index) if settings.search_index else None
+    upkeep = [IndexUpkeep(pool, reader)] if reader else []
+    pages, reads = Pages(settings.pages.token_keys), Reads(pool, replica)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
-        return _register(server, pool, pages, event_log, products)
+        engine = IndexEngine(pool, reader) if reader else None
+        return _register(server, pool, pages, event_log, ProductServicer(pool, pages, cache, reads, engine))
 
     await serve(
         _NAME,
@@ -83,9 +95,10 @@ async def _serve() -> None:
             *([replica.run] if replica else []),
             HoldExpiry(pool).run,
             Vocabulary(pool).run,
+            *(each.run for each in upkeep),
             forgetting.run,
         ],
-        on_close=[users.close, *([replica.close] if replica else []), pool.close],
+        on_close=[*(each.close for each in (*upkeep, users, *([replica] if replica else []), pool))],
     )
 
 

@@ -1,24 +1,19 @@
 """How good search is by judgments of people: NDCG@10 over the icecat catalogue, by halves of the queries.
 
-`python -m tests.bench.relevance DATABASE_URL FOLDER` asks a product database that holds icecat_19k.jsonl.gz
-of the folder for the queries in icecat_judgments.csv there. Unjudged products count as 0.
+`python -m tests.bench.relevance URL FOLDER` asks a mesh at URL, such as http://localhost:8080, for the
+queries in icecat_judgments.csv of the folder. It has imported icecat_19k.jsonl.gz of the folder, and runs
+with `mesh up --no-keep-answers --rate-limit-scale 100`. Unjudged products count as 0.
 """
 
 import argparse
 import asyncio
 import csv
-import json
 import math
 from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
-import asyncpg
-
-from services.product.search.store import Filters, search_products
-from services.product.search.vocabulary import read_words
-from services.product.search.words import question_of
-from services.storage.postgres import Connection
+import aiohttp
 
 # Query, product, gain.
 Judgments = dict[str, dict[str, int]]
@@ -44,15 +39,15 @@ def _discounted(gains: list[int]) -> float:
     return sum(gain / math.log2(place + 2) for place, gain in enumerate(gains[:_HITS]))
 
 
-async def measure(conn: Connection, judgments: Judgments) -> dict[str, float]:
+async def measure(session: aiohttp.ClientSession, judgments: Judgments) -> dict[str, float]:
     """Return the NDCG@10 of each query."""
-    return {query: ndcg(gains, await _search(conn, query)) for query, gains in judgments.items()}
+    return {query: ndcg(gains, await _search(session, query)) for query, gains in judgments.items()}
 
 
-async def _search(conn: Connection, query: str) -> list[str]:
-    words, all_products = await read_words(conn, query)
-    hits, _, _ = await search_products(conn, query, question_of(words, all_products), Filters(), limit=_HITS)
-    return [hit.product.details.sku for hit in hits]
+async def _search(session: aiohttp.ClientSession, query: str) -> list[str]:
+    asked = {"query": query, "pageSize": str(_HITS)}
+    async with session.get("/v1/products:search", params=asked, raise_for_status=True) as answer:
+        return [product["sku"] for product in (await answer.json()).get("products", [])]
 
 
 def halves(judgments: Judgments) -> tuple[list[str], list[str]]:
@@ -63,20 +58,18 @@ def halves(judgments: Judgments) -> tuple[list[str], list[str]]:
 
 async def _main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("database")
+    parser.add_argument("url")
     parser.add_argument("folder", type=Path)
     asked = parser.parse_args()
     judgments = read_judgments(asked.folder)
-    conn = await asyncpg.connect(asked.database)
-    await conn.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
-    found = await measure(conn, judgments)
+    async with aiohttp.ClientSession(asked.url) as session:
+        found = await measure(session, judgments)
     tuned, kept = halves(judgments)
     print(
         f"NDCG@{_HITS}: all {mean(found.values()):.3f}, half to tune on {mean(found[q] for q in tuned):.3f}, "
         f"half kept back {mean(found[q] for q in kept):.3f}; at 0: {[q for q in found if not found[q]]}"
     )
     print(sorted((round(value, 2), query) for query, value in found.items()))
-    await conn.close()
 
 
 if __name__ == "__main__":

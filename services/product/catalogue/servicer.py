@@ -30,6 +30,7 @@ from services.product.categories import store as category_store
 from services.product.freshness import must_see, record
 from services.product.imports.rows import Import
 from services.product.inventory import store as stock_store
+from services.product.search.asked import Engine
 from services.product.search.servicer import Searches
 from services.product.text import refuse
 from services.rpc.encoded import Encoded
@@ -49,13 +50,15 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class ProductServicer(product_pb2_grpc.ProductServiceServicer):
     """The catalogue."""
 
-    def __init__(self, pool: Pool, pages: Pages, cache: NearCache, reads: Reads) -> None:
+    def __init__(
+        self, pool: Pool, pages: Pages, cache: NearCache, reads: Reads, index: Engine | None = None
+    ) -> None:
         self._pool = pool
         self._pages = pages
         self._cache = cache
         self._reads = reads
         self._kept = KeptProducts(pool, cache)
-        self._searches = Searches(reads, pages)
+        self._searches = Searches(reads, pages, index)
         self._reading = Groups(self._find_together)
 
     async def GetProduct(  # type: ignore[override]  # bytes of the same message, which the chain sends as they are

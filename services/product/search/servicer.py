@@ -1,33 +1,23 @@
 """Searches and suggestions, for ProductServicer: messages to questions, and their share of the process."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from decimal import Decimal
 from itertools import groupby
-from typing import TypeAlias
 
 from commerce.product.v1 import product_pb2
 
 from services.errors import FieldViolation
-from services.product.catalogue.domain import SearchTooSlow
 from services.product.catalogue.messages import product_message
-from services.product.categories import store as category_store
-from services.product.freshness import must_see
-from services.product.search import store
+from services.product.search.asked import Answer, Asked, Engine
 from services.product.search.store import MAX_CANDIDATES, FacetCount, Filters, Place
-from services.product.search.vocabulary import read_words
-from services.product.search.words import Question, question_of
+from services.product.search.table import TableEngine
 from services.product.text import refuse
 from services.product.turns import Turns
 from services.rpc.fields import read_optional_id
 from services.rpc.masks import left_out_fields
 from services.storage.paging import Pages
-from services.storage.postgres import Connection
 from services.storage.replica import Reads
 
-# Over a hundred times what a search needs on a quiet machine.
-_TIMEOUT_SECONDS = 1.0
 # Searches are the costliest reads: they take at most this share of a process's ten connections.
 _AT_ONCE = 4
 # The last to wait waits for three searches, which end within a second each, and has a deadline of five.
@@ -38,18 +28,20 @@ _SUGGESTIONS_WAITING = 8
 # As SuggestProductsResponse.suggestions says; of several products with one name, one is shown.
 _SUGGESTIONS = 8
 _SUGGESTED_HITS = 24
-_SUGGESTED_CANDIDATES = 200
-
-
-# Hits, facets, and how many there are in all.
-_Hits: TypeAlias = tuple[list[store.Found], list[FacetCount], int]
 
 
 class Searches:
-    """Searches of the catalogue in this process."""
+    """Searches of the catalogue in this process.
 
-    def __init__(self, reads: Reads, pages: Pages) -> None:
-        self._reads = reads
+    Args:
+        reads: Of the product database.
+        pages: Of lists.
+        index: Answers where it can; without one, or where it cannot, the table does.
+    """
+
+    def __init__(self, reads: Reads, pages: Pages, index: Engine | None = None) -> None:
+        self._table = TableEngine(reads)
+        self._index = index
         self._pages = pages
         self._searches = Turns(_AT_ONCE, _WAITING)
         self._suggestions = Turns(_SUGGESTIONS_AT_ONCE, _SUGGESTIONS_WAITING)
@@ -65,35 +57,17 @@ class Searches:
         left_out = left_out_fields(request.read_mask, product_pb2.Product)
         _check_filters(request)
         page = self._pages.open(request, Place)
-
-        async def find(conn: Connection) -> tuple[Question, _Hits]:
-            async with _bounded(conn):
-                question = await _read_question(conn, request.query, page.after)
-                return question, await store.search_products(
-                    conn,
-                    request.query,
-                    question,
-                    await _read_filters(conn, request),
-                    order_by=request.order_by,
-                    after=page.after,
-                    limit=page.limit,
-                    facets=request.facets,
-                )
-
         async with self._searches.turn():
-            question, (found, facets, total) = await self._reads.run(find, must_see())
-        weights = " ".join(str(weight) for weight in question.weights)
+            answer = await self._answer(_asked(request, page.after, page.limit))
         products, token = await page.cut(
-            found,
-            lambda hit: product_message(hit.product, left_out),
-            lambda hit: hit.place._replace(weights=weights),
+            answer.hits, lambda hit: product_message(hit.product, left_out), lambda hit: hit.place
         )
         return product_pb2.SearchProductsResponse(
             products=products,
             next_page_token=token,
-            facets=_facets(request.facets, facets),
-            total_size=total,
-            total_size_is_least=total >= MAX_CANDIDATES,
+            facets=_facets(request.facets, answer.facets),
+            total_size=answer.total,
+            total_size_is_least=answer.total >= MAX_CANDIDATES,
         )
 
     async def suggest(
@@ -105,58 +79,38 @@ class Searches:
             Overloaded: too many ask at once.
             SearchTooSlow: it takes too long.
         """
-
-        async def find(conn: Connection) -> _Hits:
-            async with _bounded(conn):
-                words, all_products = await read_words(conn, request.query, is_typing=True)
-                return await store.search_products(
-                    conn,
-                    request.query,
-                    question_of(words, all_products),
-                    Filters(),
-                    limit=_SUGGESTED_HITS,
-                    candidates=_SUGGESTED_CANDIDATES,
-                )
-
         async with self._suggestions.turn():
-            found, _, _ = await self._reads.run(find, must_see())
-        by_name = {hit.product.details.name: hit.product.product_id for hit in reversed(found)}
+            answer = await self._answer(Asked(request.query, limit=_SUGGESTED_HITS, is_typing=True))
+        by_name = {hit.product.details.name: hit.product.product_id for hit in reversed(answer.hits)}
         suggestions = [
             product_pb2.ProductSuggestion(product_id=str(product_id), name=name)
             for name, product_id in reversed(by_name.items())
         ]
         return product_pb2.SuggestProductsResponse(suggestions=suggestions[:_SUGGESTIONS])
 
-
-@asynccontextmanager
-async def _bounded(conn: Connection) -> AsyncIterator[None]:
-    """Search in a transaction, and end what takes too long: asyncpg has it cancelled."""
-    try:
-        async with conn.transaction(), asyncio.timeout(_TIMEOUT_SECONDS):
-            # One plan for all queries: making it anew took longer than most searches. It knows none of the
-            # bounds, by which reading the table until they are met may look cheaper than the index.
-            await conn.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-            await conn.execute("SET LOCAL enable_seqscan = off")
-            yield
-    except TimeoutError:
-        raise SearchTooSlow("the search takes too long; ask for rarer words") from None
+    async def _answer(self, asked: Asked) -> Answer:
+        """Answer by the index where it can, else by the table."""
+        found = await self._index.answer(asked) if self._index else None
+        return found or await self._table.answer(asked)
 
 
-async def _read_question(conn: Connection, query: str, after: Place | None) -> Question:
-    words, all_products = await read_words(conn, query)
-    weights = [float(weight) for weight in after.weights.split()] if after else None
-    return question_of(words, all_products, weights)
-
-
-async def _read_filters(conn: Connection, request: product_pb2.SearchProductsRequest) -> Filters:
-    return Filters(
-        category_ids=await category_store.list_subtree_of(conn, read_optional_id(request.category_id)),
+def _asked(request: product_pb2.SearchProductsRequest, after: Place | None, limit: int) -> Asked:
+    filters = Filters(
         brands=request.brands,
         min_price=Decimal(request.min_price) if request.min_price else None,
         max_price=Decimal(request.max_price) if request.max_price else None,
         currency=request.currency_code,
         is_in_stock=request.in_stock,
         attributes=dict(pair.split("=", 1) for pair in request.attributes),
+    )
+    return Asked(
+        query=request.query,
+        filters=filters,
+        category_id=read_optional_id(request.category_id),
+        order_by=request.order_by,
+        after=after,
+        limit=limit,
+        facets=request.facets,
     )
 
 

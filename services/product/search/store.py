@@ -17,7 +17,7 @@ MAX_CANDIDATES = 1000
 # A filter drops hits, as not being for sale does, and each that it drops is read too.
 _HITS = 10_000
 # So few with every word, and those with all but one follow.
-_FEW = 10
+FEW = 10
 MAX_FACET_VALUES = 20
 
 
@@ -74,6 +74,7 @@ async def search_products(
     limit: int,
     candidates: int | None = None,
     facets: Sequence[str] = (),
+    among: Sequence[UUID] = (),
 ) -> tuple[list[Found], list[FacetCount], int]:
     """Return active products that have the words of a query, or have it as their name or sku.
 
@@ -87,15 +88,16 @@ async def search_products(
         limit: How many hits to return.
         candidates: How many to rank, where fewer than MAX_CANDIDATES will do.
         facets: Which to count: "brand", "category_id", "in_stock" or "attributes.NAME".
+        among: Where they are given: only these products, a few hundred at most.
 
     Returns:
         Hits, counts of facets over all candidates, and how many candidates there were, up to MAX_CANDIDATES.
     """
     start: Sequence[Any] = after[:5] if after else (None,) * 5
     rows = await conn.fetch(
-        _SEARCH,
+        _SEARCH_AMONG if among else _SEARCH,
         query,
-        *(question.all_named(), question.all(), question.most(), _FEW, question.accessories()),
+        *(question.all_named(), question.all(), question.most(), FEW, question.accessories()),
         *([word.query() for word in question.words], [len(word.forms) for word in question.words]),
         list(question.weights),
         *_values(filters),
@@ -103,6 +105,7 @@ async def search_products(
         *start,
         limit,
         *(candidates or MAX_CANDIDATES, _HITS, list(facets), MAX_FACET_VALUES, question.rarest()),
+        *([among] if among else []),
     )
     total = rows[0]["total"] if rows else 0
     counts = [FacetCount(*each) for each in (rows[0]["facets"] or ())] if rows else []
@@ -159,7 +162,7 @@ def _hits(words: str) -> str:
           FROM (SELECT p.product_id, {_SORTED_BY}
                   FROM (SELECT product_id, name, brand, category_id, price, currency, attributes, active,
                                delete_time
-                          FROM products
+                          FROM products AS p
                          WHERE delete_time IS NULL AND search @@ (SELECT {words} FROM question)
                          LIMIT $25) AS p
                  WHERE {_FITS}
@@ -194,9 +197,9 @@ candidates AS MATERIALIZED (
      UNION
     SELECT product_id FROM rarest
      UNION
-    (SELECT p.product_id FROM products p WHERE lower(p.name) = lower($1) AND {_FITS} LIMIT $24)
+    (SELECT p.product_id FROM products AS p WHERE lower(p.name) = lower($1) AND {_FITS} LIMIT $24)
      UNION
-    SELECT p.product_id FROM products p WHERE p.sku = $1 AND {_FITS}
+    SELECT p.product_id FROM products AS p WHERE p.sku = $1 AND {_FITS}
 ),
 words AS MATERIALIZED (
     SELECT word::tsquery AS word, forms, weight
@@ -261,3 +264,14 @@ SELECT page.product_id, sku, p.name, description, brand, category_id, p.price, c
   LEFT JOIN (page JOIN products p USING (product_id)) ON TRUE
  ORDER BY exact DESC, words DESC, rank DESC, place_name, page.product_id
 """  # noqa: S608  as above
+
+# The same among few products. A table by itself, to which no index of words leads: by that, PostgreSQL would
+# read all products that have them.
+_SEARCH_AMONG = _SEARCH.replace(
+    "FROM products AS p",
+    """FROM (SELECT product_id, sku, name, brand, category_id, price, currency, attributes, active,
+                    delete_time, search
+               FROM products
+              WHERE product_id = ANY($29::uuid[])
+             OFFSET 0) AS p""",
+)

@@ -75,7 +75,9 @@ _COUNT = """
 
 
 @dataclass(frozen=True)
-class _Token:
+class Token:
+    """A word of a query as it was typed, in lower case and without accents, with its stems."""
+
     text: str
     lexemes: Sequence[str]
     is_stop: bool
@@ -194,9 +196,9 @@ async def read_words(conn: Connection, query: str, *, is_typing: bool = False) -
         query: As it was typed.
         is_typing: Its last word may be the begin of one.
     """
-    tokens = await _tokens(conn, query)
+    tokens = await read_tokens(conn, query)
     pairs = joined([token.text for token in tokens])
-    lexemes = _asked(tokens, is_typing=is_typing)
+    lexemes = lexemes_of(tokens, is_typing=is_typing)
     counts, all_products, forms = await _known(conn, lexemes, list(pairs.values()))
     for place, text in pairs.items():
         whole = forms.pop(text, [])
@@ -210,14 +212,14 @@ async def read_words(conn: Connection, query: str, *, is_typing: bool = False) -
     words = with_forms(lexemes, counts, forms)
     unknown = [word.forms[0] for word in words if not word.product_count]
     if unknown and all_products:
-        near = await _similar(conn, unknown)
+        near = await similar_words(conn, unknown)
         forms |= {word: [*forms.get(word, ()), *(each for each, _ in found)] for word, found in near.items()}
         counts |= {each: count for found in near.values() for each, count in found}
         words = with_forms(lexemes, counts, forms)
     return words, all_products
 
 
-def _asked(tokens: Sequence[_Token], *, is_typing: bool) -> list[str]:
+def lexemes_of(tokens: Sequence[Token], *, is_typing: bool) -> list[str]:
     """Return the lexemes that count; those of the word that is being typed are among them, whatever it is."""
     typed = tokens[-1:] if is_typing else []
     told = tokens[: len(tokens) - len(typed)]
@@ -227,7 +229,8 @@ def _asked(tokens: Sequence[_Token], *, is_typing: bool) -> list[str]:
     return before[: MAX_WORDS - len(last)] + last
 
 
-async def _tokens(conn: Connection, query: str) -> list[_Token]:
+async def read_tokens(conn: Connection, query: str) -> list[Token]:
+    """Return the words of a query. They are the same each time that it is asked."""
     rows = await conn.fetch(
         """
         SELECT text, search_stems(text) AS lexemes,
@@ -239,7 +242,7 @@ async def _tokens(conn: Connection, query: str) -> list[_Token]:
         """,
         query,
     )
-    return [_Token(row["text"], row["lexemes"], row["is_stop"]) for row in rows]
+    return [Token(row["text"], row["lexemes"], row["is_stop"]) for row in rows]
 
 
 async def _known(
@@ -301,7 +304,7 @@ async def _beginning_with(conn: Connection, begin: str) -> dict[str, int]:
     return {row["word"]: row["product_count"] for row in rows}
 
 
-async def _similar(conn: Connection, unknown: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
+async def similar_words(conn: Connection, unknown: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
     """Return what words that no product has may have meant: longer ones, or mistyped ones."""
     rows = await conn.fetch(
         """

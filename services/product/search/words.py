@@ -1,7 +1,7 @@
 """The words of a query: which count, which others stand for them, and how much each of them tells. No I/O."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
@@ -16,6 +16,7 @@ _ACCESSORIES = """
     dock drum film filter fuser holder holster hood kit licens lock memori modul mount pad part pillow pouch
     protector rack replac ribbon shelf shell skin sleev spare stand stylus support toner tray warranti
 """
+_ALL_ACCESSORIES = frozenset(_ACCESSORIES.split())
 _LONGEST = 40
 # Ways to leave one word out of a query: each costs a walk through the index.
 _WAYS = 6
@@ -69,8 +70,11 @@ class Question:
 
     def accessories(self) -> str:
         """Return the tsquery of names that have an accessory's word, but for those asked for."""
-        asked = {lexeme for word in self.words for form in word.forms for lexeme in form.split(" ")}
-        return " | ".join(f"'={word}'" for word in _ACCESSORIES.split() if word not in asked)
+        return " | ".join(f"'={word}'" for word in sorted(_ALL_ACCESSORIES - self.lexemes()))
+
+    def lexemes(self) -> set[str]:
+        """Return all that its words may be."""
+        return {lexeme for word in self.words for form in word.forms for lexeme in form.split(" ")}
 
 
 def question_of(words: Sequence[Word], all_products: int, weights: Sequence[float] | None = None) -> Question:
@@ -84,6 +88,11 @@ def question_of(words: Sequence[Word], all_products: int, weights: Sequence[floa
     if weights is None or len(weights) != len(words):
         weights = [_weight(min(word.product_count, all_products), all_products) for word in words]
     return Question(tuple(words), tuple(weights))
+
+
+def accessories_of(lexemes: Iterable[str]) -> frozenset[str]:
+    """Return those that name accessories."""
+    return _ALL_ACCESSORIES.intersection(lexemes)
 
 
 def joined(tokens: Sequence[str]) -> dict[int, str]:
