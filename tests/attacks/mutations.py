@@ -121,6 +121,13 @@ async def adjust_stock(parts: Parts) -> Attempt:
     return Attempt(request, MERCHANT)
 
 
+async def set_stock_policy(parts: Parts) -> Attempt:
+    request = inventory_pb2.SetStockPolicyRequest(
+        product_id=await parts.mesh.new_product(), backorder_limit=5, hold_limit=3
+    )
+    return Attempt(request, MERCHANT)
+
+
 async def reserve_stock(parts: Parts) -> Attempt:
     return Attempt(await _wanted(parts), ORDER_SERVICE)
 
@@ -331,6 +338,7 @@ CASES: dict[str, Prepare] = {
     CATEGORIES + "UpdateCategory": update_category,
     CATEGORIES + "DeleteCategory": delete_category,
     INVENTORY + "AdjustStock": adjust_stock,
+    INVENTORY + "SetStockPolicy": set_stock_policy,
     INVENTORY + "ReserveStock": reserve_stock,
     INVENTORY + "CommitReservation": commit_reservation,
     INVENTORY + "ReleaseReservation": release_reservation,

@@ -143,6 +143,7 @@ RULES: Mapping[str, Rule] = {
     CATEGORIES + "DeleteCategory": ByRole(SHOPKEEPERS),
     INVENTORY + "GetStock": ByRole(STAFF),
     INVENTORY + "AdjustStock": ByRole(SHOPKEEPERS),
+    INVENTORY + "SetStockPolicy": ByRole(SHOPKEEPERS),
     INVENTORY + "ListStockMovements": ByRole(STAFF),
     INVENTORY + "VerifyStock": ByRole(STAFF),
     INVENTORY + "ReserveStock": Internal(frozenset({"order"})),
@@ -275,6 +276,7 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
     CATEGORIES + "DeleteCategory": lambda w: category_pb2.DeleteCategoryRequest(category_id=_unknown()),
     INVENTORY + "GetStock": lambda w: inventory_pb2.GetStockRequest(product_id=w.product_id),
     INVENTORY + "AdjustStock": lambda w: inventory_pb2.AdjustStockRequest(product_id=_unknown(), delta=1),
+    INVENTORY + "SetStockPolicy": lambda w: inventory_pb2.SetStockPolicyRequest(product_id=_unknown()),
     INVENTORY + "ListStockMovements": lambda w: inventory_pb2.ListStockMovementsRequest(
         product_id=w.product_id
     ),

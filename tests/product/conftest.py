@@ -123,6 +123,11 @@ class Shop:
         stock: inventory_pb2.Stock = await self.stock.AdjustStock(request, metadata=self.writer)
         return stock
 
+    async def set_policy(self, product: product_pb2.Product, **fields: Any) -> inventory_pb2.Stock:
+        request = inventory_pb2.SetStockPolicyRequest(product_id=product.product_id, **fields)
+        stock: inventory_pb2.Stock = await self.stock.SetStockPolicy(request, metadata=self.writer)
+        return stock
+
     async def get(self, product_id: str, metadata: Metadata = ()) -> product_pb2.Product:
         request = product_pb2.GetProductRequest(product_id=product_id)
         product: product_pb2.Product = await self.products.GetProduct(request, metadata=metadata)
@@ -143,7 +148,7 @@ class Shop:
         """Units that are free, held and committed."""
         request = inventory_pb2.GetStockRequest(product_id=product.product_id)
         stock = await self.stock.GetStock(request, metadata=self.writer)
-        assert stock.on_hand == stock.free + stock.held + stock.committed
+        assert stock.on_hand == stock.free + stock.held + stock.committed - stock.backordered
         return stock.free, stock.held, stock.committed
 
     async def reserve(

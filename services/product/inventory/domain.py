@@ -23,6 +23,12 @@ class StockBelowZero(FailedPrecondition):
     reason = "STOCK_BELOW_ZERO"
 
 
+class BackorderLimitTooLow(FailedPrecondition):
+    """More is backordered than a new limit allows. Metadata: backordered, the units."""
+
+    reason = "BACKORDER_LIMIT_TOO_LOW"
+
+
 class Kind(StrEnum):
     """Of a movement, as in the contract's StockMovementKind."""
 
@@ -38,12 +44,17 @@ class Stock:
     """The level of one product, in units."""
 
     product_id: UUID
+    # Below 0: so many are held or committed and not in the house.
     free: int
     held: int
     committed: int
     update_time: datetime
     # The version of the stream stock/<product_id>.
     adjustment_count: int
+    # How far below 0 free may go.
+    backorder_limit: int = 0
+    # For one person; 0: the limit of every product.
+    hold_limit: int = 0
 
     @property
     def on_hand(self) -> int:

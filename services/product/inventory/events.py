@@ -18,6 +18,21 @@ def stock_adjusted(stock: Stock, delta: int, reason: str) -> NewEvent:
     )
 
 
+def policy_changed(stock: Stock) -> NewEvent:
+    """Tell of a product's limits; it counts as an adjustment."""
+    return NewEvent(
+        stream=f"stock/{stock.product_id}",
+        version=stock.adjustment_count,
+        type="StockPolicyChanged",
+        data={
+            "product_id": str(stock.product_id),
+            "backorder_limit": stock.backorder_limit,
+            "hold_limit": stock.hold_limit,
+        },
+        occur_time=stock.update_time,
+    )
+
+
 def stock_opened(product_id: UUID, quantity: int, occur_time: datetime) -> NewEvent:
     """Tell of the units that a new product came with."""
     stock = Stock(product_id, quantity, 0, 0, occur_time, adjustment_count=1)

@@ -9,11 +9,15 @@ from services.rpc.fields import timestamp
 def stock_message(stock: Stock) -> inventory_pb2.Stock:
     return inventory_pb2.Stock(
         product_id=str(stock.product_id),
-        free=stock.free,
+        free=max(stock.free, 0),
         held=stock.held,
         committed=stock.committed,
         on_hand=stock.on_hand,
         update_time=timestamp(stock.update_time),
+        backordered=max(-stock.free, 0),
+        backorder_limit=stock.backorder_limit,
+        available=stock.free + stock.backorder_limit,
+        hold_limit=stock.hold_limit,
     )
 
 

@@ -11,11 +11,11 @@ import grpc
 from commerce.product.v1 import inventory_pb2, inventory_pb2_grpc
 
 from services.product.inventory import store
-from services.product.inventory.events import stock_adjusted
+from services.product.inventory.events import policy_changed, stock_adjusted
 from services.product.inventory.messages import movement_message, stock_message
 from services.product.reservations import changes
 from services.product.reservations.changes import Outcome
-from services.product.reservations.domain import Holding, HoldRequest, Reservation
+from services.product.reservations.domain import HoldRequest, MostHeld, Reservation
 from services.product.reservations.messages import hold_request, reservation_message, result_message
 from services.product.turns import Turns
 from services.rpc.failures import failure_of
@@ -80,6 +80,17 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
 
         key = optional_request_key(caller().principal, request.DESCRIPTOR.full_name, request)
         return await answer_once(self._pool, key, inventory_pb2.Stock, work)
+
+    async def SetStockPolicy(
+        self, request: inventory_pb2.SetStockPolicyRequest, context: Context
+    ) -> inventory_pb2.Stock:
+        """Set a product's limits of backorders and of what one person may hold."""
+        backorder_limit = request.backorder_limit if request.HasField("backorder_limit") else None
+        hold_limit = request.hold_limit if request.HasField("hold_limit") else None
+        async with transaction(self._pool) as conn:
+            stock = await store.set_policy(conn, UUID(request.product_id), backorder_limit, hold_limit)
+            await append_events(conn, [policy_changed(stock)])
+        return stock_message(stock)
 
     async def ListStockMovements(
         self, request: inventory_pb2.ListStockMovementsRequest, context: Context
@@ -193,8 +204,8 @@ def _results(
         yield result_message(outcome if isinstance(outcome, Reservation) else failure_of(outcome, method))
 
 
-def _most_held() -> Holding:
+def _most_held() -> MostHeld:
     limit = policy_of(_RESERVE_STOCK).holds
     if limit is None:
         raise ValueError(f"{_RESERVE_STOCK} has no `holds` in its policy")
-    return Holding(limit.reservations, limit.units)
+    return MostHeld(limit.reservations, limit.units, limit.units_of_product)

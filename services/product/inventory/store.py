@@ -7,6 +7,7 @@ import asyncpg
 
 from services.product.catalogue.domain import not_found
 from services.product.inventory.domain import (
+    BackorderLimitTooLow,
     Kind,
     Movement,
     RecordedMovement,
@@ -63,14 +64,16 @@ async def adjust_stock(conn: Connection, product_id: UUID, delta: int, reason: s
                SET free = l.free + $2, adjustment_count = l.adjustment_count + 1,
                    update_time = clock_timestamp()
               FROM products p
-             WHERE l.product_id = $1 AND p.product_id = $1 AND p.delete_time IS NULL AND l.free + $2 >= 0
-            RETURNING l.product_id, l.free, l.held, l.committed, l.update_time, l.adjustment_count
+             WHERE l.product_id = $1 AND p.product_id = $1 AND p.delete_time IS NULL
+               AND ($2 > 0 OR l.free + $2 >= 0)
+            RETURNING l.product_id, l.free, l.held, l.committed, l.update_time, l.adjustment_count,
+                      l.backorder_limit, l.hold_limit
         ), recorded AS (
             INSERT INTO stock_movements (product_id, kind, free_delta, held_delta, committed_delta, reason)
             SELECT product_id, 'ADJUSTED', $2, 0, 0, $3
               FROM adjusted
         )
-        SELECT product_id, free, held, committed, update_time, adjustment_count
+        SELECT product_id, free, held, committed, update_time, adjustment_count, backorder_limit, hold_limit
           FROM adjusted
         """,
         product_id,
@@ -85,6 +88,39 @@ async def adjust_stock(conn: Connection, product_id: UUID, delta: int, reason: s
     return Stock(**row)
 
 
+async def set_policy(
+    conn: Connection, product_id: UUID, backorder_limit: int | None, hold_limit: int | None
+) -> Stock:
+    """Set a product's limits, None leaves one as it is, and return the level.
+
+    Raises:
+        ProductNotFound: there is no such product.
+        BackorderLimitTooLow: more is backordered now.
+    """
+    row = await conn.fetchrow(
+        """
+        UPDATE stock_levels l
+           SET backorder_limit = coalesce($2, l.backorder_limit), hold_limit = coalesce($3, l.hold_limit),
+               adjustment_count = l.adjustment_count + 1, update_time = clock_timestamp()
+          FROM products p
+         WHERE l.product_id = $1 AND p.product_id = $1 AND p.delete_time IS NULL
+           AND l.free >= -coalesce($2, l.backorder_limit)
+        RETURNING l.product_id, l.free, l.held, l.committed, l.update_time, l.adjustment_count,
+                  l.backorder_limit, l.hold_limit
+        """,
+        product_id,
+        backorder_limit,
+        hold_limit,
+    )
+    if row is None:
+        stock = await get_stock(conn, product_id)
+        raise BackorderLimitTooLow(
+            "more units are backordered than the limit would allow",
+            metadata={"product_id": str(product_id), "backordered": str(max(-stock.free, 0))},
+        )
+    return Stock(**row)
+
+
 async def get_stock(conn: Connection, product_id: UUID) -> Stock:
     """Return the level of a product.
 
@@ -93,7 +129,8 @@ async def get_stock(conn: Connection, product_id: UUID) -> Stock:
     """
     row = await conn.fetchrow(
         """
-        SELECT l.product_id, l.free, l.held, l.committed, l.update_time, l.adjustment_count
+        SELECT l.product_id, l.free, l.held, l.committed, l.update_time, l.adjustment_count,
+               l.backorder_limit, l.hold_limit
           FROM stock_levels l
           JOIN products p USING (product_id)
          WHERE l.product_id = $1 AND p.delete_time IS NULL
@@ -126,19 +163,22 @@ async def find_locked(conn: Connection, product_ids: Collection[UUID]) -> set[UU
 
 async def apply_movements(
     conn: Connection, movements: Sequence[Movement], events: Sequence[NewEvent] = ()
-) -> None:
+) -> dict[UUID, int]:
     """Record movements, and what the log tells of them, and change the levels: the last statement.
 
     A hot product's row is locked from here to the commit and no longer. All writers take the rows of one
     transaction in one order, so that two never wait for each other (a deadlock).
 
+    Returns:
+        What is free after it, by product_id.
+
     Raises:
-        OutOfStock: fewer units of a product are free than leave them.
+        OutOfStock: fewer units of a product are free, or may be backordered, than leave them.
         VersionConflict: another writer appended to a stream first.
     """
     if not movements:
         await append_events(conn, events)
-        return
+        return {}
     with version_conflicts():
         changed = await conn.fetch(
             f"""
@@ -172,8 +212,9 @@ async def apply_movements(
                    update_time = clock_timestamp()
               FROM sums s
               JOIN locked USING (product_id)
-             WHERE l.product_id = s.product_id AND l.free + s.free_delta >= 0
-            RETURNING l.product_id
+             WHERE l.product_id = s.product_id
+               AND (s.free_delta >= 0 OR l.free + s.free_delta >= -l.backorder_limit)
+            RETURNING l.product_id, l.free
             """,  # noqa: S608  numbers of parameters
             [movement.product_id for movement in movements],
             [movement.kind for movement in movements],
@@ -184,10 +225,12 @@ async def apply_movements(
             *event_columns(events),
         )
     announce_events()
-    refused = {movement.product_id for movement in movements} - {row["product_id"] for row in changed}
+    free = {row["product_id"]: row["free"] for row in changed}
+    refused = {movement.product_id for movement in movements} - free.keys()
     if refused:
         short = next(movement for movement in movements if movement.product_id in refused)
         raise out_of_stock(short.product_id, -short.free_delta)
+    return free
 
 
 async def list_movements(

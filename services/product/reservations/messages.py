@@ -38,6 +38,7 @@ def reservation_message(reservation: Reservation) -> inventory_pb2.Reservation:
                 sku=line.sku,
                 name=line.name,
                 unit_price=to_money(line.price.amount, line.price.currency),
+                backordered_quantity=line.backordered,
             )
             for line in reservation.lines
         ],

@@ -87,6 +87,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_CATEGORY_TOO_DEEP: _ClassVar[Reason]
     REASON_CATEGORY_TOO_BROAD: _ClassVar[Reason]
     REASON_STOCK_BELOW_ZERO: _ClassVar[Reason]
+    REASON_BACKORDER_LIMIT_TOO_LOW: _ClassVar[Reason]
     REASON_OUT_OF_STOCK: _ClassVar[Reason]
     REASON_PRICE_CHANGED: _ClassVar[Reason]
     REASON_CURRENCY_MIXED: _ClassVar[Reason]
@@ -183,6 +184,7 @@ REASON_CATEGORY_NOT_EMPTY: Reason
 REASON_CATEGORY_TOO_DEEP: Reason
 REASON_CATEGORY_TOO_BROAD: Reason
 REASON_STOCK_BELOW_ZERO: Reason
+REASON_BACKORDER_LIMIT_TOO_LOW: Reason
 REASON_OUT_OF_STOCK: Reason
 REASON_PRICE_CHANGED: Reason
 REASON_CURRENCY_MIXED: Reason

@@ -97,6 +97,16 @@ class StockAdjusted(_message.Message):
     reason: str
     def __init__(self, product_id: _Optional[str] = ..., delta: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
+class StockPolicyChanged(_message.Message):
+    __slots__ = ("product_id", "backorder_limit", "hold_limit")
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    BACKORDER_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    HOLD_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    product_id: str
+    backorder_limit: int
+    hold_limit: int
+    def __init__(self, product_id: _Optional[str] = ..., backorder_limit: _Optional[int] = ..., hold_limit: _Optional[int] = ...) -> None: ...
+
 class ReservedLine(_message.Message):
     __slots__ = ("product_id", "quantity")
     PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]

@@ -46,20 +46,28 @@ RESERVATION_STATE_RELEASED: ReservationState
 RESERVATION_STATE_EXPIRED: ReservationState
 
 class Stock(_message.Message):
-    __slots__ = ("product_id", "free", "held", "committed", "on_hand", "update_time")
+    __slots__ = ("product_id", "free", "held", "committed", "on_hand", "update_time", "backordered", "backorder_limit", "available", "hold_limit")
     PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
     FREE_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
     COMMITTED_FIELD_NUMBER: _ClassVar[int]
     ON_HAND_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    BACKORDERED_FIELD_NUMBER: _ClassVar[int]
+    BACKORDER_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    HOLD_LIMIT_FIELD_NUMBER: _ClassVar[int]
     product_id: str
     free: int
     held: int
     committed: int
     on_hand: int
     update_time: _timestamp_pb2.Timestamp
-    def __init__(self, product_id: _Optional[str] = ..., free: _Optional[int] = ..., held: _Optional[int] = ..., committed: _Optional[int] = ..., on_hand: _Optional[int] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    backordered: int
+    backorder_limit: int
+    available: int
+    hold_limit: int
+    def __init__(self, product_id: _Optional[str] = ..., free: _Optional[int] = ..., held: _Optional[int] = ..., committed: _Optional[int] = ..., on_hand: _Optional[int] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., backordered: _Optional[int] = ..., backorder_limit: _Optional[int] = ..., available: _Optional[int] = ..., hold_limit: _Optional[int] = ...) -> None: ...
 
 class GetStockRequest(_message.Message):
     __slots__ = ("product_id",)
@@ -78,6 +86,16 @@ class AdjustStockRequest(_message.Message):
     reason: str
     request_id: str
     def __init__(self, product_id: _Optional[str] = ..., delta: _Optional[int] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class SetStockPolicyRequest(_message.Message):
+    __slots__ = ("product_id", "backorder_limit", "hold_limit")
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    BACKORDER_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    HOLD_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    product_id: str
+    backorder_limit: int
+    hold_limit: int
+    def __init__(self, product_id: _Optional[str] = ..., backorder_limit: _Optional[int] = ..., hold_limit: _Optional[int] = ...) -> None: ...
 
 class ListStockMovementsRequest(_message.Message):
     __slots__ = ("product_id", "page_size", "page_token")
@@ -146,18 +164,20 @@ class Reservation(_message.Message):
     def __init__(self, order_id: _Optional[str] = ..., state: _Optional[_Union[ReservationState, str]] = ..., lines: _Optional[_Iterable[_Union[ReservationLine, _Mapping]]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ReservationLine(_message.Message):
-    __slots__ = ("product_id", "quantity", "sku", "name", "unit_price")
+    __slots__ = ("product_id", "quantity", "sku", "name", "unit_price", "backordered_quantity")
     PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
     QUANTITY_FIELD_NUMBER: _ClassVar[int]
     SKU_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     UNIT_PRICE_FIELD_NUMBER: _ClassVar[int]
+    BACKORDERED_QUANTITY_FIELD_NUMBER: _ClassVar[int]
     product_id: str
     quantity: int
     sku: str
     name: str
     unit_price: _money_pb2.Money
-    def __init__(self, product_id: _Optional[str] = ..., quantity: _Optional[int] = ..., sku: _Optional[str] = ..., name: _Optional[str] = ..., unit_price: _Optional[_Union[_money_pb2.Money, _Mapping]] = ...) -> None: ...
+    backordered_quantity: int
+    def __init__(self, product_id: _Optional[str] = ..., quantity: _Optional[int] = ..., sku: _Optional[str] = ..., name: _Optional[str] = ..., unit_price: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., backordered_quantity: _Optional[int] = ...) -> None: ...
 
 class ReserveStockRequest(_message.Message):
     __slots__ = ("order_id", "lines", "ttl", "holder_id", "expected_total")

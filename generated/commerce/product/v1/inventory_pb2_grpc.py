@@ -45,6 +45,11 @@ class InventoryServiceStub:
                 request_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.AdjustStockRequest.SerializeToString,
                 response_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.Stock.FromString,
                 _registered_method=True)
+        self.SetStockPolicy = channel.unary_unary(
+                '/commerce.product.v1.InventoryService/SetStockPolicy',
+                request_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.SetStockPolicyRequest.SerializeToString,
+                response_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.Stock.FromString,
+                _registered_method=True)
         self.ListStockMovements = channel.unary_unary(
                 '/commerce.product.v1.InventoryService/ListStockMovements',
                 request_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.ListStockMovementsRequest.SerializeToString,
@@ -100,6 +105,15 @@ class InventoryServiceServicer:
 
     def AdjustStock(self, request, context):
         """Takes stock in (delta above 0) or out (below 0). Never below what is free.
+        What comes in is there for backorders first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetStockPolicy(self, request, context):
+        """Says how much of a product may be ordered beyond what is free, and how much
+        one person may hold without having paid.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,7 +136,7 @@ class InventoryServiceServicer:
 
     def ReserveStock(self, request, context):
         """Holds stock for an order, all lines or none, and answers the prices that
-        hold. Keyed by the order: a repetition returns the same reservation, held
+        hold. What is not in the house is held up to the product's backorder limit. Keyed by the order: a repetition returns the same reservation, held
         for as long again. A refusal writes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -181,6 +195,11 @@ def add_InventoryServiceServicer_to_server(servicer, server):
             'AdjustStock': grpc.unary_unary_rpc_method_handler(
                     servicer.AdjustStock,
                     request_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.AdjustStockRequest.FromString,
+                    response_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.Stock.SerializeToString,
+            ),
+            'SetStockPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetStockPolicy,
+                    request_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.SetStockPolicyRequest.FromString,
                     response_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.Stock.SerializeToString,
             ),
             'ListStockMovements': grpc.unary_unary_rpc_method_handler(
@@ -278,6 +297,33 @@ class InventoryService:
             target,
             '/commerce.product.v1.InventoryService/AdjustStock',
             commerce_dot_product_dot_v1_dot_inventory__pb2.AdjustStockRequest.SerializeToString,
+            commerce_dot_product_dot_v1_dot_inventory__pb2.Stock.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetStockPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/commerce.product.v1.InventoryService/SetStockPolicy',
+            commerce_dot_product_dot_v1_dot_inventory__pb2.SetStockPolicyRequest.SerializeToString,
             commerce_dot_product_dot_v1_dot_inventory__pb2.Stock.FromString,
             options,
             channel_credentials,

@@ -36,7 +36,13 @@ class InventoryServiceStub:
     GetStock: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.GetStockRequest, _inventory_pb2.Stock]
     """Reads the stock of a product."""
     AdjustStock: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.AdjustStockRequest, _inventory_pb2.Stock]
-    """Takes stock in (delta above 0) or out (below 0). Never below what is free."""
+    """Takes stock in (delta above 0) or out (below 0). Never below what is free.
+    What comes in is there for backorders first.
+    """
+    SetStockPolicy: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.SetStockPolicyRequest, _inventory_pb2.Stock]
+    """Says how much of a product may be ordered beyond what is free, and how much
+    one person may hold without having paid.
+    """
     ListStockMovements: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ListStockMovementsRequest, _inventory_pb2.ListStockMovementsResponse]
     """Lists the movements of a product's stock, newest first."""
     VerifyStock: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.VerifyStockRequest, _inventory_pb2.VerifyStockResponse]
@@ -45,7 +51,7 @@ class InventoryServiceStub:
     """
     ReserveStock: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ReserveStockRequest, _inventory_pb2.Reservation]
     """Holds stock for an order, all lines or none, and answers the prices that
-    hold. Keyed by the order: a repetition returns the same reservation, held
+    hold. What is not in the house is held up to the product's backorder limit. Keyed by the order: a repetition returns the same reservation, held
     for as long again. A refusal writes nothing.
     """
     CommitReservation: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.CommitReservationRequest, _inventory_pb2.Reservation]
@@ -76,7 +82,13 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     GetStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.GetStockRequest, _inventory_pb2.Stock]  # type: ignore[assignment]
     """Reads the stock of a product."""
     AdjustStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.AdjustStockRequest, _inventory_pb2.Stock]  # type: ignore[assignment]
-    """Takes stock in (delta above 0) or out (below 0). Never below what is free."""
+    """Takes stock in (delta above 0) or out (below 0). Never below what is free.
+    What comes in is there for backorders first.
+    """
+    SetStockPolicy: _aio.UnaryUnaryMultiCallable[_inventory_pb2.SetStockPolicyRequest, _inventory_pb2.Stock]  # type: ignore[assignment]
+    """Says how much of a product may be ordered beyond what is free, and how much
+    one person may hold without having paid.
+    """
     ListStockMovements: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ListStockMovementsRequest, _inventory_pb2.ListStockMovementsResponse]  # type: ignore[assignment]
     """Lists the movements of a product's stock, newest first."""
     VerifyStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.VerifyStockRequest, _inventory_pb2.VerifyStockResponse]  # type: ignore[assignment]
@@ -85,7 +97,7 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     """
     ReserveStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ReserveStockRequest, _inventory_pb2.Reservation]  # type: ignore[assignment]
     """Holds stock for an order, all lines or none, and answers the prices that
-    hold. Keyed by the order: a repetition returns the same reservation, held
+    hold. What is not in the house is held up to the product's backorder limit. Keyed by the order: a repetition returns the same reservation, held
     for as long again. A refusal writes nothing.
     """
     CommitReservation: _aio.UnaryUnaryMultiCallable[_inventory_pb2.CommitReservationRequest, _inventory_pb2.Reservation]  # type: ignore[assignment]
@@ -125,7 +137,19 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_pb2.AdjustStockRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_pb2.Stock, _abc.Awaitable[_inventory_pb2.Stock]]:
-        """Takes stock in (delta above 0) or out (below 0). Never below what is free."""
+        """Takes stock in (delta above 0) or out (below 0). Never below what is free.
+        What comes in is there for backorders first.
+        """
+
+    @_abc_1.abstractmethod
+    def SetStockPolicy(
+        self,
+        request: _inventory_pb2.SetStockPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inventory_pb2.Stock, _abc.Awaitable[_inventory_pb2.Stock]]:
+        """Says how much of a product may be ordered beyond what is free, and how much
+        one person may hold without having paid.
+        """
 
     @_abc_1.abstractmethod
     def ListStockMovements(
@@ -152,7 +176,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_pb2.Reservation, _abc.Awaitable[_inventory_pb2.Reservation]]:
         """Holds stock for an order, all lines or none, and answers the prices that
-        hold. Keyed by the order: a repetition returns the same reservation, held
+        hold. What is not in the house is held up to the product's backorder limit. Keyed by the order: a repetition returns the same reservation, held
         for as long again. A refusal writes nothing.
         """
 
