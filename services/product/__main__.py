@@ -19,6 +19,7 @@ from services.product.categories.servicer import CategoryServicer
 from services.product.inventory.servicer import InventoryServicer
 from services.product.reservations.expiry import HoldExpiry
 from services.product.search.vocabulary import Vocabulary
+from services.product.watching.streams import Watching
 from services.rpc.channel import open_channel
 from services.rpc.endings_feed import EndingsFeed, feed_of
 from services.rpc.feed import EventFeedServicer
@@ -54,12 +55,13 @@ async def _serve() -> None:
     logs.configure(_NAME, settings.telemetry)
     pool = await open_pool(settings.database)
     event_log = EventLog(pool, _NAME, settings.database)
+    watching = Watching(pool, event_log, settings.pages.token_keys)
     forgetting = Forgetting(pool, [forget_answers])
     users = open_channel("user", settings.user_address, settings.server.tls)
     verifier = TokenVerifier(settings.tokens.issuer, settings.tokens.audience, jwks_from(users))
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
-        return _register(server, pool, Pages(settings.pages.token_keys), event_log)
+        return _register(server, pool, Pages(settings.pages.token_keys), event_log, watching)
 
     await serve(
         _NAME,
@@ -71,16 +73,21 @@ async def _serve() -> None:
             event_log.run_sequencer,
             HoldExpiry(pool).run,
             Vocabulary(pool).run,
+            watching.run,
             forgetting.run,
         ],
         on_close=[users.close, pool.close],
     )
 
 
-def _register(server: grpc.aio.Server, pool: Pool, pages: Pages, event_log: EventLog) -> Sequence[str]:
-    product_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(pool, pages), server)
+def _register(
+    server: grpc.aio.Server, pool: Pool, pages: Pages, event_log: EventLog, watching: Watching
+) -> Sequence[str]:
+    product_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(pool, pages, watching), server)
     category_pb2_grpc.add_CategoryServiceServicer_to_server(CategoryServicer(pool, pages), server)
-    inventory_pb2_grpc.add_InventoryServiceServicer_to_server(InventoryServicer(pool, pages), server)
+    inventory_pb2_grpc.add_InventoryServiceServicer_to_server(
+        InventoryServicer(pool, pages, watching), server
+    )
     feed = EventFeedServicer(event_log)
     event_pb2_grpc.add_EventFeedServicer_to_server(feed, server)
     return service_names(product_pb2, category_pb2, inventory_pb2, event_pb2)

@@ -195,9 +195,9 @@ async def open_parts(
             clock=now,
         ),
         PIPELINE: PipelineServicer(mesh.pool, PAGES, mesh.pipeline),
-        PRODUCTS: ProductServicer(mesh.stock_pool, PAGES),
+        PRODUCTS: ProductServicer(mesh.stock_pool, PAGES, mesh.watching),
         CATEGORIES: CategoryServicer(mesh.stock_pool, PAGES),
-        INVENTORY: InventoryServicer(mesh.stock_pool, PAGES),
+        INVENTORY: InventoryServicer(mesh.stock_pool, PAGES, mesh.watching),
         USERS: UserServicer(pool, PAGES, erasing=erasing, **shared),
         AUTH: AuthServicer(
             pool,

@@ -1,5 +1,6 @@
 """The product service as its callers meet it: a real server and channels, and a real database."""
 
+import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -24,18 +25,21 @@ from services.product.catalogue.servicer import ProductServicer
 from services.product.categories.servicer import CategoryServicer
 from services.product.inventory.servicer import InventoryServicer
 from services.product.reservations.expiry import HoldExpiry
+from services.product.watching.streams import Watching
 from services.rpc.fields import to_money
 from services.rpc.interceptors import Chain
 from services.rpc.status import from_rpc_error
 from services.rpc.tls import ServerCertificates, client_credentials, read_pem
 from services.settings import TlsFiles
+from services.storage.events import EventLog
 from services.storage.paging import Pages
 from services.storage.postgres import Pool
 from tests.conftest import DatabaseHandle
 from tests.support.tokens import TOKENS, Metadata, token
 
 WRITER = "products.write inventory.read inventory.write"
-PAGES = Pages([b"page tokens of these tests"])
+TOKEN_KEY = b"page tokens of these tests"
+PAGES = Pages([TOKEN_KEY])
 
 
 async def reason_of(call: Awaitable[Any]) -> str:
@@ -100,8 +104,11 @@ class Shop:
     Not tests/crash/shop.py's, which needs a whole mesh: one service in the test's own process.
     """
 
-    def __init__(self, pool: Pool, edge: grpc.aio.Channel, order: grpc.aio.Channel) -> None:
+    def __init__(
+        self, pool: Pool, event_log: EventLog, edge: grpc.aio.Channel, order: grpc.aio.Channel
+    ) -> None:
         self.pool = pool
+        self.event_log = event_log
         # As people come: through the edge.
         self.products: Any = product_pb2_grpc.ProductServiceStub(edge)
         self.categories: Any = category_pb2_grpc.CategoryServiceStub(edge)
@@ -246,9 +253,10 @@ async def pool(product_database: DatabaseHandle) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture
-async def shop(pool: Pool, certificates: Authority) -> AsyncIterator[Shop]:
+async def shop(pool: Pool, product_database: DatabaseHandle, certificates: Authority) -> AsyncIterator[Shop]:
+    event_log = EventLog(pool, "product", product_database.settings)
     async with AsyncExitStack() as at_end:
-        yield await _open_shop(pool, certificates, at_end)
+        yield await _open_shop(pool, event_log, certificates, at_end)
 
 
 @pytest.fixture
@@ -257,21 +265,28 @@ async def second(product_database: DatabaseHandle, certificates: Authority) -> A
     pool = await product_database.pool()
     async with AsyncExitStack() as at_end:
         at_end.push_async_callback(pool.close)
-        yield await _open_shop(pool, certificates, at_end)
+        event_log = EventLog(pool, "product", product_database.settings)
+        yield await _open_shop(pool, event_log, certificates, at_end)
 
 
-async def _open_shop(pool: Pool, certificates: Authority, at_end: AsyncExitStack) -> Shop:
+async def _open_shop(
+    pool: Pool, event_log: EventLog, certificates: Authority, at_end: AsyncExitStack
+) -> Shop:
+    watching = Watching(pool, event_log, [TOKEN_KEY])
     server = grpc.aio.server(interceptors=[Chain(TOKENS.verifier(), 200)])
-    product_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(pool, PAGES), server)
+    product_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(pool, PAGES, watching), server)
     category_pb2_grpc.add_CategoryServiceServicer_to_server(CategoryServicer(pool, PAGES), server)
-    inventory_pb2_grpc.add_InventoryServiceServicer_to_server(InventoryServicer(pool, PAGES), server)
+    inventory_pb2_grpc.add_InventoryServiceServicer_to_server(
+        InventoryServicer(pool, PAGES, watching), server
+    )
     credentials = ServerCertificates(certificates.files("product")).credentials()
     port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()
     at_end.push_async_callback(server.stop, None)
     edge = await at_end.enter_async_context(channel(port, certificates.files("edge")))
     order = await at_end.enter_async_context(channel(port, certificates.files("order")))
-    return Shop(pool, edge, order)
+    at_end.callback(asyncio.create_task(watching.run()).cancel)
+    return Shop(pool, event_log, edge, order)
 
 
 def channel(port: int, files: TlsFiles) -> grpc.aio.Channel:

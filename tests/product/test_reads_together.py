@@ -11,9 +11,10 @@ from services.errors import ServiceError
 from services.product.catalogue import store
 from services.product.catalogue.domain import Product
 from services.product.catalogue.servicer import ProductServicer
+from services.product.watching.streams import Watching
 from services.rpc.identity import Caller, set_caller
 from services.storage.postgres import Connection
-from tests.product.conftest import PAGES, Shop
+from tests.product.conftest import PAGES, TOKEN_KEY, Shop
 
 GUEST = Caller("edge", None, None, frozenset(), acts_for_any=False)
 MERCHANT = Caller("edge", uuid4(), uuid4(), frozenset({"products.write"}), acts_for_any=False)
@@ -46,7 +47,7 @@ async def read(servicer: ProductServicer, caller: Caller, product_id: str) -> st
 async def test_a_hundred_reads_are_one_statement_and_answered_each_for_its_caller(
     shop: Shop, statements: list[int]
 ) -> None:
-    servicer = ProductServicer(shop.pool, PAGES)
+    servicer = ProductServicer(shop.pool, PAGES, Watching(shop.pool, shop.event_log, [TOKEN_KEY]))
     sold, hidden = await shop.create(), await shop.create(active=False)
     asked = [
         (GUEST, sold.product_id, sold.name),

@@ -1,8 +1,8 @@
 """InventoryService: messages to stock and reservations and back, and where transactions begin and end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any
 from uuid import UUID
 from weakref import WeakValueDictionary
@@ -11,6 +11,7 @@ import grpc
 from commerce.product.v1 import inventory_pb2, inventory_pb2_grpc
 
 from services.product.inventory import store
+from services.product.inventory.domain import Stock
 from services.product.inventory.events import policy_changed, stock_adjusted
 from services.product.inventory.messages import movement_message, stock_message
 from services.product.reservations import changes
@@ -18,6 +19,7 @@ from services.product.reservations.changes import Outcome
 from services.product.reservations.domain import HoldRequest, MostHeld, Reservation
 from services.product.reservations.messages import hold_request, reservation_message, result_message
 from services.product.turns import Turns
+from services.product.watching.streams import Told, Watching
 from services.rpc.failures import failure_of
 from services.rpc.groups import GroupCommit
 from services.rpc.identity import caller
@@ -47,10 +49,11 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
     what would have the others wait.
     """
 
-    def __init__(self, pool: Pool, pages: Pages) -> None:
+    def __init__(self, pool: Pool, pages: Pages, watching: Watching) -> None:
         self._pool = pool
         self._most = _most_held()
         self._pages = pages
+        self._watching = watching
         # Of those whose holds are being judged now; a lock that nobody waits for is forgotten.
         self._turns: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
         self._reserving = GroupCommit(pool, self._reserve_together, self._reserve_alone, changes.are_unlocked)
@@ -106,6 +109,19 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
             found, movement_message, lambda recorded: IdKey(recorded.movement_id)
         )
         return inventory_pb2.ListStockMovementsResponse(movements=movements, next_page_token=token)
+
+    async def WatchStock(
+        self, request: inventory_pb2.WatchStockRequest, context: Context
+    ) -> AsyncIterator[inventory_pb2.WatchStockResponse]:
+        """Tell of levels, and of their changes."""
+        watched = self._watching.stock(request.product_ids, request.resume_token, self._find_stock)
+        async with aclosing(watched) as messages:
+            async for told in messages:
+                yield _told_message(told)
+
+    async def _find_stock(self, product_ids: Sequence[UUID]) -> dict[UUID, Stock]:
+        async with connection(self._pool) as conn:
+            return await store.find_stock(conn, product_ids)
 
     async def VerifyStock(
         self, request: inventory_pb2.VerifyStockRequest, context: Context
@@ -202,6 +218,17 @@ def _results(
 ) -> Iterator[inventory_pb2.ReservationResult]:
     for outcome in outcomes:
         yield result_message(outcome if isinstance(outcome, Reservation) else failure_of(outcome, method))
+
+
+def _told_message(told: Told[Stock]) -> inventory_pb2.WatchStockResponse:
+    message = inventory_pb2.WatchStockResponse(
+        resume_token=told.resume_token, previous_token=told.previous_token
+    )
+    if told.state is not None:
+        message.stock.CopyFrom(stock_message(told.state))
+    elif told.product_id is not None:
+        message.removed_product_id = str(told.product_id)
+    return message
 
 
 def _most_held() -> MostHeld:

@@ -127,19 +127,25 @@ async def get_stock(conn: Connection, product_id: UUID) -> Stock:
     Raises:
         ProductNotFound: there is no such product.
     """
-    row = await conn.fetchrow(
+    found = await find_stock(conn, [product_id])
+    if product_id not in found:
+        raise not_found(product_id)
+    return found[product_id]
+
+
+async def find_stock(conn: Connection, product_ids: Sequence[UUID]) -> dict[UUID, Stock]:
+    """Return the levels of those of the products that exist."""
+    rows = await conn.fetch(
         """
         SELECT l.product_id, l.free, l.held, l.committed, l.update_time, l.adjustment_count,
                l.backorder_limit, l.hold_limit
           FROM stock_levels l
           JOIN products p USING (product_id)
-         WHERE l.product_id = $1 AND p.delete_time IS NULL
+         WHERE l.product_id = ANY($1) AND p.delete_time IS NULL
         """,
-        product_id,
+        product_ids,
     )
-    if row is None:
-        raise not_found(product_id)
-    return Stock(**row)
+    return {row["product_id"]: Stock(**row) for row in rows}
 
 
 async def find_locked(conn: Connection, product_ids: Collection[UUID]) -> set[UUID]:

@@ -137,6 +137,26 @@ class StockMovement(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     def __init__(self, movement_id: _Optional[str] = ..., product_id: _Optional[str] = ..., kind: _Optional[_Union[StockMovementKind, str]] = ..., free_delta: _Optional[int] = ..., held_delta: _Optional[int] = ..., committed_delta: _Optional[int] = ..., order_id: _Optional[str] = ..., reason: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
+class WatchStockRequest(_message.Message):
+    __slots__ = ("product_ids", "resume_token")
+    PRODUCT_IDS_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    product_ids: _containers.RepeatedScalarFieldContainer[str]
+    resume_token: str
+    def __init__(self, product_ids: _Optional[_Iterable[str]] = ..., resume_token: _Optional[str] = ...) -> None: ...
+
+class WatchStockResponse(_message.Message):
+    __slots__ = ("resume_token", "previous_token", "stock", "removed_product_id")
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    STOCK_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    resume_token: str
+    previous_token: str
+    stock: Stock
+    removed_product_id: str
+    def __init__(self, resume_token: _Optional[str] = ..., previous_token: _Optional[str] = ..., stock: _Optional[_Union[Stock, _Mapping]] = ..., removed_product_id: _Optional[str] = ...) -> None: ...
+
 class VerifyStockRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

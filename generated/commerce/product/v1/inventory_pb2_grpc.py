@@ -55,6 +55,11 @@ class InventoryServiceStub:
                 request_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.ListStockMovementsRequest.SerializeToString,
                 response_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.ListStockMovementsResponse.FromString,
                 _registered_method=True)
+        self.WatchStock = channel.unary_stream(
+                '/commerce.product.v1.InventoryService/WatchStock',
+                request_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.WatchStockRequest.SerializeToString,
+                response_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.WatchStockResponse.FromString,
+                _registered_method=True)
         self.VerifyStock = channel.unary_unary(
                 '/commerce.product.v1.InventoryService/VerifyStock',
                 request_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.VerifyStockRequest.SerializeToString,
@@ -121,6 +126,14 @@ class InventoryServiceServicer:
 
     def ListStockMovements(self, request, context):
         """Lists the movements of a product's stock, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchStock(self, request, context):
+        """Tells of products' stock as it is, then of each level that changes; as
+        WatchProducts does, but that a stream that goes on begins with all levels.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -206,6 +219,11 @@ def add_InventoryServiceServicer_to_server(servicer, server):
                     servicer.ListStockMovements,
                     request_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.ListStockMovementsRequest.FromString,
                     response_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.ListStockMovementsResponse.SerializeToString,
+            ),
+            'WatchStock': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchStock,
+                    request_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.WatchStockRequest.FromString,
+                    response_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.WatchStockResponse.SerializeToString,
             ),
             'VerifyStock': grpc.unary_unary_rpc_method_handler(
                     servicer.VerifyStock,
@@ -352,6 +370,33 @@ class InventoryService:
             '/commerce.product.v1.InventoryService/ListStockMovements',
             commerce_dot_product_dot_v1_dot_inventory__pb2.ListStockMovementsRequest.SerializeToString,
             commerce_dot_product_dot_v1_dot_inventory__pb2.ListStockMovementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchStock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/commerce.product.v1.InventoryService/WatchStock',
+            commerce_dot_product_dot_v1_dot_inventory__pb2.WatchStockRequest.SerializeToString,
+            commerce_dot_product_dot_v1_dot_inventory__pb2.WatchStockResponse.FromString,
             options,
             channel_credentials,
             insecure,

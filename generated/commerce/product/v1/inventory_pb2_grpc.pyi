@@ -45,6 +45,10 @@ class InventoryServiceStub:
     """
     ListStockMovements: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ListStockMovementsRequest, _inventory_pb2.ListStockMovementsResponse]
     """Lists the movements of a product's stock, newest first."""
+    WatchStock: _grpc.UnaryStreamMultiCallable[_inventory_pb2.WatchStockRequest, _inventory_pb2.WatchStockResponse]
+    """Tells of products' stock as it is, then of each level that changes; as
+    WatchProducts does, but that a stream that goes on begins with all levels.
+    """
     VerifyStock: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.VerifyStockRequest, _inventory_pb2.VerifyStockResponse]
     """Compares every level with the sum of its movements and with what orders
     hold, in one snapshot.
@@ -91,6 +95,10 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     """
     ListStockMovements: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ListStockMovementsRequest, _inventory_pb2.ListStockMovementsResponse]  # type: ignore[assignment]
     """Lists the movements of a product's stock, newest first."""
+    WatchStock: _aio.UnaryStreamMultiCallable[_inventory_pb2.WatchStockRequest, _inventory_pb2.WatchStockResponse]  # type: ignore[assignment]
+    """Tells of products' stock as it is, then of each level that changes; as
+    WatchProducts does, but that a stream that goes on begins with all levels.
+    """
     VerifyStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.VerifyStockRequest, _inventory_pb2.VerifyStockResponse]  # type: ignore[assignment]
     """Compares every level with the sum of its movements and with what orders
     hold, in one snapshot.
@@ -158,6 +166,16 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_pb2.ListStockMovementsResponse, _abc.Awaitable[_inventory_pb2.ListStockMovementsResponse]]:
         """Lists the movements of a product's stock, newest first."""
+
+    @_abc_1.abstractmethod
+    def WatchStock(
+        self,
+        request: _inventory_pb2.WatchStockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_inventory_pb2.WatchStockResponse], _abc.AsyncIterator[_inventory_pb2.WatchStockResponse]]:
+        """Tells of products' stock as it is, then of each level that changes; as
+        WatchProducts does, but that a stream that goes on begins with all levels.
+        """
 
     @_abc_1.abstractmethod
     def VerifyStock(
