@@ -132,6 +132,7 @@ RULES: Mapping[str, Rule] = {
     PRODUCTS + "ListProducts": Public(),
     PRODUCTS + "SearchProducts": Public(),
     PRODUCTS + "SuggestProducts": Public(),
+    PRODUCTS + "WatchProducts": Public(),
     PRODUCTS + "CreateProduct": ByRole(SHOPKEEPERS),
     PRODUCTS + "UpdateProduct": ByRole(SHOPKEEPERS),
     PRODUCTS + "DeleteProduct": ByRole(SHOPKEEPERS),
@@ -145,6 +146,7 @@ RULES: Mapping[str, Rule] = {
     INVENTORY + "AdjustStock": ByRole(SHOPKEEPERS),
     INVENTORY + "SetStockPolicy": ByRole(SHOPKEEPERS),
     INVENTORY + "ListStockMovements": ByRole(STAFF),
+    INVENTORY + "WatchStock": ByRole(STAFF),
     INVENTORY + "VerifyStock": ByRole(STAFF),
     INVENTORY + "ReserveStock": Internal(frozenset({"order"})),
     INVENTORY + "CommitReservation": Internal(frozenset({"order"})),
@@ -257,6 +259,9 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
     PRODUCTS + "ListProducts": lambda w: product_pb2.ListProductsRequest(page_size=1),
     PRODUCTS + "SearchProducts": lambda w: product_pb2.SearchProductsRequest(query="lamp", page_size=1),
     PRODUCTS + "SuggestProducts": lambda w: product_pb2.SuggestProductsRequest(query="lam"),
+    PRODUCTS + "WatchProducts": lambda w: product_pb2.WatchProductsRequest(
+        product_ids=[w.product_id], resume_token="none"
+    ),
     PRODUCTS + "CreateProduct": lambda w: product_pb2.CreateProductRequest(
         product=product_pb2.Product(sku=w.sku, name="Taken", price={"currency_code": "EUR", "units": 1})
     ),
@@ -279,6 +284,10 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
     INVENTORY + "SetStockPolicy": lambda w: inventory_pb2.SetStockPolicyRequest(product_id=_unknown()),
     INVENTORY + "ListStockMovements": lambda w: inventory_pb2.ListStockMovementsRequest(
         product_id=w.product_id
+    ),
+    # With a token of no stream, it ends at once.
+    INVENTORY + "WatchStock": lambda w: inventory_pb2.WatchStockRequest(
+        product_ids=[w.product_id], resume_token="none"
     ),
     INVENTORY + "VerifyStock": lambda w: inventory_pb2.VerifyStockRequest(),
     INVENTORY + "ReserveStock": lambda w: inventory_pb2.ReserveStockRequest(

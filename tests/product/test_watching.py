@@ -243,6 +243,7 @@ async def test_who_hears_of_no_changes_hears_that_there_were_none(
 ) -> None:
     monkeypatch.setattr("services.product.watching.streams._HEARTBEAT_SECONDS", 0.05)
     product, order_id = await shop.create(1), str(uuid4())
+    await numbered(shop)
     async with watch(shop, product) as reader:
         await reader.told()
         tokens = [reader.token]
