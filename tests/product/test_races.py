@@ -15,7 +15,7 @@ import grpc
 import pytest
 from commerce.product.v1 import product_pb2
 
-from services.product.inventory.store import verify_stock
+from services.product.inventory.books_store import verify_stock
 from services.product.reservations.expiry import HoldExpiry
 from services.product.reservations.store import lock_holder
 from services.storage.postgres import Pool, connection, open_pool, transaction

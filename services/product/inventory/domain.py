@@ -37,6 +37,7 @@ class Kind(StrEnum):
     COMMITTED = "COMMITTED"
     RELEASED = "RELEASED"
     EXPIRED = "EXPIRED"
+    TRANSFERRED = "TRANSFERRED"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,6 @@ class Stock:
     """The level of one product, in units."""
 
     product_id: UUID
-    # Below 0: so many are held or committed and not in the house.
     free: int
     held: int
     committed: int
@@ -55,10 +55,17 @@ class Stock:
     backorder_limit: int = 0
     # For one person; 0: the limit of every product.
     hold_limit: int = 0
+    # At other locations than the default one.
+    free_elsewhere: int = 0
 
     @property
     def on_hand(self) -> int:
         return self.free + self.held + self.committed
+
+    @property
+    def backordered(self) -> int:
+        """Units that are held or committed and not in the house: what the default location lacks."""
+        return max(self.free_elsewhere - self.free, 0)
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,8 @@ class Movement:
     committed_delta: int = 0
     order_id: UUID | None = None
     reason: str = ""
+    # None: the default location.
+    location_id: UUID | None = None
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,13 @@ import grpc
 from commerce.product.v1 import inventory_pb2, inventory_pb2_grpc
 
 from services.product.inventory import store
+from services.product.inventory.books_store import verify_stock
 from services.product.inventory.domain import Stock
 from services.product.inventory.events import policy_changed, stock_adjusted
 from services.product.inventory.messages import movement_message, stock_message
+from services.product.locations.messages import level_messages
+from services.product.locations.servicer import Locations
+from services.product.locations.store import LocationShort, read_levels
 from services.product.reservations import changes
 from services.product.reservations.changes import Outcome
 from services.product.reservations.domain import HoldRequest, MostHeld, Reservation
@@ -21,6 +25,7 @@ from services.product.reservations.messages import hold_request, reservation_mes
 from services.product.turns import Turns
 from services.product.watching.streams import Told, Watching
 from services.rpc.failures import failure_of
+from services.rpc.fields import read_optional_id
 from services.rpc.groups import GroupCommit
 from services.rpc.identity import caller
 from services.rpc.policy import policy_of
@@ -54,6 +59,7 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
         self._most = _most_held()
         self._pages = pages
         self._watching = watching
+        self._locations = Locations(pool, pages)
         # Of those whose holds are being judged now; a lock that nobody waits for is forgotten.
         self._turns: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
         self._reserving = GroupCommit(pool, self._reserve_together, self._reserve_alone, changes.are_unlocked)
@@ -69,16 +75,23 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
     async def GetStock(self, request: inventory_pb2.GetStockRequest, context: Context) -> inventory_pb2.Stock:
         """Read the stock of a product."""
         async with connection(self._pool) as conn:
-            return stock_message(await store.get_stock(conn, UUID(request.product_id)))
+            stock = await store.get_stock(conn, UUID(request.product_id))
+            levels = await read_levels(conn, [stock.product_id])
+        message = stock_message(stock)
+        message.locations.extend(level_messages(stock, levels.get(stock.product_id, ())))
+        return message
 
     async def AdjustStock(
         self, request: inventory_pb2.AdjustStockRequest, context: Context
     ) -> inventory_pb2.Stock:
         """Take units in or out."""
+        location_id = read_optional_id(request.location_id)
 
         async def work(conn: Connection) -> inventory_pb2.Stock:
-            stock = await store.adjust_stock(conn, UUID(request.product_id), request.delta, request.reason)
-            await append_events(conn, [stock_adjusted(stock, request.delta, request.reason)])
+            stock = await store.adjust_stock(
+                conn, UUID(request.product_id), request.delta, request.reason, location_id
+            )
+            await append_events(conn, [stock_adjusted(stock, request.delta, request.reason, location_id)])
             return stock_message(stock)
 
         key = optional_request_key(caller().principal, request.DESCRIPTOR.full_name, request)
@@ -94,6 +107,30 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
             stock = await store.set_policy(conn, UUID(request.product_id), backorder_limit, hold_limit)
             await append_events(conn, [policy_changed(stock)])
         return stock_message(stock)
+
+    async def TransferStock(
+        self, request: inventory_pb2.TransferStockRequest, context: Context
+    ) -> inventory_pb2.Stock:
+        """Bring units from one location to another."""
+        return await self._locations.transfer(request)
+
+    async def CreateLocation(
+        self, request: inventory_pb2.CreateLocationRequest, context: Context
+    ) -> inventory_pb2.Location:
+        """Add a location."""
+        return await self._locations.create(request)
+
+    async def ListLocations(
+        self, request: inventory_pb2.ListLocationsRequest, context: Context
+    ) -> inventory_pb2.ListLocationsResponse:
+        """List locations."""
+        return await self._locations.list(request)
+
+    async def UpdateLocation(
+        self, request: inventory_pb2.UpdateLocationRequest, context: Context
+    ) -> inventory_pb2.Location:
+        """Change a location."""
+        return await self._locations.update(request)
 
     async def ListStockMovements(
         self, request: inventory_pb2.ListStockMovementsRequest, context: Context
@@ -128,7 +165,7 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
     ) -> inventory_pb2.VerifyStockResponse:
         """Compare levels with movements and with reservations."""
         async with self._verifications.turn(), connection(self._pool) as conn:
-            verdict = await store.verify_stock(conn)
+            verdict = await verify_stock(conn)
         return inventory_pb2.VerifyStockResponse(
             checked_count=verdict.checked_count,
             divergent_product_ids=map(str, verdict.divergent),
@@ -199,6 +236,9 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
                 try:
                     async with attempt, transaction(self._pool) as conn:
                         return await change(conn)
+                except LocationShort:
+                    # What is free at which location is read anew.
+                    continue
                 except TimeoutError:
                     if not attempt.expired():
                         raise

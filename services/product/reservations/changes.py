@@ -5,12 +5,13 @@ stock: a hot product's row is locked for one statement and the commit. All write
 this order, so that none waits for another in a ring.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
 
 from services.errors import ServiceError
 from services.product.inventory import store as stock_store
-from services.product.reservations import store
+from services.product.locations import store as location_store
+from services.product.reservations import places_store, store
 from services.product.reservations.decisions import check_lines, check_room, check_shares, decide_holds
 from services.product.reservations.domain import (
     HoldRequest,
@@ -26,6 +27,7 @@ from services.product.reservations.domain import (
     takes_stock,
 )
 from services.product.reservations.events import reservation_changed
+from services.product.reservations.places import allot_all
 from services.storage.events import append_events
 from services.storage.postgres import Connection
 
@@ -141,6 +143,13 @@ async def _hold(
     lines = {order_id: each for order_id, each in decided.items() if not isinstance(each, ServiceError)}
     accepted = [request for request in requests if request.order_id in lines]
     held = await store.insert_reservations(conn, accepted, lines) if accepted else []
+    spread = {
+        product_id
+        for request in accepted
+        for product_id in request.wanted
+        if prospects[request.order_id].offers[product_id].is_spread
+    }
+    held = await _place(conn, held, spread)
     held = await _record(conn, [(reservation, None) for reservation in held])
     return refused | {reservation.order_id: reservation for reservation in held}
 
@@ -155,7 +164,7 @@ async def _reserve_again(
         check_room(asked, prospect.held, most)
         check_shares(asked, prospect.held, prospect.offers, most)
         check_lines(asked, renewed[0])
-        [reservation] = await _record(conn, [renewed])
+        [reservation] = await _record(conn, await _place_anew(conn, [renewed]))
         return reservation
     await store.prolong(conn, order_id, asked.ttl)
     # Read after the attempt: another call may have changed it in between.
@@ -175,8 +184,32 @@ async def _change_together(
 
 async def _change(conn: Connection, order_id: UUID, to: State, former: Sequence[State]) -> Reservation | None:
     changed = await store.change_states(conn, [order_id], to, former)
-    recorded = await _record(conn, changed)
+    recorded = await _record(conn, await _place_anew(conn, changed))
     return recorded[0] if recorded else None
+
+
+async def _place_anew(
+    conn: Connection, changed: Sequence[tuple[Reservation, State | None]]
+) -> list[tuple[Reservation, State | None]]:
+    """Choose locations again for what takes stock that it had given back."""
+    taken = [reservation for reservation, former in changed if takes_stock(reservation, former)]
+    products = {line.product_id for reservation in taken for line in reservation.lines}
+    placed = {each.order_id: each for each in await _place(conn, taken, products)}
+    return [(placed.get(reservation.order_id, reservation), former) for reservation, former in changed]
+
+
+async def _place(
+    conn: Connection, taken: Sequence[Reservation], spread: Collection[UUID]
+) -> list[Reservation]:
+    """Choose the locations from which stock is taken; `spread` are the products that may lie elsewhere."""
+    if not spread:
+        return list(taken)
+    levels = await location_store.read_levels(conn, spread)
+    stock = await stock_store.find_stock(conn, spread)
+    placed = allot_all(taken, {each: (stock[each], levels.get(each, [])) for each in stock})
+    if placed != list(taken):
+        await places_store.write_places(conn, placed)
+    return placed
 
 
 async def _record(conn: Connection, changed: Iterable[tuple[Reservation, State | None]]) -> list[Reservation]:
@@ -195,6 +228,6 @@ async def _record(conn: Connection, changed: Iterable[tuple[Reservation, State |
     taken = [reservation for reservation, former in changed if takes_stock(reservation, former)]
     noted = note_backordered(taken, free)
     if noted != taken:
-        await store.write_backordered(conn, noted)
+        await places_store.write_backordered(conn, noted)
     by_order = {reservation.order_id: reservation for reservation in noted}
     return [by_order.get(reservation.order_id, reservation) for reservation, _ in changed]

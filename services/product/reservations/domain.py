@@ -58,6 +58,19 @@ class Line:
     price: Price
     # Units that were not in the house when they were reserved.
     backordered: int = 0
+    # Units by location_id, of other locations than the default one, which has the rest.
+    elsewhere: Mapping[UUID, int] = field(default_factory=dict)
+
+    @property
+    def at_default(self) -> int:
+        return self.quantity - sum(self.elsewhere.values())
+
+    @property
+    def parts(self) -> Iterable[tuple[UUID | None, int]]:
+        """Units by location; None is the default one."""
+        if self.at_default:
+            yield None, self.at_default
+        yield from self.elsewhere.items()
 
 
 @dataclass(frozen=True)
@@ -122,6 +135,8 @@ class Offer:
     available: int
     # For one person; 0: the limit of every product.
     hold_limit: int = 0
+    # Some of it lies elsewhere than at the default location.
+    is_spread: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,12 +177,14 @@ def movements(reservation: Reservation, former: State | None) -> list[Movement]:
         Movement(
             product_id=line.product_id,
             kind=_KINDS[reservation.state],
-            free_delta=free * line.quantity,
-            held_delta=held * line.quantity,
-            committed_delta=committed * line.quantity,
+            free_delta=free * units,
+            held_delta=held * units,
+            committed_delta=committed * units,
             order_id=reservation.order_id,
+            location_id=location_id,
         )
         for line in reservation.lines
+        for location_id, units in line.parts
     ]
 
 
@@ -184,14 +201,14 @@ def note_backordered(taken: Sequence[Reservation], free: Mapping[UUID, int]) -> 
 
     Args:
         taken: Whose stock was just taken, together.
-        free: What is free after that, by product_id.
+        free: What is free at the default location after that, by product_id.
     """
     lacking = Counter({product_id: -units for product_id, units in free.items() if units < 0})
     noted = []
     for reservation in reversed(taken):
         lines = []
         for line in reservation.lines:
-            units = min(line.quantity, lacking[line.product_id])
+            units = min(line.at_default, lacking[line.product_id])
             lacking[line.product_id] -= units
             lines.append(replace(line, backordered=units))
         noted.append(replace(reservation, lines=tuple(lines)))

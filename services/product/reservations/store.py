@@ -64,7 +64,7 @@ async def _read_offers(conn: Connection, product_ids: Collection[UUID]) -> dict[
     rows = await conn.fetch(
         """
         SELECT p.product_id, p.sku, p.name, p.price, p.currency, s.free + s.backorder_limit AS available,
-               s.hold_limit
+               s.hold_limit, s.free_elsewhere > 0 AS is_spread
           FROM products p
           JOIN stock_levels s USING (product_id)
          WHERE p.product_id = ANY($1) AND p.active AND p.delete_time IS NULL
@@ -78,6 +78,7 @@ async def _read_offers(conn: Connection, product_ids: Collection[UUID]) -> dict[
             Price(row["price"], row["currency"]),
             row["available"],
             row["hold_limit"],
+            row["is_spread"],
         )
         for row in rows
     }
@@ -183,7 +184,8 @@ async def find_reservation(conn: Connection, order_id: UUID) -> Reservation | No
     rows = await conn.fetch(
         """
         SELECT r.order_id, r.state, r.version, r.expire_time, r.update_time,
-               l.product_id, l.quantity, l.sku, l.name, l.unit_price, l.currency, l.backordered
+               l.product_id, l.quantity, l.sku, l.name, l.unit_price, l.currency, l.backordered,
+               l.location_ids, l.location_quantities
           FROM reservations r
           LEFT JOIN reservation_lines l USING (order_id)
          WHERE r.order_id = $1
@@ -230,7 +232,8 @@ async def change_states(
             RETURNING r.order_id, r.state, r.version, r.expire_time, r.update_time, old.state AS former
         )
         SELECT r.order_id, r.state, r.version, r.expire_time, r.update_time, r.former,
-               l.product_id, l.quantity, l.sku, l.name, l.unit_price, l.currency, l.backordered
+               l.product_id, l.quantity, l.sku, l.name, l.unit_price, l.currency, l.backordered,
+               l.location_ids, l.location_quantities
           FROM changed r
           LEFT JOIN reservation_lines l USING (order_id)
          ORDER BY r.order_id, l.product_id
@@ -292,28 +295,13 @@ async def renew_lapsed(conn: Connection, order_id: UUID, ttl: timedelta) -> tupl
            SET sku = p.sku, name = p.name, unit_price = p.price, currency = p.currency
           FROM products p
          WHERE l.order_id = $1 AND p.product_id = l.product_id AND p.active AND p.delete_time IS NULL
-        RETURNING l.product_id, l.quantity, l.sku, l.name, l.unit_price, l.currency, l.backordered
+        RETURNING l.product_id, l.quantity, l.sku, l.name, l.unit_price, l.currency, l.backordered,
+               l.location_ids, l.location_quantities
         """,
         order_id,
     )
     in_order = tuple(sorted(map(_line, lines), key=lambda line: line.product_id))
     return _head(held, in_order), State(held["former"])
-
-
-async def write_backordered(conn: Connection, reservations: Iterable[Reservation]) -> None:
-    """Write how many units of the lines of reservations were not in the house."""
-    flat = [(reservation.order_id, line) for reservation in reservations for line in reservation.lines]
-    await conn.execute(
-        """
-        UPDATE reservation_lines l
-           SET backordered = b.backordered
-          FROM unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS b (order_id, product_id, backordered)
-         WHERE l.order_id = b.order_id AND l.product_id = b.product_id AND l.backordered <> b.backordered
-        """,
-        [order_id for order_id, _ in flat],
-        [line.product_id for _, line in flat],
-        [line.backordered for _, line in flat],
-    )
 
 
 async def prolong(conn: Connection, order_id: UUID, ttl: timedelta) -> None:
@@ -351,7 +339,8 @@ async def expire_reservations(conn: Connection, limit: int) -> list[Reservation]
             RETURNING r.order_id, r.state, r.version, r.expire_time, r.update_time
         )
         SELECT r.order_id, r.state, r.version, r.expire_time, r.update_time,
-               l.product_id, l.quantity, l.sku, l.name, l.unit_price, l.currency, l.backordered
+               l.product_id, l.quantity, l.sku, l.name, l.unit_price, l.currency, l.backordered,
+               l.location_ids, l.location_quantities
           FROM expired r
           LEFT JOIN reservation_lines l USING (order_id)
          ORDER BY r.order_id, l.product_id
@@ -385,4 +374,7 @@ def _head(row: asyncpg.Record, lines: tuple[Line, ...]) -> Reservation:
 
 def _line(row: asyncpg.Record) -> Line:
     price = Price(row["unit_price"], row["currency"])
-    return Line(row["product_id"], row["quantity"], row["sku"], row["name"], price, row["backordered"])
+    elsewhere = dict(zip(row["location_ids"] or (), row["location_quantities"] or (), strict=True))
+    return Line(
+        row["product_id"], row["quantity"], row["sku"], row["name"], price, row["backordered"], elsewhere
+    )

@@ -43,6 +43,16 @@ class InventoryServiceStub:
     """Says how much of a product may be ordered beyond what is free, and how much
     one person may hold without having paid.
     """
+    TransferStock: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.TransferStockRequest, _inventory_pb2.Stock]
+    """Brings free units of a product from one location to another."""
+    CreateLocation: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.CreateLocationRequest, _inventory_pb2.Location]
+    """Adds a location. What is at no other is at the default location, which is
+    always there and in no list.
+    """
+    ListLocations: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ListLocationsRequest, _inventory_pb2.ListLocationsResponse]
+    """Lists locations by location_id, at most 100 in all."""
+    UpdateLocation: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.UpdateLocationRequest, _inventory_pb2.Location]
+    """Renames a location, or says when its stock is taken."""
     ListStockMovements: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ListStockMovementsRequest, _inventory_pb2.ListStockMovementsResponse]
     """Lists the movements of a product's stock, newest first."""
     WatchStock: _grpc.UnaryStreamMultiCallable[_inventory_pb2.WatchStockRequest, _inventory_pb2.WatchStockResponse]
@@ -93,6 +103,16 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     """Says how much of a product may be ordered beyond what is free, and how much
     one person may hold without having paid.
     """
+    TransferStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.TransferStockRequest, _inventory_pb2.Stock]  # type: ignore[assignment]
+    """Brings free units of a product from one location to another."""
+    CreateLocation: _aio.UnaryUnaryMultiCallable[_inventory_pb2.CreateLocationRequest, _inventory_pb2.Location]  # type: ignore[assignment]
+    """Adds a location. What is at no other is at the default location, which is
+    always there and in no list.
+    """
+    ListLocations: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ListLocationsRequest, _inventory_pb2.ListLocationsResponse]  # type: ignore[assignment]
+    """Lists locations by location_id, at most 100 in all."""
+    UpdateLocation: _aio.UnaryUnaryMultiCallable[_inventory_pb2.UpdateLocationRequest, _inventory_pb2.Location]  # type: ignore[assignment]
+    """Renames a location, or says when its stock is taken."""
     ListStockMovements: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ListStockMovementsRequest, _inventory_pb2.ListStockMovementsResponse]  # type: ignore[assignment]
     """Lists the movements of a product's stock, newest first."""
     WatchStock: _aio.UnaryStreamMultiCallable[_inventory_pb2.WatchStockRequest, _inventory_pb2.WatchStockResponse]  # type: ignore[assignment]
@@ -158,6 +178,40 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Says how much of a product may be ordered beyond what is free, and how much
         one person may hold without having paid.
         """
+
+    @_abc_1.abstractmethod
+    def TransferStock(
+        self,
+        request: _inventory_pb2.TransferStockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inventory_pb2.Stock, _abc.Awaitable[_inventory_pb2.Stock]]:
+        """Brings free units of a product from one location to another."""
+
+    @_abc_1.abstractmethod
+    def CreateLocation(
+        self,
+        request: _inventory_pb2.CreateLocationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inventory_pb2.Location, _abc.Awaitable[_inventory_pb2.Location]]:
+        """Adds a location. What is at no other is at the default location, which is
+        always there and in no list.
+        """
+
+    @_abc_1.abstractmethod
+    def ListLocations(
+        self,
+        request: _inventory_pb2.ListLocationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inventory_pb2.ListLocationsResponse, _abc.Awaitable[_inventory_pb2.ListLocationsResponse]]:
+        """Lists locations by location_id, at most 100 in all."""
+
+    @_abc_1.abstractmethod
+    def UpdateLocation(
+        self,
+        request: _inventory_pb2.UpdateLocationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inventory_pb2.Location, _abc.Awaitable[_inventory_pb2.Location]]:
+        """Renames a location, or says when its stock is taken."""
 
     @_abc_1.abstractmethod
     def ListStockMovements(
