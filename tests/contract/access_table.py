@@ -145,6 +145,10 @@ RULES: Mapping[str, Rule] = {
     INVENTORY + "GetStock": ByRole(STAFF),
     INVENTORY + "AdjustStock": ByRole(SHOPKEEPERS),
     INVENTORY + "SetStockPolicy": ByRole(SHOPKEEPERS),
+    INVENTORY + "TransferStock": ByRole(SHOPKEEPERS),
+    INVENTORY + "CreateLocation": ByRole(SHOPKEEPERS),
+    INVENTORY + "ListLocations": ByRole(STAFF),
+    INVENTORY + "UpdateLocation": ByRole(SHOPKEEPERS),
     INVENTORY + "ListStockMovements": ByRole(STAFF),
     INVENTORY + "WatchStock": ByRole(STAFF),
     INVENTORY + "VerifyStock": ByRole(STAFF),
@@ -282,6 +286,17 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
     INVENTORY + "GetStock": lambda w: inventory_pb2.GetStockRequest(product_id=w.product_id),
     INVENTORY + "AdjustStock": lambda w: inventory_pb2.AdjustStockRequest(product_id=_unknown(), delta=1),
     INVENTORY + "SetStockPolicy": lambda w: inventory_pb2.SetStockPolicyRequest(product_id=_unknown()),
+    INVENTORY + "TransferStock": lambda w: inventory_pb2.TransferStockRequest(
+        product_id=_unknown(), to_location_id=_unknown(), quantity=1
+    ),
+    # Added once: from then on the name is taken.
+    INVENTORY + "CreateLocation": lambda w: inventory_pb2.CreateLocationRequest(
+        location=inventory_pb2.Location(display_name="The hall of these tests")
+    ),
+    INVENTORY + "ListLocations": lambda w: inventory_pb2.ListLocationsRequest(page_size=1),
+    INVENTORY + "UpdateLocation": lambda w: inventory_pb2.UpdateLocationRequest(
+        location=inventory_pb2.Location(location_id=_unknown(), display_name="New")
+    ),
     INVENTORY + "ListStockMovements": lambda w: inventory_pb2.ListStockMovementsRequest(
         product_id=w.product_id
     ),

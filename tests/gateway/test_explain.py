@@ -53,7 +53,9 @@ def test_an_internal_method_has_no_route() -> None:
 
 
 def test_what_a_person_may_hold_is_explained() -> None:
-    found = re.search(r"holds +(\d+) at once for each person, (\d+) units in all, (\d+) of", explain("ReserveStock"))
+    found = re.search(
+        r"holds +(\d+) at once for each person, (\d+) units in all, (\d+) of", explain("ReserveStock")
+    )
     limit = policy_of("/commerce.product.v1.InventoryService/ReserveStock").holds
     assert found is not None
     assert limit is not None

@@ -204,6 +204,8 @@ def note_backordered(taken: Sequence[Reservation], free: Mapping[UUID, int]) -> 
         free: What is free at the default location after that, by product_id.
     """
     lacking = Counter({product_id: -units for product_id, units in free.items() if units < 0})
+    if not lacking and not any(line.backordered for reservation in taken for line in reservation.lines):
+        return list(taken)
     noted = []
     for reservation in reversed(taken):
         lines = []
