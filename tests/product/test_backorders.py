@@ -116,7 +116,8 @@ async def test_a_limit_is_not_set_below_what_is_backordered(shop: Shop) -> None:
     assert error.metadata["backordered"] == "3"
     stock = await shop.set_policy(product, backorder_limit=3, hold_limit=4)
     assert (stock.available, stock.hold_limit) == (0, 4)
-    # What is not named stays.
+    # The same again changes nothing; what is not named stays.
+    assert await shop.set_policy(product, backorder_limit=3, hold_limit=4) == stock
     stock = await shop.set_policy(product, hold_limit=0)
     assert (stock.backorder_limit, stock.hold_limit) == (3, 0)
     told = await shop.events(f"stock/{product.product_id}")

@@ -100,12 +100,15 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
     async def SetStockPolicy(
         self, request: inventory_pb2.SetStockPolicyRequest, context: Context
     ) -> inventory_pb2.Stock:
-        """Set a product's limits of backorders and of what one person may hold."""
+        """Set a product's limits; changing nothing is no event and no new version."""
         backorder_limit = request.backorder_limit if request.HasField("backorder_limit") else None
         hold_limit = request.hold_limit if request.HasField("hold_limit") else None
         async with transaction(self._pool) as conn:
-            stock = await store.set_policy(conn, UUID(request.product_id), backorder_limit, hold_limit)
-            await append_events(conn, [policy_changed(stock)])
+            stock, is_changed = await store.set_policy(
+                conn, UUID(request.product_id), backorder_limit, hold_limit
+            )
+            if is_changed:
+                await append_events(conn, [policy_changed(stock)])
         return stock_message(stock)
 
     async def TransferStock(

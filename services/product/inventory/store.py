@@ -162,8 +162,8 @@ def _below_zero(product_id: UUID) -> StockBelowZero:
 
 async def set_policy(
     conn: Connection, product_id: UUID, backorder_limit: int | None, hold_limit: int | None
-) -> Stock:
-    """Set a product's limits, None leaves one as it is, and return the level.
+) -> tuple[Stock, bool]:
+    """Set a product's limits, None leaves one as it is; return the level, and whether that changed any.
 
     Raises:
         ProductNotFound: there is no such product.
@@ -177,6 +177,8 @@ async def set_policy(
           FROM products p
          WHERE l.product_id = $1 AND p.product_id = $1 AND p.delete_time IS NULL
            AND l.free - l.free_elsewhere >= -coalesce($2, l.backorder_limit)
+           AND (l.backorder_limit, l.hold_limit)
+               <> (coalesce($2, l.backorder_limit), coalesce($3, l.hold_limit))
         RETURNING l.product_id, l.free, l.held, l.committed, l.update_time, l.adjustment_count,
                   l.backorder_limit, l.hold_limit, l.free_elsewhere
         """,
@@ -184,13 +186,15 @@ async def set_policy(
         backorder_limit,
         hold_limit,
     )
-    if row is None:
-        stock = await get_stock(conn, product_id)
+    if row is not None:
+        return Stock(**row), True
+    stock = await get_stock(conn, product_id)
+    if backorder_limit is not None and stock.backordered > backorder_limit:
         raise BackorderLimitTooLow(
             "more units are backordered than the limit would allow",
             metadata={"product_id": str(product_id), "backordered": str(stock.backordered)},
         )
-    return Stock(**row)
+    return stock, False
 
 
 async def get_stock(conn: Connection, product_id: UUID) -> Stock:
