@@ -301,6 +301,7 @@ async def apply_movements(
               FROM sums s
               JOIN locked USING (product_id)
              WHERE l.product_id = s.product_id
+               AND l.free_elsewhere + s.free_elsewhere >= 0
                -- Elsewhere free is never below 0: what is left is the default location's.
                AND (s.free_delta >= s.free_elsewhere
                     OR l.free + s.free_delta - l.free_elsewhere - s.free_elsewhere >= -l.backorder_limit)
@@ -320,9 +321,20 @@ async def apply_movements(
     refused = {movement.product_id for movement in movements} - free.keys()
     if refused:
         short = next(movement for movement in movements if movement.product_id in refused)
-        raise out_of_stock(short.product_id, -short.free_delta)
+        taken = -sum(each.free_delta for each in movements if each.product_id == short.product_id)
+        await _refuse_if_placed_wrongly(conn, short.product_id, taken)
+        raise out_of_stock(short.product_id, taken)
     await move_levels(conn, movements)
     return free
+
+
+async def _refuse_if_placed_wrongly(conn: Connection, product_id: UUID, taken: int) -> None:
+    """Tell what is short at its locations, because stock was moved meanwhile, from what is short in all."""
+    is_there: bool = await conn.fetchval(
+        "SELECT free + backorder_limit >= $2 FROM stock_levels WHERE product_id = $1", product_id, taken
+    )
+    if is_there:
+        raise LocationShort("stock was moved between locations; repeat the call")
 
 
 async def list_movements(
