@@ -289,9 +289,9 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
     INVENTORY + "TransferStock": lambda w: inventory_pb2.TransferStockRequest(
         product_id=_unknown(), to_location_id=_unknown(), quantity=1
     ),
-    # Added once: from then on the name is taken.
+    # Each time another one: nothing names it afterwards.
     INVENTORY + "CreateLocation": lambda w: inventory_pb2.CreateLocationRequest(
-        location=inventory_pb2.Location(display_name="The hall of these tests")
+        location=inventory_pb2.Location(display_name=_unknown())
     ),
     INVENTORY + "ListLocations": lambda w: inventory_pb2.ListLocationsRequest(page_size=1),
     INVENTORY + "UpdateLocation": lambda w: inventory_pb2.UpdateLocationRequest(
