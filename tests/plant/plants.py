@@ -112,11 +112,14 @@ PLANTS = (
         ("tests/product/test_watching.py::test_what_may_not_be_seen_leaves_no_trace",),
     ),
     Plant(
-        "nothing is backordered beyond an item's limit",
-        "services/product/inventory/store.py",
-        ">= -l.backorder_limit)",
-        ">= -l.backorder_limit - 1)",
-        ("tests/product/test_backorders.py::test_an_item_is_backordered_up_to_its_limit_and_says_how_much",),
+        "each unit that is not in the house is told to who ordered it",
+        "services/product/reservations/changes.py",
+        "if noted != taken:",
+        "if noted == taken:",
+        (
+            "tests/product/test_backorders.py"
+            "::test_buyers_all_at_once_never_pass_the_limit_and_each_unit_lacks_once",
+        ),
     ),
     Plant(
         "stock goes back once",
