@@ -26,6 +26,7 @@ _ARRIVAL = "tests/gateway/test_edge_arrival.py::"
 _GROUPS = "tests/rpc/test_groups.py::"
 _PIPELINE = "tests/order/test_pipeline.py::"
 _STOCK = "tests/product/test_domain.py::"
+_BACKORDERS = "tests/product/test_backorders.py::"
 _OAUTH = "tests/user/test_oauth.py::"
 _CLIENT_SESSIONS = "tests/user/test_client_sessions.py::"
 _WAITING_CODES = "tests/user/test_waiting_codes.py::"
@@ -116,10 +117,7 @@ PLANTS = (
         "services/product/reservations/changes.py",
         "if noted != taken:",
         "if noted == taken:",
-        (
-            "tests/product/test_backorders.py"
-            "::test_buyers_all_at_once_never_pass_the_limit_and_each_unit_lacks_once",
-        ),
+        (_BACKORDERS + "test_buyers_all_at_once_never_pass_the_limit_and_each_unit_lacks_once",),
     ),
     Plant(
         "stock goes back once",
