@@ -176,7 +176,7 @@ def _server(contract: Contract, method: Method) -> Iterator[Rule]:
     if method.rules.HasField("holds"):
         holds = method.rules.holds
         text = f"{holds.reservations} at once for each person, {holds.units} units in all"
-        yield Rule("holds", text, method.place("holds"))
+        yield Rule("holds", f"{text}, {holds.units_of_product} of a product", method.place("holds"))
     if method.rules.cache.etag:
         yield Rule("etag", "the answer's etag is sent as a header too", method.place("cache"))
     yield from _reasons(contract, method)

@@ -148,8 +148,10 @@ def _bad_cache(_contract: Contract, method: Method) -> Iterator[tuple[str, str]]
 def _bad_holds(_contract: Contract, method: Method) -> Iterator[tuple[str, str]]:
     if not method.rules.HasField("holds"):
         return
-    if method.rules.holds.reservations == 0 or method.rules.holds.units == 0:
-        yield "holds", "has a bound that lets nobody hold anything: set `reservations` and `units` above 0"
+    limit = method.rules.holds
+    if 0 in {limit.reservations, limit.units, limit.units_of_product}:
+        text = "set `reservations`, `units` and `units_of_product` above 0"
+        yield "holds", f"has a bound that lets nobody hold anything: {text}"
     if "holder_id" not in method.descriptor.input_type.fields_by_name:
         yield "holds", "bounds what a person holds without knowing whom: give the request a `holder_id`"
 

@@ -46,10 +46,11 @@ end
 -- wrote it and how it may be kept, or when to come back. Nearer to the caller, gRPC-Web and REST write the end in ways of their own.
 function envoy_on_response(handle)
   local ending, noted = handle:headers(), handle:streamInfo():dynamicMetadata()
-  local call, code = noted:get("commerce"), ending:get("grpc-status")
+  -- Nothing is noted of a call that ended before any script saw it.
+  local call, code = noted:get("commerce") or {}, ending:get("grpc-status")
   if not code then
     -- The edge itself answers, as a whole: there is no end to wait for.
-    if not (call and call.arrived) then return end
+    if not call.arrived then return end
     ending = handle:trailers()
     noted = handle:streamInfo():dynamicMetadata()
     code = ending and ending:get("grpc-status")

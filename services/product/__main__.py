@@ -23,6 +23,7 @@ from services.product.search.index.engine import IndexEngine
 from services.product.search.index.reader import IndexReader
 from services.product.search.index.writer import IndexUpkeep
 from services.product.search.vocabulary import Vocabulary
+from services.product.watching.streams import Watching
 from services.rpc.channel import open_channel
 from services.rpc.endings_feed import EndingsFeed, feed_of
 from services.rpc.feed import EventFeedServicer
@@ -69,6 +70,7 @@ async def _serve() -> None:
     logs.configure(_NAME, settings.telemetry)
     pool = await open_pool(settings.database)
     event_log = EventLog(pool, _NAME, settings.database)
+    watching = Watching(pool, event_log, settings.pages.token_keys)
     forgetting = Forgetting(pool, [forget_answers])
     users = open_channel("user", settings.user_address, settings.server.tls)
     cache = NearCache()
@@ -81,7 +83,8 @@ async def _serve() -> None:
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
         engine = IndexEngine(pool, reader) if reader else None
-        return _register(server, pool, pages, event_log, ProductServicer(pool, pages, cache, reads, engine))
+        products = ProductServicer(pool, pages, cache, reads, watching, engine)
+        return _register(server, pool, pages, event_log, products, watching)
 
     await serve(
         _NAME,
@@ -96,6 +99,7 @@ async def _serve() -> None:
             HoldExpiry(pool).run,
             Vocabulary(pool).run,
             *(each.run for each in upkeep),
+            watching.run,
             forgetting.run,
         ],
         on_close=[*(each.close for each in (*upkeep, users, *([replica] if replica else []), pool))],
@@ -110,11 +114,18 @@ async def _replica(settings: ServeSettings, pool: Pool) -> Replica | None:
 
 
 def _register(
-    server: grpc.aio.Server, pool: Pool, pages: Pages, event_log: EventLog, products: ProductServicer
+    server: grpc.aio.Server,
+    pool: Pool,
+    pages: Pages,
+    event_log: EventLog,
+    products: ProductServicer,
+    watching: Watching,
 ) -> Sequence[str]:
     product_pb2_grpc.add_ProductServiceServicer_to_server(products, server)
     category_pb2_grpc.add_CategoryServiceServicer_to_server(CategoryServicer(pool, pages), server)
-    inventory_pb2_grpc.add_InventoryServiceServicer_to_server(InventoryServicer(pool, pages), server)
+    inventory_pb2_grpc.add_InventoryServiceServicer_to_server(
+        InventoryServicer(pool, pages, watching), server
+    )
     feed = EventFeedServicer(event_log)
     event_pb2_grpc.add_EventFeedServicer_to_server(feed, server)
     return service_names(product_pb2, category_pb2, inventory_pb2, event_pb2)

@@ -69,6 +69,8 @@ class Caller:
     step_up_seconds: float | None = None
     # The OAuth 2 client that the token was issued to; None: the person calls themselves.
     client_id: UUID | None = None
+    # When their access token does, in seconds since 1970; None: there is none.
+    expires_at: float | None = None
 
     def require_recent_login(self) -> None:
         """Check that the caller's session has logged in as recently as the method asks.
@@ -192,6 +194,7 @@ class Claims:
             now - self.auth_time,
             policy.step_up_seconds,
             self.client_id,
+            self.expires_at,
         )
 
 

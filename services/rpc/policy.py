@@ -29,6 +29,8 @@ class HoldLimit:
 
     reservations: int
     units: int
+    # Where the product's own stock says nothing else.
+    units_of_product: int
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,8 @@ def _reason_name(number: int) -> str:
 def _hold_limit(rules: policy_pb2.Policy) -> HoldLimit | None:
     if not rules.HasField("holds"):
         return None
-    return HoldLimit(rules.holds.reservations, rules.holds.units)
+    limit = rules.holds
+    return HoldLimit(limit.reservations, limit.units, limit.units_of_product)
 
 
 def _stream_rule(rules: policy_pb2.Policy) -> StreamRule | None:

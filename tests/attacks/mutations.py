@@ -121,6 +121,34 @@ async def adjust_stock(parts: Parts) -> Attempt:
     return Attempt(request, MERCHANT)
 
 
+async def set_stock_policy(parts: Parts) -> Attempt:
+    request = inventory_pb2.SetStockPolicyRequest(
+        product_id=await parts.mesh.new_product(), backorder_limit=5, hold_limit=3
+    )
+    return Attempt(request, MERCHANT)
+
+
+async def transfer_stock(parts: Parts) -> Attempt:
+    location_id = await _new_location(parts)
+    request = inventory_pb2.TransferStockRequest(
+        product_id=await parts.mesh.new_product(),
+        to_location_id=location_id,
+        quantity=1,
+        request_id=str(uuid4()),
+    )
+    return Attempt(request, MERCHANT)
+
+
+async def create_location(parts: Parts) -> Attempt:
+    location = inventory_pb2.Location(display_name=uuid4().hex)
+    return Attempt(inventory_pb2.CreateLocationRequest(location=location, request_id=str(uuid4())), MERCHANT)
+
+
+async def update_location(parts: Parts) -> Attempt:
+    location = inventory_pb2.Location(location_id=await _new_location(parts), display_name=uuid4().hex)
+    return Attempt(inventory_pb2.UpdateLocationRequest(location=location), MERCHANT)
+
+
 async def reserve_stock(parts: Parts) -> Attempt:
     return Attempt(await _wanted(parts), ORDER_SERVICE)
 
@@ -308,6 +336,11 @@ async def _new_category(parts: Parts) -> str:
     return str(made.category_id)
 
 
+async def _new_location(parts: Parts) -> str:
+    made = await parts.call(INVENTORY + "CreateLocation", await create_location(parts))
+    return str(made.location_id)
+
+
 async def _new_hold(parts: Parts) -> str:
     """Hold stock for an order; its id."""
     attempt = await reserve_stock(parts)
@@ -331,6 +364,10 @@ CASES: dict[str, Prepare] = {
     CATEGORIES + "UpdateCategory": update_category,
     CATEGORIES + "DeleteCategory": delete_category,
     INVENTORY + "AdjustStock": adjust_stock,
+    INVENTORY + "SetStockPolicy": set_stock_policy,
+    INVENTORY + "TransferStock": transfer_stock,
+    INVENTORY + "CreateLocation": create_location,
+    INVENTORY + "UpdateLocation": update_location,
     INVENTORY + "ReserveStock": reserve_stock,
     INVENTORY + "CommitReservation": commit_reservation,
     INVENTORY + "ReleaseReservation": release_reservation,

@@ -16,7 +16,7 @@ from services.order.orders.servicer import OrderServicer
 from services.order.pipeline.servicer import PipelineServicer
 from services.product.catalogue.servicer import ProductServicer
 from services.product.categories.servicer import CategoryServicer
-from services.product.inventory import store as stock_store
+from services.product.inventory.books_store import verify_stock
 from services.product.inventory.servicer import InventoryServicer
 from services.rpc.identity import Caller, TokenVerifier, set_caller
 from services.settings import RedisSettings
@@ -139,7 +139,7 @@ class Parts:
         found += [f"order {each} without its task or events" for each in await self._torn_orders()]
         found += [f"order {each} does not match its hold" for each in await self._lost_holds()]
         async with connection(self.mesh.stock_pool) as conn:
-            verdict = await stock_store.verify_stock(conn)
+            verdict = await verify_stock(conn)
         found += [f"stock of {each}" for each in (*verdict.divergent, *verdict.unclaimed)]
         return found
 
@@ -197,9 +197,9 @@ async def open_parts(
             clock=now,
         ),
         PIPELINE: PipelineServicer(mesh.pool, PAGES, mesh.pipeline),
-        PRODUCTS: ProductServicer(mesh.stock_pool, PAGES, NearCache(), Reads(mesh.stock_pool)),
+        PRODUCTS: ProductServicer(mesh.stock_pool, PAGES, NearCache(), Reads(mesh.stock_pool), mesh.watching),
         CATEGORIES: CategoryServicer(mesh.stock_pool, PAGES),
-        INVENTORY: InventoryServicer(mesh.stock_pool, PAGES),
+        INVENTORY: InventoryServicer(mesh.stock_pool, PAGES, mesh.watching),
         USERS: UserServicer(pool, PAGES, erasing=erasing, **shared),
         AUTH: AuthServicer(
             pool,

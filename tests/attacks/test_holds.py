@@ -12,7 +12,7 @@ from commerce.order.v1 import order_pb2
 from commerce.product.v1 import inventory_pb2
 from google.type.money_pb2 import Money
 
-from services.rpc.policy import policy_of
+from services.rpc.policy import HoldLimit, policy_of
 from tests.conftest import Stack
 from tests.support.calls import Caller, Outcome, Target, open_caller
 from tests.support.mesh import Mesh
@@ -42,6 +42,13 @@ HELD_UNITS = """
     """
 
 
+def most_held() -> HoldLimit:
+    """What the contract lets one person hold."""
+    limit = policy_of(INVENTORY + "ReserveStock").holds
+    assert limit is not None
+    return limit
+
+
 class Shop:
     """A mesh as an attacker and a victim meet it, and as its books say.
 
@@ -61,7 +68,14 @@ class Shop:
     async def product(self, units: int) -> str:
         product = await new_product(self.caller, self.merchant, units=units)
         product_id: str = product.product_id
+        await self.limit_holds(product_id, most_held().units)
         return product_id
+
+    async def limit_holds(self, product_id: str, units: int) -> None:
+        """Let one person hold so much of a product; 0: as much as of any."""
+        request = inventory_pb2.SetStockPolicyRequest(product_id=product_id, hold_limit=units)
+        outcome = await self.caller.call_rest(INVENTORY + "SetStockPolicy", request, self.merchant)
+        assert outcome.code == "OK", outcome
 
     async def place(self, token: str, product_id: str, units: int = 1, **fields: Any) -> Outcome:
         request = order_of(product_id, units)
@@ -169,8 +183,7 @@ async def seconds_of(shop: Shop, product_id: str, send: Callable[..., Any]) -> f
 
 
 async def test_one_person_holds_a_bounded_part_and_another_can_buy_the_rest(shop: Shop) -> None:
-    most = policy_of(INVENTORY + "ReserveStock").holds
-    assert most is not None
+    most = most_held()
     product_id = await shop.product(most.units + 5_000)
     attacker, victim = shop.customer(), shop.customer()
     orders = [shop.place(attacker, product_id, 1_500, payment_token=SLOW_TOKEN) for _ in range(10)]
@@ -190,8 +203,7 @@ async def test_one_person_holds_a_bounded_part_and_another_can_buy_the_rest(shop
 
 async def test_what_is_sold_and_cannot_be_paid_counts_too(shop: Shop) -> None:
     """Stock is committed before a payment is captured, whose answer is waited for."""
-    most = policy_of(INVENTORY + "ReserveStock").holds
-    assert most is not None
+    most = most_held()
     product_id, token = await shop.product(4 * most.units), shop.customer()
     first = await shop.place(token, product_id, most.units, payment_token=SLOW_CAPTURE)
     assert first.code == "OK"
@@ -199,6 +211,22 @@ async def test_what_is_sold_and_cannot_be_paid_counts_too(shop: Shop) -> None:
     again = await shop.place(token, product_id, most.units, payment_token=SLOW_CAPTURE)
     assert (again.verdict, again.http_status) == (("RESOURCE_EXHAUSTED", "TOO_MANY_HOLDS"), 429)
     assert f'"{most.units}"' in again.text
+    await shop.nothing_is_held(product_id)
+
+
+async def test_a_scarce_product_is_not_held_by_one_who_never_pays(shop: Shop) -> None:
+    product_id, attacker = await shop.product(10), shop.customer()
+    await shop.limit_holds(product_id, 2)
+    orders = (shop.place(attacker, product_id, 1, payment_token=SLOW_TOKEN) for _ in range(10))
+    verdicts = Counter(each.verdict for each in await asyncio.gather(*orders))
+    assert verdicts[("RESOURCE_EXHAUSTED", "TOO_MANY_HOLDS")] == 8
+    assert (await shop.place(shop.customer(), product_id, 2)).code == "OK"
+    refused = await shop.place(shop.customer(), product_id, 3)
+    assert (refused.verdict, refused.http_status) == (("INVALID_ARGUMENT", "HOLD_TOO_LARGE"), 400)
+    # Where the shop says nothing of a product, the contract does.
+    await shop.limit_holds(product_id, 0)
+    refused = await shop.place(shop.customer(), product_id, most_held().units_of_product + 1)
+    assert refused.verdict == ("INVALID_ARGUMENT", "HOLD_TOO_LARGE")
     await shop.nothing_is_held(product_id)
 
 

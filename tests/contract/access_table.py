@@ -132,6 +132,7 @@ RULES: Mapping[str, Rule] = {
     PRODUCTS + "ListProducts": Public(),
     PRODUCTS + "SearchProducts": Public(),
     PRODUCTS + "SuggestProducts": Public(),
+    PRODUCTS + "WatchProducts": Public(),
     PRODUCTS + "CreateProduct": ByRole(SHOPKEEPERS),
     PRODUCTS + "UpdateProduct": ByRole(SHOPKEEPERS),
     PRODUCTS + "DeleteProduct": ByRole(SHOPKEEPERS),
@@ -145,7 +146,13 @@ RULES: Mapping[str, Rule] = {
     INVENTORY + "GetStock": ByRole(STAFF),
     INVENTORY + "BatchGetStock": ByRole(STAFF),
     INVENTORY + "AdjustStock": ByRole(SHOPKEEPERS),
+    INVENTORY + "SetStockPolicy": ByRole(SHOPKEEPERS),
+    INVENTORY + "TransferStock": ByRole(SHOPKEEPERS),
+    INVENTORY + "CreateLocation": ByRole(SHOPKEEPERS),
+    INVENTORY + "ListLocations": ByRole(STAFF),
+    INVENTORY + "UpdateLocation": ByRole(SHOPKEEPERS),
     INVENTORY + "ListStockMovements": ByRole(STAFF),
+    INVENTORY + "WatchStock": ByRole(STAFF),
     INVENTORY + "VerifyStock": ByRole(STAFF),
     INVENTORY + "ReserveStock": Internal(frozenset({"order"})),
     INVENTORY + "CommitReservation": Internal(frozenset({"order"})),
@@ -258,6 +265,9 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
     PRODUCTS + "ListProducts": lambda w: product_pb2.ListProductsRequest(page_size=1),
     PRODUCTS + "SearchProducts": lambda w: product_pb2.SearchProductsRequest(query="lamp", page_size=1),
     PRODUCTS + "SuggestProducts": lambda w: product_pb2.SuggestProductsRequest(query="lam"),
+    PRODUCTS + "WatchProducts": lambda w: product_pb2.WatchProductsRequest(
+        product_ids=[w.product_id], resume_token="none"
+    ),
     PRODUCTS + "CreateProduct": lambda w: product_pb2.CreateProductRequest(
         product=product_pb2.Product(sku=w.sku, name="Taken", price={"currency_code": "EUR", "units": 1})
     ),
@@ -281,8 +291,24 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
     INVENTORY + "GetStock": lambda w: inventory_pb2.GetStockRequest(product_id=w.product_id),
     INVENTORY + "BatchGetStock": lambda w: inventory_pb2.BatchGetStockRequest(product_ids=[w.product_id]),
     INVENTORY + "AdjustStock": lambda w: inventory_pb2.AdjustStockRequest(product_id=_unknown(), delta=1),
+    INVENTORY + "SetStockPolicy": lambda w: inventory_pb2.SetStockPolicyRequest(product_id=_unknown()),
+    INVENTORY + "TransferStock": lambda w: inventory_pb2.TransferStockRequest(
+        product_id=_unknown(), to_location_id=_unknown(), quantity=1
+    ),
+    # Each time another one: nothing names it afterwards.
+    INVENTORY + "CreateLocation": lambda w: inventory_pb2.CreateLocationRequest(
+        location=inventory_pb2.Location(display_name=_unknown())
+    ),
+    INVENTORY + "ListLocations": lambda w: inventory_pb2.ListLocationsRequest(page_size=1),
+    INVENTORY + "UpdateLocation": lambda w: inventory_pb2.UpdateLocationRequest(
+        location=inventory_pb2.Location(location_id=_unknown(), display_name="New")
+    ),
     INVENTORY + "ListStockMovements": lambda w: inventory_pb2.ListStockMovementsRequest(
         product_id=w.product_id
+    ),
+    # With a token of no stream, it ends at once.
+    INVENTORY + "WatchStock": lambda w: inventory_pb2.WatchStockRequest(
+        product_ids=[w.product_id], resume_token="none"
     ),
     INVENTORY + "VerifyStock": lambda w: inventory_pb2.VerifyStockRequest(),
     INVENTORY + "ReserveStock": lambda w: inventory_pb2.ReserveStockRequest(

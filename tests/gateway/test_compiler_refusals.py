@@ -164,13 +164,16 @@ REFUSED = [
         [("private: true", "")], "cache:", "lets shared caches keep", id="shared cache of one's own"
     ),
     pytest.param(
-        [(CACHE, CACHE + "      holds: {units: 5}\n"), ("string thing_id = 1;\n}\n\nmessage Thing ", HOLDER)],
+        [
+            (CACHE, CACHE + "      holds: {reservations: 5 units: 5}\n"),
+            ("string thing_id = 1;\n}\n\nmessage Thing ", HOLDER),
+        ],
         "holds:",
         "lets nobody hold anything",
         id="holds of nothing",
     ),
     pytest.param(
-        [(CACHE, CACHE + "      holds: {reservations: 5 units: 5}\n")],
+        [(CACHE, CACHE + "      holds: {reservations: 5 units: 5 units_of_product: 5}\n")],
         "holds:",
         "without knowing whom",
         id="holds of nobody",

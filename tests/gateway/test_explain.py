@@ -53,11 +53,13 @@ def test_an_internal_method_has_no_route() -> None:
 
 
 def test_what_a_person_may_hold_is_explained() -> None:
-    found = re.search(r"holds +(\d+) at once for each person, (\d+) units", explain("ReserveStock"))
+    found = re.search(
+        r"holds +(\d+) at once for each person, (\d+) units in all, (\d+) of", explain("ReserveStock")
+    )
     limit = policy_of("/commerce.product.v1.InventoryService/ReserveStock").holds
     assert found is not None
     assert limit is not None
-    assert (int(found[1]), int(found[2])) == (limit.reservations, limit.units)
+    assert tuple(map(int, found.groups())) == (limit.reservations, limit.units, limit.units_of_product)
 
 
 def test_limits_of_streams_are_explained_where_they_hold() -> None:

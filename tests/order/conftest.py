@@ -32,11 +32,13 @@ from services.product.inventory import store as stock_store
 from services.product.inventory.servicer import InventoryServicer
 from services.product.reservations import store as reservation_store
 from services.product.reservations.domain import State, movements
+from services.product.watching.streams import Watching
 from services.rpc.channel import open_channel
 from services.rpc.fields import to_money
 from services.rpc.server import running_server
 from services.rpc.tls import client_credentials, read_pem
 from services.settings import ServerSettings, TlsFiles
+from services.storage.events import EventLog
 from services.storage.idempotency import RequestKey
 from services.storage.near_cache import NearCache
 from services.storage.paging import Pages
@@ -48,7 +50,8 @@ from tests.support.people import Person, person
 from tests.support.tokens import TOKENS, token
 from tests.support.waiting import PATIENCE_SECONDS
 
-PAGES = Pages([b"page tokens of these tests"])
+TOKEN_KEY = b"page tokens of these tests"
+PAGES = Pages([TOKEN_KEY])
 # The sandbox's token that is accepted.
 OK = "tok_ok"
 
@@ -93,12 +96,14 @@ class Mesh:
         *,
         pool: Pool,
         stock_pool: Pool,
+        watching: Watching,
         inventory: Any,
         provider: PaymentProvider,
         sandbox: Sandbox,
     ) -> None:
         self.pool = pool
         self.stock_pool = stock_pool
+        self.watching = watching
         # With the order service's certificate.
         self.inventory = inventory
         self.holds = Stock(inventory)
@@ -292,13 +297,15 @@ async def mesh(
         at_end.push_async_callback(pool.close)
         at_end.push_async_callback(stock_pool.close)
         await pool.execute("DELETE FROM order_tasks")
-        product_port = await _serve_product(stock_pool, certificates, at_end)
+        watching = Watching(stock_pool, EventLog(stock_pool, "product", stock_database.settings), [TOKEN_KEY])
+        product_port = await _serve_product(stock_pool, watching, certificates, at_end)
         products = open_channel("product", f"127.0.0.1:{product_port}", certificates.files("order"))
         at_end.push_async_callback(products.close)
         session = await at_end.enter_async_context(open_session())
         mesh = Mesh(
             pool=pool,
             stock_pool=stock_pool,
+            watching=watching,
             inventory=inventory_pb2_grpc.InventoryServiceStub(products),
             provider=PaymentProvider(session, sandbox.url, sandbox.api_key_file),
             sandbox=sandbox,
@@ -333,12 +340,16 @@ async def running_mesh(mesh: Mesh) -> AsyncIterator[Mesh]:
         yield mesh
 
 
-async def _serve_product(pool: Pool, certificates: Authority, at_end: AsyncExitStack) -> int:
+async def _serve_product(
+    pool: Pool, watching: Watching, certificates: Authority, at_end: AsyncExitStack
+) -> int:
     def register(server: grpc.aio.Server) -> Sequence[str]:
         product_pb2_grpc.add_ProductServiceServicer_to_server(
-            ProductServicer(pool, PAGES, NearCache(), Reads(pool)), server
+            ProductServicer(pool, PAGES, NearCache(), Reads(pool), watching), server
         )
-        inventory_pb2_grpc.add_InventoryServiceServicer_to_server(InventoryServicer(pool, PAGES), server)
+        inventory_pb2_grpc.add_InventoryServiceServicer_to_server(
+            InventoryServicer(pool, PAGES, watching), server
+        )
         return ["commerce.product.v1.InventoryService"]
 
     return await _serve(register, certificates.files("product"), at_end)

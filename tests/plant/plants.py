@@ -26,6 +26,7 @@ _ARRIVAL = "tests/gateway/test_edge_arrival.py::"
 _GROUPS = "tests/rpc/test_groups.py::"
 _PIPELINE = "tests/order/test_pipeline.py::"
 _STOCK = "tests/product/test_domain.py::"
+_BACKORDERS = "tests/product/test_backorders.py::"
 _OAUTH = "tests/user/test_oauth.py::"
 _CLIENT_SESSIONS = "tests/user/test_client_sessions.py::"
 _WAITING_CODES = "tests/user/test_waiting_codes.py::"
@@ -92,10 +93,31 @@ PLANTS = (
     ),
     Plant(
         "nobody holds more than one person may",
-        "services/product/reservations/domain.py",
+        "services/product/reservations/decisions.py",
         "if held.reservations >= most.reservations or units > most.units:",
         "if units > most.units:",
         (_STOCK + "test_a_person_holds_so_much_and_no_more",),
+    ),
+    Plant(
+        "nobody holds more of one product than one person may",
+        "services/product/reservations/decisions.py",
+        "if held.of_product.get(product_id, 0) + wanted > limit:",
+        "if held.of_product.get(product_id, 0) > limit:",
+        (_STOCK + "test_a_person_holds_so_much_of_a_product_and_no_more",),
+    ),
+    Plant(
+        "who may not see a product hears nothing of it",
+        "services/product/watching/streams.py",
+        "if state is not None or product_id in known:",
+        "if state is not None or True:",
+        ("tests/product/test_watching.py::test_what_may_not_be_seen_leaves_no_trace",),
+    ),
+    Plant(
+        "each unit that is not in the house is told to who ordered it",
+        "services/product/reservations/changes.py",
+        "if noted != taken:",
+        "if noted == taken:",
+        (_BACKORDERS + "test_buyers_all_at_once_never_pass_the_limit_and_each_unit_lacks_once",),
     ),
     Plant(
         "stock goes back once",
@@ -178,14 +200,14 @@ PLANTS = (
     ),
     Plant(
         "of orders that are decided together none takes what another has taken",
-        "services/product/reservations/domain.py",
-        "if prospect.offers[product_id].free - taken.get(product_id, 0) < quantity:",
-        "if prospect.offers[product_id].free < quantity:",
+        "services/product/reservations/decisions.py",
+        "if prospect.offers[product_id].available - taken.get(product_id, 0) < quantity:",
+        "if prospect.offers[product_id].available < quantity:",
         (_STOCK + "test_of_orders_decided_together_the_first_come_gets_the_last_units",),
     ),
     Plant(
         "one person's orders of one group count for one another",
-        "services/product/reservations/domain.py",
+        "services/product/reservations/decisions.py",
         "check_room(request, prospect.held + before, most)",
         "check_room(request, prospect.held, most)",
         (_STOCK + "test_of_orders_decided_together_those_of_one_person_count_for_one_another",),

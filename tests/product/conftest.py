@@ -27,6 +27,7 @@ from services.product.catalogue.servicer import ProductServicer
 from services.product.categories.servicer import CategoryServicer
 from services.product.inventory.servicer import InventoryServicer
 from services.product.reservations.expiry import HoldExpiry
+from services.product.watching.streams import Watching
 from services.rpc.fields import to_money
 from services.rpc.interceptors import Chain
 from services.rpc.status import from_rpc_error
@@ -42,7 +43,8 @@ from tests.conftest import DatabaseHandle
 from tests.support.tokens import TOKENS, Metadata, token
 
 WRITER = "products.write inventory.read inventory.write"
-PAGES = Pages([b"page tokens of these tests"])
+TOKEN_KEY = b"page tokens of these tests"
+PAGES = Pages([TOKEN_KEY])
 
 
 async def reason_of(call: Awaitable[Any]) -> str:
@@ -107,8 +109,11 @@ class Shop:
     Not tests/crash/shop.py's, which needs a whole mesh: one service in the test's own process.
     """
 
-    def __init__(self, pool: Pool, edge: grpc.aio.Channel, order: grpc.aio.Channel) -> None:
+    def __init__(
+        self, pool: Pool, event_log: EventLog, edge: grpc.aio.Channel, order: grpc.aio.Channel
+    ) -> None:
         self.pool = pool
+        self.event_log = event_log
         # As people come: through the edge.
         self.products: Any = product_pb2_grpc.ProductServiceStub(edge)
         self.categories: Any = category_pb2_grpc.CategoryServiceStub(edge)
@@ -128,6 +133,11 @@ class Shop:
     async def adjust(self, product: product_pb2.Product, delta: int, **fields: Any) -> inventory_pb2.Stock:
         request = inventory_pb2.AdjustStockRequest(product_id=product.product_id, delta=delta, **fields)
         stock: inventory_pb2.Stock = await self.stock.AdjustStock(request, metadata=self.writer)
+        return stock
+
+    async def set_policy(self, product: product_pb2.Product, **fields: Any) -> inventory_pb2.Stock:
+        request = inventory_pb2.SetStockPolicyRequest(product_id=product.product_id, **fields)
+        stock: inventory_pb2.Stock = await self.stock.SetStockPolicy(request, metadata=self.writer)
         return stock
 
     async def get(self, product_id: str, metadata: Metadata = ()) -> product_pb2.Product:
@@ -150,7 +160,7 @@ class Shop:
         """Units that are free, held and committed."""
         request = inventory_pb2.GetStockRequest(product_id=product.product_id)
         stock = await self.stock.GetStock(request, metadata=self.writer)
-        assert stock.on_hand == stock.free + stock.held + stock.committed
+        assert stock.on_hand == stock.free + stock.held + stock.committed - stock.backordered
         return stock.free, stock.held, stock.committed
 
     async def reserve(
@@ -262,9 +272,10 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.fixture
-async def shop(pool: Pool, certificates: Authority) -> AsyncIterator[Shop]:
+async def shop(pool: Pool, product_database: DatabaseHandle, certificates: Authority) -> AsyncIterator[Shop]:
+    event_log = EventLog(pool, "product", product_database.settings)
     async with AsyncExitStack() as at_end:
-        yield await open_shop(pool, certificates, at_end)
+        yield await open_shop(pool, event_log, certificates, at_end)
 
 
 @pytest.fixture
@@ -273,7 +284,8 @@ async def second(product_database: DatabaseHandle, certificates: Authority) -> A
     pool = await product_database.pool()
     async with AsyncExitStack() as at_end:
         at_end.push_async_callback(pool.close)
-        yield await open_shop(pool, certificates, at_end)
+        event_log = EventLog(pool, "product", product_database.settings)
+        yield await open_shop(pool, event_log, certificates, at_end)
 
 
 @asynccontextmanager
@@ -290,26 +302,37 @@ async def following(pool: Pool, database: DatabaseHandle, cache: NearCache) -> A
         await asyncio.wait(tasks)
 
 
+def servicer_of(shop: Shop, cache: NearCache | None = None) -> ProductServicer:
+    """A servicer of its own on the shop's database: for what happens inside of one process."""
+    watching = Watching(shop.pool, shop.event_log, [TOKEN_KEY])
+    return ProductServicer(shop.pool, PAGES, cache or NearCache(), Reads(shop.pool), watching)
+
+
 async def open_shop(
     pool: Pool,
+    event_log: EventLog,
     certificates: Authority,
     at_end: AsyncExitStack,
     cache: NearCache | None = None,
     replica: Replica | None = None,
 ) -> Shop:
+    watching = Watching(pool, event_log, [TOKEN_KEY])
     # Nobody tells a new cache of changes: it has no hits.
     server = grpc.aio.server(interceptors=[Chain(TOKENS.verifier(), 200)])
-    products = ProductServicer(pool, PAGES, cache or NearCache(), Reads(pool, replica))
+    products = ProductServicer(pool, PAGES, cache or NearCache(), Reads(pool, replica), watching)
     product_pb2_grpc.add_ProductServiceServicer_to_server(products, server)
     category_pb2_grpc.add_CategoryServiceServicer_to_server(CategoryServicer(pool, PAGES), server)
-    inventory_pb2_grpc.add_InventoryServiceServicer_to_server(InventoryServicer(pool, PAGES), server)
+    inventory_pb2_grpc.add_InventoryServiceServicer_to_server(
+        InventoryServicer(pool, PAGES, watching), server
+    )
     credentials = ServerCertificates(certificates.files("product")).credentials()
     port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()
     at_end.push_async_callback(server.stop, None)
     edge = await at_end.enter_async_context(channel(port, certificates.files("edge")))
     order = await at_end.enter_async_context(channel(port, certificates.files("order")))
-    return Shop(pool, edge, order)
+    at_end.callback(asyncio.create_task(watching.run()).cancel)
+    return Shop(pool, event_log, edge, order)
 
 
 def channel(port: int, files: TlsFiles) -> grpc.aio.Channel:

@@ -27,14 +27,24 @@ from services.product.categories.domain import (
     check_path,
 )
 from services.product.inventory.domain import Kind, Movement, OutOfStock
-from services.product.reservations.domain import (
+from services.product.reservations.decisions import (
     CurrencyMixed,
+    HoldTooLarge,
+    PriceChanged,
+    TooManyHolds,
+    check_lines,
+    check_prospect,
+    check_room,
+    check_shares,
+    check_size,
+    decide_holds,
+)
+from services.product.reservations.domain import (
     Holding,
     HoldRequest,
-    HoldTooLarge,
     Line,
+    MostHeld,
     Offer,
-    PriceChanged,
     Prospect,
     Reservation,
     ReservationChanged,
@@ -42,15 +52,10 @@ from services.product.reservations.domain import (
     ReservationNotFound,
     ReservationReleased,
     State,
-    TooManyHolds,
     check_committed,
-    check_lines,
-    check_prospect,
     check_repeat,
-    check_room,
-    check_size,
-    decide_holds,
     movements,
+    note_backordered,
     sum_quantities,
 )
 
@@ -231,7 +236,7 @@ def test_another_currency_is_another_total() -> None:
         check_prospect(asked({A: 3}, expected=Price(Decimal("37.04"), "EUR")), prospect(a=3), {})
 
 
-MOST = Holding(reservations=2, units=10)
+MOST = MostHeld(reservations=2, units=10, units_of_product=6)
 
 
 @pytest.mark.parametrize(
@@ -256,11 +261,47 @@ def test_an_order_larger_than_a_person_may_hold_is_a_wrong_request() -> None:
     assert [each.field for each in refused.value.violations] == ["lines"]
 
 
+@pytest.mark.parametrize(
+    ("limit", "held", "units", "refused"),
+    [
+        (0, 2, 4, None),
+        (0, 2, 5, TooManyHolds),
+        (0, 0, 7, HoldTooLarge),
+        (8, 2, 6, None),
+        (3, 2, 2, TooManyHolds),
+        (3, 0, 4, HoldTooLarge),
+    ],
+)
+def test_a_person_holds_so_much_of_a_product_and_no_more(
+    limit: int, held: int, units: int, refused: type[Exception] | None
+) -> None:
+    offer = Offer("a", "Product a", PRICE, 1000, hold_limit=limit)
+    request, others = asked({A: units, B: 1}), Holding(1, held + 4, {A: held, B: 4})
+    if refused is None:
+        check_shares(request, others, {A: offer}, MOST)
+        return
+    with pytest.raises(refused) as caught:
+        check_shares(request, others, {A: offer}, MOST)
+    metadata = caught.value.metadata  # type: ignore[attr-defined]
+    assert metadata == {"product_id": str(A), "max_units_of_product": str(limit or 6)}
+    check_shares(asked({A: units}, holder_id=None), others, {A: offer}, MOST)
+
+
+def test_of_orders_taken_together_the_last_lack_what_is_not_in_the_house() -> None:
+    taken = [reservation(State.HELD, line(A, 3), line(B, 1)), reservation(State.HELD, line(A, 4))]
+    noted = note_backordered(taken, {A: -5, B: 0})
+    assert [[each.backordered for each in one.lines] for one in noted] == [[1, 0], [4]]
+    # More was backordered before.
+    noted = note_backordered(taken, {A: -50, B: -1})
+    assert [[each.backordered for each in one.lines] for one in noted] == [[3, 1], [4]]
+    assert note_backordered(taken, {A: 0, B: 7}) == taken
+
+
 def test_of_orders_decided_together_the_first_come_gets_the_last_units() -> None:
     wanted = ({A: 2}, {A: 2, B: 1}, {A: 1, B: 1})
     requests = [replace(asked(each), order_id=UUID(int=place)) for place, each in enumerate(wanted)]
     prospects = {each.order_id: prospect(a=3, b=1) for each in requests}
-    first, second, third = decide_holds(requests, prospects, Holding(20, 100)).values()
+    first, second, third = decide_holds(requests, prospects, MostHeld(20, 100, 100)).values()
     assert first == (Line(A, 2, "a", "Product a", Price(Decimal("12.345"), "USD")),)
     assert isinstance(second, OutOfStock)
     assert second.metadata == {"product_id": str(A), "requested": "2"}
@@ -278,7 +319,11 @@ def test_of_orders_decided_together_those_of_one_person_count_for_one_another() 
     ]
     held = replace(prospect(a=1000), held=Holding(1, 20))
     prospects = {each.order_id: held for each in requests}
-    for most, fitting in ((Holding(20, 100), (0, 1, 2, 4, 5)), (Holding(2, 100), (0, 2, 4, 5))):
+    for most, fitting in (
+        (MostHeld(20, 100, 100), (0, 1, 2, 4, 5)),
+        (MostHeld(2, 100, 100), (0, 2, 4, 5)),
+        (MostHeld(20, 100, 50), (0, 2, 4, 5)),
+    ):
         decided = decide_holds(requests, prospects, most)
         refused = [each for each in decided.values() if isinstance(each, TooManyHolds)]
         assert len(refused) == len(requests) - len(fitting)

@@ -21,9 +21,8 @@ from services.storage.changes import Changes
 from services.storage.events import EventLog, append_events
 from services.storage.near_cache import FRESH_SECONDS, NearCache
 from services.storage.postgres import Pool, transaction
-from services.storage.replica import Reads
 from tests.conftest import DatabaseHandle
-from tests.product.conftest import PAGES, Shop, following, open_shop, reason_of
+from tests.product.conftest import Shop, following, open_shop, reason_of, servicer_of
 from tests.support.tokens import token
 from tests.support.waiting import until
 
@@ -52,7 +51,8 @@ async def processes(product_database: DatabaseHandle, certificates: Authority) -
             at_end.push_async_callback(pool.close)
             await at_end.enter_async_context(following(pool, product_database, cache))
             await settled(cache)
-            shops.append(await open_shop(pool, certificates, at_end, cache))
+            event_log = EventLog(pool, "product", product_database.settings)
+            shops.append(await open_shop(pool, event_log, certificates, at_end, cache))
         yield shops
 
 
@@ -101,7 +101,7 @@ async def test_the_second_read_is_the_same_message_and_no_statement(
     shop: Shop, cache: NearCache, statements: list[int]
 ) -> None:
     product = await shop.create(attributes={"b": "2", "a": "1"}, image_urls=["https://example.com/1"])
-    servicer = ProductServicer(shop.pool, PAGES, cache, Reads(shop.pool))
+    servicer = servicer_of(shop, cache)
     for caller in (CUSTOMER, CUSTOMER, SERVICE):
         assert await read(servicer, caller, product.product_id) == product
     assert statements == [1]
@@ -112,7 +112,7 @@ async def test_guests_of_the_edge_and_who_may_write_are_answered_by_the_database
 ) -> None:
     """What a guest is told the edge keeps, and its age would be counted from here."""
     product = await shop.create()
-    servicer = ProductServicer(shop.pool, PAGES, cache, Reads(shop.pool))
+    servicer = servicer_of(shop, cache)
     await read(servicer, CUSTOMER, product.product_id)
     for caller in (GUEST, MERCHANT):
         assert await read(servicer, caller, product.product_id) == product
@@ -123,7 +123,7 @@ async def test_500_readers_of_one_product_are_two_reads_at_most(
     shop: Shop, cache: NearCache, statements: list[int]
 ) -> None:
     product = await shop.create()
-    servicer = ProductServicer(shop.pool, PAGES, cache, Reads(shop.pool))
+    servicer = servicer_of(shop, cache)
     found = await asyncio.gather(*(read(servicer, CUSTOMER, product.product_id) for _ in range(500)))
     assert found == [product] * 500
     assert len(statements) <= 2
@@ -215,7 +215,7 @@ async def test_a_change_is_heard_before_it_has_a_position_in_the_feed(
     while not await changes._hear():
         pass
     product = await shop.create()
-    servicer = ProductServicer(shop.pool, PAGES, cache, Reads(shop.pool))
+    servicer = servicer_of(shop, cache)
     await read(servicer, CUSTOMER, product.product_id)
     await write_and_die(shop.pool, product.product_id, "Another")
     assert await read(servicer, CUSTOMER, product.product_id) == product
@@ -233,7 +233,7 @@ async def test_a_log_that_was_set_back_makes_the_cache_forget(
     product = await shop.create()
     while not await changes._hear():
         pass
-    servicer = ProductServicer(shop.pool, PAGES, cache, Reads(shop.pool))
+    servicer = servicer_of(shop, cache)
     await read(servicer, CUSTOMER, product.product_id)
     changes._position = 10**12
     while not await changes._hear():

@@ -15,7 +15,7 @@ import grpc
 import pytest
 from commerce.product.v1 import product_pb2
 
-from services.product.inventory.store import verify_stock
+from services.product.inventory.books_store import verify_stock
 from services.product.reservations.expiry import HoldExpiry
 from services.product.reservations.store import lock_holder
 from services.storage.postgres import Pool, connection, open_pool, transaction
@@ -80,6 +80,7 @@ async def test_a_reserve_repeated_all_at_once_holds_once(shop: Shop) -> None:
 
 async def test_a_person_who_orders_all_at_once_holds_no_more_than_one_may(shop: Shop) -> None:
     product = await shop.create(100_000)
+    await shop.set_policy(product, hold_limit=10_000)
     for units, fitting in ((100, 20), (600, 16), (10_000, 1)):
         anna, boris, orders = str(uuid4()), str(uuid4()), [str(uuid4()) for _ in range(2 * BUYERS)]
         refused = Counter(
@@ -93,6 +94,28 @@ async def test_a_person_who_orders_all_at_once_holds_no_more_than_one_may(shop: 
         )
         assert refused == {"": fitting + 1, "TOO_MANY_HOLDS": len(orders) - fitting}
         await asyncio.gather(*map(shop.release, orders))
+
+
+async def test_a_person_who_orders_all_at_once_holds_no_more_of_a_product_than_one_may(
+    shop: Shop, second: Shop
+) -> None:
+    rare, plenty = await shop.create(1_000), await shop.create(1_000)
+    await shop.set_policy(rare, hold_limit=7)
+    anna, boris, orders = str(uuid4()), str(uuid4()), [str(uuid4()) for _ in range(BUYERS)]
+    refused = Counter(
+        await asyncio.gather(
+            *(
+                until_known(partial(each.reserve, order_id, (rare, 2), (plenty, 9), holder_id=anna))
+                for each, order_id in zip((shop, second) * BUYERS, orders, strict=False)
+            ),
+            until_known(partial(shop.reserve, str(uuid4()), (rare, 7), holder_id=boris)),
+        )
+    )
+    assert refused == {"": 3 + 1, "TOO_MANY_HOLDS": BUYERS - 3}
+    assert await shop.levels(rare) == (1_000 - 13, 13, 0)
+    # What she does not hold any more does not count.
+    await asyncio.gather(*map(shop.release, orders))
+    assert not await reason_of(shop.reserve(str(uuid4()), (rare, 7), holder_id=anna))
 
 
 async def test_a_person_whose_orders_wait_for_one_another_keeps_no_connection_from_others(

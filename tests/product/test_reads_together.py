@@ -9,9 +9,7 @@ from services.errors import ServiceError
 from services.product.catalogue.servicer import ProductServicer
 from services.rpc.encoded import Encoded
 from services.rpc.identity import Caller, set_caller
-from services.storage.near_cache import NearCache
-from services.storage.replica import Reads
-from tests.product.conftest import PAGES, Shop
+from tests.product.conftest import Shop, servicer_of
 
 GUEST = Caller("edge", None, None, frozenset(), acts_for_any=False)
 MERCHANT = Caller("edge", uuid4(), uuid4(), frozenset({"products.write"}), acts_for_any=False)
@@ -31,7 +29,7 @@ async def read(servicer: ProductServicer, caller: Caller, product_id: str) -> st
 async def test_a_hundred_reads_are_one_statement_and_answered_each_for_its_caller(
     shop: Shop, statements: list[int]
 ) -> None:
-    servicer = ProductServicer(shop.pool, PAGES, NearCache(), Reads(shop.pool))
+    servicer = servicer_of(shop)
     sold, hidden = await shop.create(), await shop.create(active=False)
     asked = [
         (GUEST, sold.product_id, sold.name),

@@ -17,6 +17,7 @@ from deploy.local.parts.certificates import Authority
 from services.rpc.sources import call_metadata
 from services.rpc.written import WRITTEN, asked_written
 from services.storage import replica as replicas
+from services.storage.events import EventLog
 from services.storage.postgres import Connection, Pool, connection, open_replica_pool
 from services.storage.replica import LAG_SECONDS, PATIENCE_SECONDS, Reads, Replica
 from tests.conftest import DatabaseHandle, RunningCluster, run_in_thread, running_server
@@ -216,6 +217,7 @@ def test_every_method_that_reads_from_a_replica_may_be_as_old_as_that() -> None:
 
 async def test_who_writes_is_told_a_name_for_it_by_which_they_list_it_from_a_replica_that_is_behind(
     pool: Pool,
+    product_database: DatabaseHandle,
     replica: Replica,
     certificates: Authority,
     replica_server: RunningCluster,
@@ -225,7 +227,8 @@ async def test_who_writes_is_told_a_name_for_it_by_which_they_list_it_from_a_rep
     monkeypatch.setattr(replicas, "PATIENCE_SECONDS", PATIENCE_SECONDS * 1_000)
     monkeypatch.setattr(replicas, "LAG_SECONDS", LAG_SECONDS * 100)
     async with AsyncExitStack() as at_end:
-        shop = await open_shop(pool, certificates, at_end, replica=replica)
+        event_log = EventLog(pool, "product", product_database.settings)
+        shop = await open_shop(pool, event_log, certificates, at_end, replica=replica)
         async with superuser(replica_server) as conn:
             await conn.execute("SELECT pg_wal_replay_pause()")
             try:

@@ -12,7 +12,16 @@ from tests.product.conftest import Shop
 @pytest.mark.parametrize(
     ("statement", "constraint"),
     [
-        ("UPDATE stock_levels SET free = -1 WHERE product_id = $1", "stock_levels_free_check"),
+        ("UPDATE stock_levels SET free = -1 WHERE product_id = $1", "stock_levels_backorder_check"),
+        (
+            "UPDATE stock_levels SET free = -3, held = 2, backorder_limit = 3 WHERE product_id = $1",
+            "stock_levels_on_hand_check",
+        ),
+        (
+            "UPDATE stock_levels SET backorder_limit = -1 WHERE product_id = $1",
+            "stock_levels_backorder_limit_check",
+        ),
+        ("UPDATE stock_levels SET hold_limit = -1 WHERE product_id = $1", "stock_levels_hold_limit_check"),
         ("UPDATE stock_levels SET held = -1 WHERE product_id = $1", "stock_levels_held_check"),
         ("UPDATE stock_levels SET committed = -1 WHERE product_id = $1", "stock_levels_committed_check"),
         ("UPDATE products SET price = -0.000000001 WHERE product_id = $1", "products_price_check"),

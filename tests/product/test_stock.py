@@ -172,6 +172,8 @@ async def test_a_refusal_writes_nothing_not_even_to_take_it_back(
     holder_id = str(uuid4())
     product, euros = await shop.create(10_000), await shop.create(5, price=to_money(Decimal(1), "EUR"))
     missing, scarce = product_pb2.Product(product_id=str(uuid4())), await shop.create(1)
+    await shop.set_policy(product, hold_limit=20_000)
+    await shop.set_policy(euros, hold_limit=1)
     await shop.reserve(str(uuid4()), (product, 9_999), holder_id=holder_id)
 
     async def write(*_: object) -> None:
@@ -185,6 +187,7 @@ async def test_a_refusal_writes_nothing_not_even_to_take_it_back(
         ([(product, 1), (missing, 1)], {}, "PRODUCT_NOT_FOUND"),
         ([(product, 1), (euros, 1)], {}, "CURRENCY_MIXED"),
         ([(product, 2)], {"holder_id": holder_id}, "TOO_MANY_HOLDS"),
+        ([(euros, 2)], {"holder_id": str(uuid4())}, "HOLD_TOO_LARGE"),
         ([(product, 10_000), (scarce, 1)], {"holder_id": holder_id}, "HOLD_TOO_LARGE"),
     ):
         error = await error_of(shop.reserve(str(uuid4()), *lines, **fields))

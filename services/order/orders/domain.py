@@ -74,6 +74,8 @@ class ReservedLine:
     quantity: int
     unit_price: Decimal
     currency: str
+    # Units that were not in the house.
+    backordered: int = 0
 
 
 @dataclass(frozen=True)
@@ -241,6 +243,7 @@ def _price(line: ReservedLine) -> OrderLine:
         quantity=line.quantity,
         unit_price=line.unit_price,
         line_total=round_line(line.unit_price * line.quantity, line.currency),
+        backordered=line.backordered,
     )
 
 

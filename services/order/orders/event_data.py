@@ -115,6 +115,7 @@ def _encode_line(line: OrderLine, currency: str) -> dict[str, Any]:
         "quantity": line.quantity,
         "unit_price": money.to_json(line.unit_price, currency),
         "line_total": money.to_json(line.line_total, currency),
+        "backordered_quantity": line.backordered,
     }
 
 
@@ -126,4 +127,6 @@ def _decode_line(data: Mapping[str, Any]) -> OrderLine:
         quantity=data["quantity"],
         unit_price=money.from_json(data["unit_price"]),
         line_total=money.from_json(data["line_total"]),
+        # Lines from before there were backorders have none.
+        backordered=data.get("backordered_quantity", 0),
     )

@@ -51,6 +51,8 @@ class OrderLine:
     quantity: int
     unit_price: Decimal
     line_total: Decimal
+    # Units that were not in the house when the order was placed.
+    backordered: int = 0
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ def reserved_lines(reservation: inventory_pb2.Reservation) -> tuple[ReservedLine
             quantity=line.quantity,
             unit_price=to_decimal(line.unit_price),
             currency=line.unit_price.currency_code,
+            backordered=line.backordered_quantity,
         )
         for line in reservation.lines
     )
@@ -70,4 +71,5 @@ def _line_message(line: OrderLine, currency: str) -> order_pb2.OrderLine:
         quantity=line.quantity,
         unit_price=to_money(line.unit_price, currency),
         line_total=to_money(line.line_total, currency),
+        backordered_quantity=line.backordered,
     )

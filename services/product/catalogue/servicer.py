@@ -1,6 +1,7 @@
 """ProductService: messages to products and back, and where each transaction begins and ends."""
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +34,7 @@ from services.product.inventory import store as stock_store
 from services.product.search.asked import Engine
 from services.product.search.servicer import Searches
 from services.product.text import refuse
+from services.product.watching.streams import Told, Watching
 from services.rpc.encoded import Encoded
 from services.rpc.fields import read_optional_id, read_optional_time
 from services.rpc.groups import Groups
@@ -51,12 +53,19 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
     """The catalogue."""
 
     def __init__(
-        self, pool: Pool, pages: Pages, cache: NearCache, reads: Reads, index: Engine | None = None
+        self,
+        pool: Pool,
+        pages: Pages,
+        cache: NearCache,
+        reads: Reads,
+        watching: Watching,
+        index: Engine | None = None,
     ) -> None:
         self._pool = pool
         self._pages = pages
         self._cache = cache
         self._reads = reads
+        self._watching = watching
         self._kept = KeptProducts(pool, cache)
         self._searches = Searches(reads, pages, index)
         self._reading = Groups(self._find_together)
@@ -179,6 +188,20 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
             await rows.add(request)
         return await rows.finish()
 
+    async def WatchProducts(
+        self, request: product_pb2.WatchProductsRequest, context: Context
+    ) -> AsyncIterator[product_pb2.WatchProductsResponse]:
+        """Tell of products, and of their changes."""
+        watched = self._watching.products(request.product_ids, request.resume_token, self._read_visible)
+        async with aclosing(watched) as messages:
+            async for told in messages:
+                yield _told_message(told)
+
+    async def _read_visible(self, product_ids: Sequence[UUID]) -> dict[UUID, Product]:
+        async with connection(self._pool) as conn:
+            found = await store.find_products(conn, product_ids)
+        return {product_id: each for product_id, each in found.items() if _is_visible(each)}
+
     async def _find_together(self, product_ids: Sequence[UUID]) -> list[Product | ServiceError]:
         """Read the products that several calls want at the same time."""
         async with connection(self._pool) as conn:
@@ -190,9 +213,24 @@ def _visible(product: Product | ServiceError) -> Product:
     """Return a product to who may see it; others are told that there is none."""
     if isinstance(product, ServiceError):
         raise product
-    if not (product.details.active or _may_write()):
+    if not _is_visible(product):
         raise not_found(product.product_id)
     return product
+
+
+def _is_visible(product: Product) -> bool:
+    return product.details.active or _may_write()
+
+
+def _told_message(told: Told[Product]) -> product_pb2.WatchProductsResponse:
+    message = product_pb2.WatchProductsResponse(
+        resume_token=told.resume_token, previous_token=told.previous_token
+    )
+    if told.state is not None:
+        message.product.CopyFrom(product_message(told.state))
+    elif told.product_id is not None:
+        message.removed_product_id = str(told.product_id)
+    return message
 
 
 def _may_write() -> bool:

@@ -23,6 +23,12 @@ class StockBelowZero(FailedPrecondition):
     reason = "STOCK_BELOW_ZERO"
 
 
+class BackorderLimitTooLow(FailedPrecondition):
+    """More is backordered than a new limit allows. Metadata: backordered, the units."""
+
+    reason = "BACKORDER_LIMIT_TOO_LOW"
+
+
 class Kind(StrEnum):
     """Of a movement, as in the contract's StockMovementKind."""
 
@@ -31,6 +37,7 @@ class Kind(StrEnum):
     COMMITTED = "COMMITTED"
     RELEASED = "RELEASED"
     EXPIRED = "EXPIRED"
+    TRANSFERRED = "TRANSFERRED"
 
 
 @dataclass(frozen=True)
@@ -44,10 +51,21 @@ class Stock:
     update_time: datetime
     # The version of the stream stock/<product_id>.
     adjustment_count: int
+    # How far below 0 free may go.
+    backorder_limit: int = 0
+    # For one person; 0: the limit of every product.
+    hold_limit: int = 0
+    # At other locations than the default one.
+    free_elsewhere: int = 0
 
     @property
     def on_hand(self) -> int:
         return self.free + self.held + self.committed
+
+    @property
+    def backordered(self) -> int:
+        """Units that are held or committed and not in the house: what the default location lacks."""
+        return max(self.free_elsewhere - self.free, 0)
 
 
 @dataclass(frozen=True)
@@ -61,6 +79,8 @@ class Movement:
     committed_delta: int = 0
     order_id: UUID | None = None
     reason: str = ""
+    # None: the default location.
+    location_id: UUID | None = None
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,15 @@ from services.rpc.fields import timestamp
 def stock_message(stock: Stock) -> inventory_pb2.Stock:
     return inventory_pb2.Stock(
         product_id=str(stock.product_id),
-        free=stock.free,
+        free=stock.free + stock.backordered,
         held=stock.held,
         committed=stock.committed,
         on_hand=stock.on_hand,
         update_time=timestamp(stock.update_time),
+        backordered=stock.backordered,
+        backorder_limit=stock.backorder_limit,
+        available=stock.free + stock.backorder_limit,
+        hold_limit=stock.hold_limit,
     )
 
 
@@ -28,5 +32,6 @@ def movement_message(recorded: RecordedMovement) -> inventory_pb2.StockMovement:
         committed_delta=movement.committed_delta,
         order_id=str(movement.order_id or ""),
         reason=movement.reason,
+        location_id=str(movement.location_id or ""),
         create_time=timestamp(recorded.create_time),
     )

@@ -1,8 +1,8 @@
 """InventoryService: messages to stock and reservations and back, and where transactions begin and end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any
 from uuid import UUID
 from weakref import WeakValueDictionary
@@ -13,14 +13,22 @@ from commerce.product.v1 import inventory_pb2, inventory_pb2_grpc
 from services.product.catalogue.domain import not_found
 from services.product.freshness import record
 from services.product.inventory import store
-from services.product.inventory.events import stock_adjusted
+from services.product.inventory.books_store import verify_stock
+from services.product.inventory.domain import Stock
+from services.product.inventory.events import policy_changed, stock_adjusted
 from services.product.inventory.messages import movement_message, stock_message
+from services.product.locations.domain import LocationLevel
+from services.product.locations.messages import level_messages
+from services.product.locations.servicer import Locations
+from services.product.locations.store import LocationShort, read_levels
 from services.product.reservations import changes
 from services.product.reservations.changes import Outcome
-from services.product.reservations.domain import Holding, HoldRequest, Reservation
+from services.product.reservations.domain import HoldRequest, MostHeld, Reservation
 from services.product.reservations.messages import hold_request, reservation_message, result_message
 from services.product.turns import Turns
+from services.product.watching.streams import Told, Watching
 from services.rpc.failures import failure_of
+from services.rpc.fields import read_optional_id
 from services.rpc.groups import GroupCommit
 from services.rpc.identity import caller
 from services.rpc.policy import policy_of
@@ -48,10 +56,12 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
     what would have the others wait.
     """
 
-    def __init__(self, pool: Pool, pages: Pages) -> None:
+    def __init__(self, pool: Pool, pages: Pages, watching: Watching) -> None:
         self._pool = pool
         self._most = _most_held()
         self._pages = pages
+        self._watching = watching
+        self._locations = Locations(pool, pages)
         # Of those whose holds are being judged now; a lock that nobody waits for is forgotten.
         self._turns: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
         self._reserving = GroupCommit(pool, self._reserve_together, self._reserve_alone, changes.are_unlocked)
@@ -67,7 +77,9 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
     async def GetStock(self, request: inventory_pb2.GetStockRequest, context: Context) -> inventory_pb2.Stock:
         """Read the stock of a product."""
         async with connection(self._pool) as conn:
-            return stock_message(await store.get_stock(conn, UUID(request.product_id)))
+            stock = await store.get_stock(conn, UUID(request.product_id))
+            levels = await read_levels(conn, [stock.product_id])
+        return _with_levels(stock, levels)
 
     async def BatchGetStock(
         self, request: inventory_pb2.BatchGetStockRequest, context: Context
@@ -76,23 +88,66 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
         asked = [UUID(each) for each in request.product_ids]
         async with connection(self._pool) as conn:
             found = await store.find_stock(conn, asked)
+            levels = await read_levels(conn, asked)
         missing = next((product_id for product_id in asked if product_id not in found), None)
         if missing is not None:
             raise not_found(missing)
-        return inventory_pb2.BatchGetStockResponse(stocks=(stock_message(found[each]) for each in asked))
+        stocks = (_with_levels(found[each], levels) for each in asked)
+        return inventory_pb2.BatchGetStockResponse(stocks=stocks)
 
     async def AdjustStock(
         self, request: inventory_pb2.AdjustStockRequest, context: Context
     ) -> inventory_pb2.Stock:
         """Take units in or out."""
+        location_id = read_optional_id(request.location_id)
 
         async def work(conn: Connection) -> inventory_pb2.Stock:
-            stock = await store.adjust_stock(conn, UUID(request.product_id), request.delta, request.reason)
-            await record(conn, [stock_adjusted(stock, request.delta, request.reason)])
+            stock = await store.adjust_stock(
+                conn, UUID(request.product_id), request.delta, request.reason, location_id
+            )
+            await record(conn, [stock_adjusted(stock, request.delta, request.reason, location_id)])
             return stock_message(stock)
 
         key = optional_request_key(caller().principal, request.DESCRIPTOR.full_name, request)
         return await answer_once(self._pool, key, inventory_pb2.Stock, work)
+
+    async def SetStockPolicy(
+        self, request: inventory_pb2.SetStockPolicyRequest, context: Context
+    ) -> inventory_pb2.Stock:
+        """Set a product's limits; changing nothing is no event and no new version."""
+        backorder_limit = request.backorder_limit if request.HasField("backorder_limit") else None
+        hold_limit = request.hold_limit if request.HasField("hold_limit") else None
+        async with transaction(self._pool) as conn:
+            stock, is_changed = await store.set_policy(
+                conn, UUID(request.product_id), backorder_limit, hold_limit
+            )
+            if is_changed:
+                await record(conn, [policy_changed(stock)])
+        return stock_message(stock)
+
+    async def TransferStock(
+        self, request: inventory_pb2.TransferStockRequest, context: Context
+    ) -> inventory_pb2.Stock:
+        """Bring units from one location to another."""
+        return await self._locations.transfer(request)
+
+    async def CreateLocation(
+        self, request: inventory_pb2.CreateLocationRequest, context: Context
+    ) -> inventory_pb2.Location:
+        """Add a location."""
+        return await self._locations.create(request)
+
+    async def ListLocations(
+        self, request: inventory_pb2.ListLocationsRequest, context: Context
+    ) -> inventory_pb2.ListLocationsResponse:
+        """List locations."""
+        return await self._locations.list(request)
+
+    async def UpdateLocation(
+        self, request: inventory_pb2.UpdateLocationRequest, context: Context
+    ) -> inventory_pb2.Location:
+        """Change a location."""
+        return await self._locations.update(request)
 
     async def ListStockMovements(
         self, request: inventory_pb2.ListStockMovementsRequest, context: Context
@@ -109,12 +164,25 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
         )
         return inventory_pb2.ListStockMovementsResponse(movements=movements, next_page_token=token)
 
+    async def WatchStock(
+        self, request: inventory_pb2.WatchStockRequest, context: Context
+    ) -> AsyncIterator[inventory_pb2.WatchStockResponse]:
+        """Tell of levels, and of their changes."""
+        watched = self._watching.stock(request.product_ids, request.resume_token, self._find_stock)
+        async with aclosing(watched) as messages:
+            async for told in messages:
+                yield _told_message(told)
+
+    async def _find_stock(self, product_ids: Sequence[UUID]) -> dict[UUID, Stock]:
+        async with connection(self._pool) as conn:
+            return await store.find_stock(conn, product_ids)
+
     async def VerifyStock(
         self, request: inventory_pb2.VerifyStockRequest, context: Context
     ) -> inventory_pb2.VerifyStockResponse:
         """Compare levels with movements and with reservations."""
         async with self._verifications.turn(), connection(self._pool) as conn:
-            verdict = await store.verify_stock(conn)
+            verdict = await verify_stock(conn)
         return inventory_pb2.VerifyStockResponse(
             checked_count=verdict.checked_count,
             divergent_product_ids=map(str, verdict.divergent),
@@ -185,6 +253,9 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
                 try:
                     async with attempt, transaction(self._pool) as conn:
                         return await change(conn)
+                except LocationShort:
+                    # What is free at which location is read anew.
+                    continue
                 except TimeoutError:
                     if not attempt.expired():
                         raise
@@ -206,8 +277,25 @@ def _results(
         yield result_message(outcome if isinstance(outcome, Reservation) else failure_of(outcome, method))
 
 
-def _most_held() -> Holding:
+def _with_levels(stock: Stock, levels: Mapping[UUID, Sequence[LocationLevel]]) -> inventory_pb2.Stock:
+    message = stock_message(stock)
+    message.locations.extend(level_messages(stock, levels.get(stock.product_id, ())))
+    return message
+
+
+def _told_message(told: Told[Stock]) -> inventory_pb2.WatchStockResponse:
+    message = inventory_pb2.WatchStockResponse(
+        resume_token=told.resume_token, previous_token=told.previous_token
+    )
+    if told.state is not None:
+        message.stock.CopyFrom(stock_message(told.state))
+    elif told.product_id is not None:
+        message.removed_product_id = str(told.product_id)
+    return message
+
+
+def _most_held() -> MostHeld:
     limit = policy_of(_RESERVE_STOCK).holds
     if limit is None:
         raise ValueError(f"{_RESERVE_STOCK} has no `holds` in its policy")
-    return Holding(limit.reservations, limit.units)
+    return MostHeld(limit.reservations, limit.units, limit.units_of_product)

@@ -5,34 +5,38 @@ stock: a hot product's row is locked for one statement and the commit. All write
 this order, so that none waits for another in a ring.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
 
 from services.errors import ServiceError
 from services.product.inventory import store as stock_store
-from services.product.reservations import store
+from services.product.locations import store as location_store
+from services.product.reservations import places_store, store
+from services.product.reservations.decisions import check_lines, check_room, check_shares, decide_holds
 from services.product.reservations.domain import (
-    Holding,
     HoldRequest,
+    MostHeld,
     Prospect,
     Reservation,
     ReservationChanged,
     State,
     check_committed,
-    check_lines,
     check_repeat,
-    check_room,
-    decide_holds,
     movements,
+    note_backordered,
+    takes_stock,
 )
 from services.product.reservations.events import reservation_changed
+from services.product.reservations.places import allot_all
 from services.storage.events import append_events
 from services.storage.postgres import Connection
 
 Outcome = Reservation | ServiceError | None
 
 
-async def reserve_together(conn: Connection, requests: Sequence[HoldRequest], most: Holding) -> list[Outcome]:
+async def reserve_together(
+    conn: Connection, requests: Sequence[HoldRequest], most: MostHeld
+) -> list[Outcome]:
     """Hold for many orders that have no reservation yet.
 
     What would have the others wait is left to be done alone: what asks for the same order again, and what is
@@ -57,7 +61,7 @@ async def reserve_together(conn: Connection, requests: Sequence[HoldRequest], mo
     return [decided.get(each.order_id) if each is first[each.order_id] else None for each in requests]
 
 
-async def reserve_alone(conn: Connection, asked: HoldRequest, most: Holding) -> Reservation:
+async def reserve_alone(conn: Connection, asked: HoldRequest, most: MostHeld) -> Reservation:
     """Hold for one order; the same again prolongs the same reservation, or holds anew where it has ended."""
     if asked.holder_id is not None:
         await store.lock_holder(conn, asked.holder_id)
@@ -130,7 +134,7 @@ _RELEASABLE = (State.HELD, State.COMMITTED, State.EXPIRED)
 
 
 async def _hold(
-    conn: Connection, requests: Sequence[HoldRequest], prospects: dict[UUID, Prospect], most: Holding
+    conn: Connection, requests: Sequence[HoldRequest], prospects: dict[UUID, Prospect], most: MostHeld
 ) -> dict[UUID, Reservation | ServiceError]:
     """Return what became of each, by order_id; not of those whose order has got a reservation meanwhile."""
     # A refused order costs a read: it leaves no rows, and no log of rows that were taken back.
@@ -139,21 +143,29 @@ async def _hold(
     lines = {order_id: each for order_id, each in decided.items() if not isinstance(each, ServiceError)}
     accepted = [request for request in requests if request.order_id in lines]
     held = await store.insert_reservations(conn, accepted, lines) if accepted else []
-    await _record(conn, [(reservation, None) for reservation in held])
+    spread = {
+        product_id
+        for request in accepted
+        for product_id in request.wanted
+        if prospects[request.order_id].offers[product_id].is_spread
+    }
+    held = await _place(conn, held, spread)
+    held = await _record(conn, [(reservation, None) for reservation in held])
     return refused | {reservation.order_id: reservation for reservation in held}
 
 
 async def _reserve_again(
-    conn: Connection, asked: HoldRequest, prospect: Prospect, most: Holding
+    conn: Connection, asked: HoldRequest, prospect: Prospect, most: MostHeld
 ) -> Reservation:
     order_id = asked.order_id
     check_repeat(asked, await store.get_reservation(conn, order_id))
     renewed = await store.renew_lapsed(conn, order_id, asked.ttl)
     if renewed is not None:
         check_room(asked, prospect.held, most)
+        check_shares(asked, prospect.held, prospect.offers, most)
         check_lines(asked, renewed[0])
-        await _record(conn, [renewed])
-        return renewed[0]
+        [reservation] = await _record(conn, await _place_anew(conn, [renewed]))
+        return reservation
     await store.prolong(conn, order_id, asked.ttl)
     # Read after the attempt: another call may have changed it in between.
     kept = await store.get_reservation(conn, order_id)
@@ -166,22 +178,56 @@ async def _change_together(
     conn: Connection, order_ids: Sequence[UUID], to: State, former: Sequence[State]
 ) -> list[Outcome]:
     changed = await store.change_states(conn, set(order_ids), to, former)
-    await _record(conn, changed)
-    by_order = {reservation.order_id: reservation for reservation, _ in changed}
+    by_order = {reservation.order_id: reservation for reservation in await _record(conn, changed)}
     return [by_order.get(order_id) for order_id in order_ids]
 
 
 async def _change(conn: Connection, order_id: UUID, to: State, former: Sequence[State]) -> Reservation | None:
     changed = await store.change_states(conn, [order_id], to, former)
-    await _record(conn, changed)
-    return changed[0][0] if changed else None
+    recorded = await _record(conn, await _place_anew(conn, changed))
+    return recorded[0] if recorded else None
 
 
-async def _record(conn: Connection, changed: Iterable[tuple[Reservation, State | None]]) -> None:
-    """Tell of reservations that are new, or were in another state, and move their stock."""
+async def _place_anew(
+    conn: Connection, changed: Sequence[tuple[Reservation, State | None]]
+) -> list[tuple[Reservation, State | None]]:
+    """Choose locations again for what takes stock that it had given back."""
+    taken = [reservation for reservation, former in changed if takes_stock(reservation, former)]
+    products = {line.product_id for reservation in taken for line in reservation.lines}
+    placed = {each.order_id: each for each in await _place(conn, taken, products)}
+    return [(placed.get(reservation.order_id, reservation), former) for reservation, former in changed]
+
+
+async def _place(
+    conn: Connection, taken: Sequence[Reservation], spread: Collection[UUID]
+) -> list[Reservation]:
+    """Choose the locations from which stock is taken; `spread` are the products that may lie elsewhere."""
+    if not spread:
+        return list(taken)
+    levels = await location_store.read_levels(conn, spread)
+    stock = await stock_store.find_stock(conn, spread)
+    placed = allot_all(taken, {each: (stock[each], levels.get(each, [])) for each in stock})
+    if placed != list(taken):
+        await places_store.write_places(conn, placed)
+    return placed
+
+
+async def _record(conn: Connection, changed: Iterable[tuple[Reservation, State | None]]) -> list[Reservation]:
+    """Tell of reservations that are new, or were in another state, and move their stock.
+
+    Returns:
+        The reservations, with the units that are not in the house: only the levels' rows tell, once they are
+        this transaction's.
+    """
     changed = list(changed)
     if not changed:
-        return
+        return []
     told = [reservation_changed(reservation) for reservation, _ in changed]
     moved = [move for reservation, former in changed for move in movements(reservation, former)]
-    await stock_store.apply_movements(conn, moved, told)
+    free = await stock_store.apply_movements(conn, moved, told)
+    taken = [reservation for reservation, former in changed if takes_stock(reservation, former)]
+    noted = note_backordered(taken, free)
+    if noted != taken:
+        await places_store.write_backordered(conn, noted)
+    by_order = {reservation.order_id: reservation for reservation in noted}
+    return [by_order.get(reservation.order_id, reservation) for reservation, _ in changed]

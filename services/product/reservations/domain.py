@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
@@ -10,39 +10,10 @@ from uuid import UUID
 from services.errors import (
     Aborted,
     FailedPrecondition,
-    FieldViolation,
-    InvalidArgument,
     NotFound,
-    ResourceExhausted,
-    ServiceError,
 )
-from services.money import sum_lines
-from services.product.catalogue.domain import Price, not_found
-from services.product.inventory.domain import Kind, Movement, out_of_stock
-
-
-class CurrencyMixed(FailedPrecondition):
-    """The products of one order have prices in several currencies."""
-
-    reason = "CURRENCY_MIXED"
-
-
-class PriceChanged(FailedPrecondition):
-    """The prices of now do not come to the total that was agreed to."""
-
-    reason = "PRICE_CHANGED"
-
-
-class TooManyHolds(ResourceExhausted):
-    """The person holds as much as one person may; it ends as their orders are paid or cancelled."""
-
-    reason = "TOO_MANY_HOLDS"
-
-
-class HoldTooLarge(InvalidArgument):
-    """One order asks for more units than one person may hold."""
-
-    reason = "HOLD_TOO_LARGE"
+from services.product.catalogue.domain import Price
+from services.product.inventory.domain import Kind, Movement
 
 
 class ReservationNotFound(NotFound):
@@ -85,6 +56,21 @@ class Line:
     sku: str
     name: str
     price: Price
+    # Units that were not in the house when they were reserved.
+    backordered: int = 0
+    # Units by location_id, of other locations than the default one, which has the rest.
+    elsewhere: Mapping[UUID, int] = field(default_factory=dict)
+
+    @property
+    def at_default(self) -> int:
+        return self.quantity - sum(self.elsewhere.values())
+
+    @property
+    def parts(self) -> Iterable[tuple[UUID | None, int]]:
+        """Units by location; None is the default one."""
+        if self.at_default:
+            yield None, self.at_default
+        yield from self.elsewhere.items()
 
 
 @dataclass(frozen=True)
@@ -116,23 +102,41 @@ class HoldRequest:
 
 @dataclass(frozen=True)
 class Holding:
-    """How much a person holds, or may hold."""
+    """How much a person holds."""
 
     reservations: int
     units: int
+    # Units by product_id, of the products that are asked for at least.
+    of_product: Mapping[UUID, int] = field(default_factory=dict)
 
     def __add__(self, other: "Holding") -> "Holding":
-        return Holding(self.reservations + other.reservations, self.units + other.units)
+        of_product = Counter(self.of_product)
+        of_product.update(other.of_product)
+        return Holding(self.reservations + other.reservations, self.units + other.units, of_product)
+
+
+@dataclass(frozen=True)
+class MostHeld:
+    """How much a person may hold."""
+
+    reservations: int
+    units: int
+    # Where the product's own limit is 0.
+    units_of_product: int
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A product that is for sale: what it is now, and the units of it that are free."""
+    """A product that is for sale: what it is now, and the units of it that can be ordered."""
 
     sku: str
     name: str
     price: Price
-    free: int
+    available: int
+    # For one person; 0: the limit of every product.
+    hold_limit: int = 0
+    # Some of it lies elsewhere than at the default location.
+    is_spread: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,12 +177,14 @@ def movements(reservation: Reservation, former: State | None) -> list[Movement]:
         Movement(
             product_id=line.product_id,
             kind=_KINDS[reservation.state],
-            free_delta=free * line.quantity,
-            held_delta=held * line.quantity,
-            committed_delta=committed * line.quantity,
+            free_delta=free * units,
+            held_delta=held * units,
+            committed_delta=committed * units,
             order_id=reservation.order_id,
+            location_id=location_id,
         )
         for line in reservation.lines
+        for location_id, units in line.parts
     ]
 
 
@@ -190,125 +196,30 @@ def sum_quantities(lines: Iterable[tuple[UUID, int]]) -> dict[UUID, int]:
     return dict(sorted(total.items()))
 
 
-def decide_holds(
-    requests: Sequence[HoldRequest], prospects: Mapping[UUID, Prospect], most: Holding
-) -> dict[UUID, tuple[Line, ...] | ServiceError]:
-    """Decide requests for holds in their order: what an earlier one gets is gone for the later ones.
+def note_backordered(taken: Sequence[Reservation], free: Mapping[UUID, int]) -> list[Reservation]:
+    """Return reservations with the units of their lines that are not in the house: the last ones lack them.
 
     Args:
-        requests: Of different orders, none of which has a reservation.
-        prospects: What each of them meets, by order_id, all as they are before any is written.
-        most: What one person may hold.
-
-    Returns:
-        By order_id, the lines that it holds or the refusal, which is one of `check_size`, `check_room` or
-        `check_prospect`.
+        taken: Whose stock was just taken, together.
+        free: What is free at the default location after that, by product_id.
     """
-    taken: Counter[UUID] = Counter()
-    added: dict[UUID | None, Holding] = {}
-    decided: dict[UUID, tuple[Line, ...] | ServiceError] = {}
-    for request in requests:
-        prospect = prospects[request.order_id]
-        before = added.get(request.holder_id, Holding(0, 0))
-        try:
-            check_size(request, most)
-            check_room(request, prospect.held + before, most)
-            check_prospect(request, prospect, taken)
-        except ServiceError as refusal:
-            decided[request.order_id] = refusal
-            continue
-        decided[request.order_id] = _lines(request, prospect)
-        taken.update(request.wanted)
-        added[request.holder_id] = before + Holding(1, sum(request.wanted.values()))
-    return decided
+    lacking = Counter({product_id: -units for product_id, units in free.items() if units < 0})
+    if not lacking and not any(line.backordered for reservation in taken for line in reservation.lines):
+        return list(taken)
+    noted = []
+    for reservation in reversed(taken):
+        lines = []
+        for line in reservation.lines:
+            units = min(line.at_default, lacking[line.product_id])
+            lacking[line.product_id] -= units
+            lines.append(replace(line, backordered=units))
+        noted.append(replace(reservation, lines=tuple(lines)))
+    return noted[::-1]
 
 
-def _lines(request: HoldRequest, prospect: Prospect) -> tuple[Line, ...]:
-    offers = prospect.offers
-    return tuple(
-        Line(product_id, quantity, offers[product_id].sku, offers[product_id].name, offers[product_id].price)
-        for product_id, quantity in request.wanted.items()
-    )
-
-
-def check_prospect(request: HoldRequest, prospect: Prospect, taken: Mapping[UUID, int]) -> None:
-    """Refuse before anything is written what would be refused after; the levels' rows have the last word.
-
-    Args:
-        request: What is wanted.
-        prospect: What it meets.
-        taken: Units that went to others since that was read, by product_id.
-
-    Raises:
-        ProductNotFound, CurrencyMixed, PriceChanged: as `check_prices` does.
-        OutOfStock: fewer units of a product are free than are wanted.
-    """
-    check_prices(request, {product_id: offer.price for product_id, offer in prospect.offers.items()})
-    for product_id, quantity in request.wanted.items():
-        if prospect.offers[product_id].free - taken.get(product_id, 0) < quantity:
-            raise out_of_stock(product_id, quantity)
-
-
-def check_lines(request: HoldRequest, reservation: Reservation) -> None:
-    """Refuse a reservation whose lines, as they were written, are not what was asked for.
-
-    Raises:
-        ProductNotFound, CurrencyMixed, PriceChanged: as `check_prices` does.
-    """
-    check_prices(request, {line.product_id: line.price for line in reservation.lines})
-
-
-def check_prices(request: HoldRequest, prices: Mapping[UUID, Price]) -> None:
-    """Refuse what is not all for sale, cannot be paid in one amount, or costs something else than agreed.
-
-    Raises:
-        ProductNotFound: one of the products has no price: it does not exist or is not for sale.
-        CurrencyMixed: the prices are in several currencies.
-        PriceChanged: they come to another total.
-    """
-    missing = request.wanted.keys() - prices.keys()
-    if missing:
-        raise not_found(min(missing))
-    currencies = sorted({price.currency for price in prices.values()})
-    if len(currencies) > 1:
-        raise CurrencyMixed(
-            "the products have prices in different currencies", metadata={"currencies": ",".join(currencies)}
-        )
-    lines = ((prices[product_id].amount, quantity) for product_id, quantity in request.wanted.items())
-    total = Price(sum_lines(lines, currencies[0]), currencies[0])
-    if request.expected not in {None, total}:
-        raise PriceChanged(
-            f"the total is {total.amount} {total.currency}",
-            metadata={"total": str(total.amount), "currency_code": total.currency},
-        )
-
-
-def check_size(request: HoldRequest, most: Holding) -> None:
-    """Refuse what could never be held by one person.
-
-    Raises:
-        HoldTooLarge: it has too many units.
-    """
-    if request.holder_id is not None and sum(request.wanted.values()) > most.units:
-        description = f"must have at most {most.units} units in all"
-        violation = FieldViolation("lines", description, HoldTooLarge.reason)
-        raise HoldTooLarge(f"lines: {description}", violations=[violation])
-
-
-def check_room(request: HoldRequest, held: Holding, most: Holding) -> None:
-    """Refuse what would have a person hold too much at once; `held` is by their other orders.
-
-    Raises:
-        TooManyHolds: too many reservations, or too many units in them.
-    """
-    if request.holder_id is None:
-        return
-    units = held.units + sum(request.wanted.values())
-    if held.reservations >= most.reservations or units > most.units:
-        raise TooManyHolds(
-            "too much is held by orders that are not paid yet; try again when they are",
-            metadata={"max_reservations": str(most.reservations), "max_units": str(most.units)},
-        )
+def takes_stock(reservation: Reservation, former: State | None) -> bool:
+    """Whether a reservation's new state takes units that were free before."""
+    return _PLACES[former] == "free" != _PLACES[reservation.state]
 
 
 def check_repeat(request: HoldRequest, reservation: Reservation) -> None:

@@ -38,6 +38,11 @@ def reservation_message(reservation: Reservation) -> inventory_pb2.Reservation:
                 sku=line.sku,
                 name=line.name,
                 unit_price=to_money(line.price.amount, line.price.currency),
+                backordered_quantity=line.backordered,
+                locations=[
+                    inventory_pb2.LocationQuantity(location_id=str(location_id), quantity=units)
+                    for location_id, units in line.elsewhere.items()
+                ],
             )
             for line in reservation.lines
         ],

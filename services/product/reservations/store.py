@@ -63,7 +63,8 @@ async def read_prospects(conn: Connection, requests: Sequence[HoldRequest]) -> d
 async def _read_offers(conn: Connection, product_ids: Collection[UUID]) -> dict[UUID, Offer]:
     rows = await conn.fetch(
         """
-        SELECT p.product_id, p.sku, p.name, p.price, p.currency, s.free
+        SELECT p.product_id, p.sku, p.name, p.price, p.currency, s.free + s.backorder_limit AS available,
+               s.hold_limit, s.free_elsewhere > 0 AS is_spread
           FROM products p
           JOIN stock_levels s USING (product_id)
          WHERE p.product_id = ANY($1) AND p.active AND p.delete_time IS NULL
@@ -71,7 +72,14 @@ async def _read_offers(conn: Connection, product_ids: Collection[UUID]) -> dict[
         product_ids,
     )
     return {
-        row["product_id"]: Offer(row["sku"], row["name"], Price(row["price"], row["currency"]), row["free"])
+        row["product_id"]: Offer(
+            row["sku"],
+            row["name"],
+            Price(row["price"], row["currency"]),
+            row["available"],
+            row["hold_limit"],
+            row["is_spread"],
+        )
         for row in rows
     }
 
@@ -82,18 +90,27 @@ async def _read_claims(
     """Return which orders have a reservation, and what each holder's orders hold."""
     rows = await conn.fetch(
         """
-        SELECT r.order_id, r.holder_id, r.state = 'HELD' AS is_held,
-               (SELECT sum(quantity)::bigint FROM reservation_lines l WHERE l.order_id = r.order_id) AS units
+        SELECT r.order_id, r.holder_id, r.state = 'HELD' AS is_held, h.units, h.product_ids, h.quantities
           FROM reservations r
+         CROSS JOIN LATERAL (
+                   SELECT sum(quantity)::bigint AS units,
+                          array_agg(product_id) FILTER (WHERE product_id = ANY($3)) AS product_ids,
+                          array_agg(quantity) FILTER (WHERE product_id = ANY($3)) AS quantities
+                     FROM reservation_lines l
+                    WHERE l.order_id = r.order_id
+               ) h
          WHERE r.order_id = ANY($1) OR (r.holder_id = ANY($2) AND r.state = 'HELD')
         """,
         [request.order_id for request in requests],
         {request.holder_id for request in requests if request.holder_id is not None},
+        {product_id for request in requests for product_id in request.wanted},
     )
     held: dict[UUID | None, list[tuple[UUID, Holding]]] = {}
     for row in rows:
         if row["is_held"] and row["holder_id"] is not None:
-            held.setdefault(row["holder_id"], []).append((row["order_id"], Holding(1, row["units"])))
+            of_product = dict(zip(row["product_ids"] or (), row["quantities"] or (), strict=True))
+            holding = Holding(1, row["units"], of_product)
+            held.setdefault(row["holder_id"], []).append((row["order_id"], holding))
     return {row["order_id"] for row in rows}, held
 
 
@@ -167,7 +184,8 @@ async def find_reservation(conn: Connection, order_id: UUID) -> Reservation | No
     rows = await conn.fetch(
         """
         SELECT r.order_id, r.state, r.version, r.expire_time, r.update_time,
-               l.product_id, l.quantity, l.sku, l.name, l.unit_price, l.currency
+               l.product_id, l.quantity, l.sku, l.name, l.unit_price, l.currency, l.backordered,
+               l.location_ids, l.location_quantities
           FROM reservations r
           LEFT JOIN reservation_lines l USING (order_id)
          WHERE r.order_id = $1
@@ -214,7 +232,8 @@ async def change_states(
             RETURNING r.order_id, r.state, r.version, r.expire_time, r.update_time, old.state AS former
         )
         SELECT r.order_id, r.state, r.version, r.expire_time, r.update_time, r.former,
-               l.product_id, l.quantity, l.sku, l.name, l.unit_price, l.currency
+               l.product_id, l.quantity, l.sku, l.name, l.unit_price, l.currency, l.backordered,
+               l.location_ids, l.location_quantities
           FROM changed r
           LEFT JOIN reservation_lines l USING (order_id)
          ORDER BY r.order_id, l.product_id
@@ -276,7 +295,8 @@ async def renew_lapsed(conn: Connection, order_id: UUID, ttl: timedelta) -> tupl
            SET sku = p.sku, name = p.name, unit_price = p.price, currency = p.currency
           FROM products p
          WHERE l.order_id = $1 AND p.product_id = l.product_id AND p.active AND p.delete_time IS NULL
-        RETURNING l.product_id, l.quantity, l.sku, l.name, l.unit_price, l.currency
+        RETURNING l.product_id, l.quantity, l.sku, l.name, l.unit_price, l.currency, l.backordered,
+               l.location_ids, l.location_quantities
         """,
         order_id,
     )
@@ -319,7 +339,8 @@ async def expire_reservations(conn: Connection, limit: int) -> list[Reservation]
             RETURNING r.order_id, r.state, r.version, r.expire_time, r.update_time
         )
         SELECT r.order_id, r.state, r.version, r.expire_time, r.update_time,
-               l.product_id, l.quantity, l.sku, l.name, l.unit_price, l.currency
+               l.product_id, l.quantity, l.sku, l.name, l.unit_price, l.currency, l.backordered,
+               l.location_ids, l.location_quantities
           FROM expired r
           LEFT JOIN reservation_lines l USING (order_id)
          ORDER BY r.order_id, l.product_id
@@ -353,4 +374,7 @@ def _head(row: asyncpg.Record, lines: tuple[Line, ...]) -> Reservation:
 
 def _line(row: asyncpg.Record) -> Line:
     price = Price(row["unit_price"], row["currency"])
-    return Line(row["product_id"], row["quantity"], row["sku"], row["name"], price)
+    elsewhere = dict(zip(row["location_ids"] or (), row["location_quantities"] or (), strict=True))
+    return Line(
+        row["product_id"], row["quantity"], row["sku"], row["name"], price, row["backordered"], elsewhere
+    )

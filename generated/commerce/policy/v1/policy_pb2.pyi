@@ -118,12 +118,14 @@ class CachePolicy(_message.Message):
     def __init__(self, max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., etag: _Optional[bool] = ..., private: _Optional[bool] = ...) -> None: ...
 
 class HoldLimit(_message.Message):
-    __slots__ = ("reservations", "units")
+    __slots__ = ("reservations", "units", "units_of_product")
     RESERVATIONS_FIELD_NUMBER: _ClassVar[int]
     UNITS_FIELD_NUMBER: _ClassVar[int]
+    UNITS_OF_PRODUCT_FIELD_NUMBER: _ClassVar[int]
     reservations: int
     units: int
-    def __init__(self, reservations: _Optional[int] = ..., units: _Optional[int] = ...) -> None: ...
+    units_of_product: int
+    def __init__(self, reservations: _Optional[int] = ..., units: _Optional[int] = ..., units_of_product: _Optional[int] = ...) -> None: ...
 
 class RoleGrant(_message.Message):
     __slots__ = ("scopes",)

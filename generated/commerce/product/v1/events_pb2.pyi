@@ -88,14 +88,60 @@ class CategoryDeleted(_message.Message):
     def __init__(self, category_id: _Optional[str] = ...) -> None: ...
 
 class StockAdjusted(_message.Message):
-    __slots__ = ("product_id", "delta", "reason")
+    __slots__ = ("product_id", "delta", "reason", "location_id")
     PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
     DELTA_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    LOCATION_ID_FIELD_NUMBER: _ClassVar[int]
     product_id: str
     delta: int
     reason: str
-    def __init__(self, product_id: _Optional[str] = ..., delta: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    location_id: str
+    def __init__(self, product_id: _Optional[str] = ..., delta: _Optional[int] = ..., reason: _Optional[str] = ..., location_id: _Optional[str] = ...) -> None: ...
+
+class LocationCreated(_message.Message):
+    __slots__ = ("location_id", "display_name", "priority")
+    LOCATION_ID_FIELD_NUMBER: _ClassVar[int]
+    DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    location_id: str
+    display_name: str
+    priority: int
+    def __init__(self, location_id: _Optional[str] = ..., display_name: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
+
+class LocationUpdated(_message.Message):
+    __slots__ = ("location_id", "display_name", "priority")
+    LOCATION_ID_FIELD_NUMBER: _ClassVar[int]
+    DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    location_id: str
+    display_name: str
+    priority: int
+    def __init__(self, location_id: _Optional[str] = ..., display_name: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
+
+class StockTransferred(_message.Message):
+    __slots__ = ("product_id", "quantity", "from_location_id", "to_location_id", "reason")
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    FROM_LOCATION_ID_FIELD_NUMBER: _ClassVar[int]
+    TO_LOCATION_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    product_id: str
+    quantity: int
+    from_location_id: str
+    to_location_id: str
+    reason: str
+    def __init__(self, product_id: _Optional[str] = ..., quantity: _Optional[int] = ..., from_location_id: _Optional[str] = ..., to_location_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class StockPolicyChanged(_message.Message):
+    __slots__ = ("product_id", "backorder_limit", "hold_limit")
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    BACKORDER_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    HOLD_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    product_id: str
+    backorder_limit: int
+    hold_limit: int
+    def __init__(self, product_id: _Optional[str] = ..., backorder_limit: _Optional[int] = ..., hold_limit: _Optional[int] = ...) -> None: ...
 
 class ReservedLine(_message.Message):
     __slots__ = ("product_id", "quantity")

@@ -50,10 +50,40 @@ class InventoryServiceStub:
                 request_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.AdjustStockRequest.SerializeToString,
                 response_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.Stock.FromString,
                 _registered_method=True)
+        self.SetStockPolicy = channel.unary_unary(
+                '/commerce.product.v1.InventoryService/SetStockPolicy',
+                request_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.SetStockPolicyRequest.SerializeToString,
+                response_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.Stock.FromString,
+                _registered_method=True)
+        self.TransferStock = channel.unary_unary(
+                '/commerce.product.v1.InventoryService/TransferStock',
+                request_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.TransferStockRequest.SerializeToString,
+                response_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.Stock.FromString,
+                _registered_method=True)
+        self.CreateLocation = channel.unary_unary(
+                '/commerce.product.v1.InventoryService/CreateLocation',
+                request_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.CreateLocationRequest.SerializeToString,
+                response_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.Location.FromString,
+                _registered_method=True)
+        self.ListLocations = channel.unary_unary(
+                '/commerce.product.v1.InventoryService/ListLocations',
+                request_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.ListLocationsRequest.SerializeToString,
+                response_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.ListLocationsResponse.FromString,
+                _registered_method=True)
+        self.UpdateLocation = channel.unary_unary(
+                '/commerce.product.v1.InventoryService/UpdateLocation',
+                request_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.UpdateLocationRequest.SerializeToString,
+                response_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.Location.FromString,
+                _registered_method=True)
         self.ListStockMovements = channel.unary_unary(
                 '/commerce.product.v1.InventoryService/ListStockMovements',
                 request_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.ListStockMovementsRequest.SerializeToString,
                 response_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.ListStockMovementsResponse.FromString,
+                _registered_method=True)
+        self.WatchStock = channel.unary_stream(
+                '/commerce.product.v1.InventoryService/WatchStock',
+                request_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.WatchStockRequest.SerializeToString,
+                response_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.WatchStockResponse.FromString,
                 _registered_method=True)
         self.VerifyStock = channel.unary_unary(
                 '/commerce.product.v1.InventoryService/VerifyStock',
@@ -113,6 +143,44 @@ class InventoryServiceServicer:
 
     def AdjustStock(self, request, context):
         """Takes stock in (delta above 0) or out (below 0). Never below what is free.
+        What comes in is there for backorders first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetStockPolicy(self, request, context):
+        """Says how much of a product may be ordered beyond what is free, and how much
+        one person may hold without having paid.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TransferStock(self, request, context):
+        """Brings free units of a product from one location to another.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateLocation(self, request, context):
+        """Adds a location. What is at no other is at the default location, which is
+        always there and in no list.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLocations(self, request, context):
+        """Lists locations by location_id, at most 100 in all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateLocation(self, request, context):
+        """Renames a location, or says when its stock is taken.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,6 +188,14 @@ class InventoryServiceServicer:
 
     def ListStockMovements(self, request, context):
         """Lists the movements of a product's stock, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchStock(self, request, context):
+        """Tells of products' stock as it is, then of each level that changes; as
+        WatchProducts does, but that a stream that goes on begins with all levels.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,7 +211,7 @@ class InventoryServiceServicer:
 
     def ReserveStock(self, request, context):
         """Holds stock for an order, all lines or none, and answers the prices that
-        hold. Keyed by the order: a repetition returns the same reservation, held
+        hold. What is not in the house is held up to the product's backorder limit. Keyed by the order: a repetition returns the same reservation, held
         for as long again. A refusal writes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -201,10 +277,40 @@ def add_InventoryServiceServicer_to_server(servicer, server):
                     request_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.AdjustStockRequest.FromString,
                     response_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.Stock.SerializeToString,
             ),
+            'SetStockPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetStockPolicy,
+                    request_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.SetStockPolicyRequest.FromString,
+                    response_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.Stock.SerializeToString,
+            ),
+            'TransferStock': grpc.unary_unary_rpc_method_handler(
+                    servicer.TransferStock,
+                    request_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.TransferStockRequest.FromString,
+                    response_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.Stock.SerializeToString,
+            ),
+            'CreateLocation': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateLocation,
+                    request_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.CreateLocationRequest.FromString,
+                    response_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.Location.SerializeToString,
+            ),
+            'ListLocations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLocations,
+                    request_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.ListLocationsRequest.FromString,
+                    response_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.ListLocationsResponse.SerializeToString,
+            ),
+            'UpdateLocation': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateLocation,
+                    request_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.UpdateLocationRequest.FromString,
+                    response_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.Location.SerializeToString,
+            ),
             'ListStockMovements': grpc.unary_unary_rpc_method_handler(
                     servicer.ListStockMovements,
                     request_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.ListStockMovementsRequest.FromString,
                     response_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.ListStockMovementsResponse.SerializeToString,
+            ),
+            'WatchStock': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchStock,
+                    request_deserializer=commerce_dot_product_dot_v1_dot_inventory__pb2.WatchStockRequest.FromString,
+                    response_serializer=commerce_dot_product_dot_v1_dot_inventory__pb2.WatchStockResponse.SerializeToString,
             ),
             'VerifyStock': grpc.unary_unary_rpc_method_handler(
                     servicer.VerifyStock,
@@ -335,6 +441,141 @@ class InventoryService:
             _registered_method=True)
 
     @staticmethod
+    def SetStockPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/commerce.product.v1.InventoryService/SetStockPolicy',
+            commerce_dot_product_dot_v1_dot_inventory__pb2.SetStockPolicyRequest.SerializeToString,
+            commerce_dot_product_dot_v1_dot_inventory__pb2.Stock.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TransferStock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/commerce.product.v1.InventoryService/TransferStock',
+            commerce_dot_product_dot_v1_dot_inventory__pb2.TransferStockRequest.SerializeToString,
+            commerce_dot_product_dot_v1_dot_inventory__pb2.Stock.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateLocation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/commerce.product.v1.InventoryService/CreateLocation',
+            commerce_dot_product_dot_v1_dot_inventory__pb2.CreateLocationRequest.SerializeToString,
+            commerce_dot_product_dot_v1_dot_inventory__pb2.Location.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLocations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/commerce.product.v1.InventoryService/ListLocations',
+            commerce_dot_product_dot_v1_dot_inventory__pb2.ListLocationsRequest.SerializeToString,
+            commerce_dot_product_dot_v1_dot_inventory__pb2.ListLocationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateLocation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/commerce.product.v1.InventoryService/UpdateLocation',
+            commerce_dot_product_dot_v1_dot_inventory__pb2.UpdateLocationRequest.SerializeToString,
+            commerce_dot_product_dot_v1_dot_inventory__pb2.Location.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListStockMovements(request,
             target,
             options=(),
@@ -351,6 +592,33 @@ class InventoryService:
             '/commerce.product.v1.InventoryService/ListStockMovements',
             commerce_dot_product_dot_v1_dot_inventory__pb2.ListStockMovementsRequest.SerializeToString,
             commerce_dot_product_dot_v1_dot_inventory__pb2.ListStockMovementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchStock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/commerce.product.v1.InventoryService/WatchStock',
+            commerce_dot_product_dot_v1_dot_inventory__pb2.WatchStockRequest.SerializeToString,
+            commerce_dot_product_dot_v1_dot_inventory__pb2.WatchStockResponse.FromString,
             options,
             channel_credentials,
             insecure,

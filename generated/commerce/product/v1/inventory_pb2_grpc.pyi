@@ -40,16 +40,36 @@ class InventoryServiceStub:
     does not exist fails the call with NOT_FOUND (AIP-231).
     """
     AdjustStock: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.AdjustStockRequest, _inventory_pb2.Stock]
-    """Takes stock in (delta above 0) or out (below 0). Never below what is free."""
+    """Takes stock in (delta above 0) or out (below 0). Never below what is free.
+    What comes in is there for backorders first.
+    """
+    SetStockPolicy: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.SetStockPolicyRequest, _inventory_pb2.Stock]
+    """Says how much of a product may be ordered beyond what is free, and how much
+    one person may hold without having paid.
+    """
+    TransferStock: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.TransferStockRequest, _inventory_pb2.Stock]
+    """Brings free units of a product from one location to another."""
+    CreateLocation: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.CreateLocationRequest, _inventory_pb2.Location]
+    """Adds a location. What is at no other is at the default location, which is
+    always there and in no list.
+    """
+    ListLocations: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ListLocationsRequest, _inventory_pb2.ListLocationsResponse]
+    """Lists locations by location_id, at most 100 in all."""
+    UpdateLocation: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.UpdateLocationRequest, _inventory_pb2.Location]
+    """Renames a location, or says when its stock is taken."""
     ListStockMovements: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ListStockMovementsRequest, _inventory_pb2.ListStockMovementsResponse]
     """Lists the movements of a product's stock, newest first."""
+    WatchStock: _grpc.UnaryStreamMultiCallable[_inventory_pb2.WatchStockRequest, _inventory_pb2.WatchStockResponse]
+    """Tells of products' stock as it is, then of each level that changes; as
+    WatchProducts does, but that a stream that goes on begins with all levels.
+    """
     VerifyStock: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.VerifyStockRequest, _inventory_pb2.VerifyStockResponse]
     """Compares every level with the sum of its movements and with what orders
     hold, in one snapshot.
     """
     ReserveStock: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.ReserveStockRequest, _inventory_pb2.Reservation]
     """Holds stock for an order, all lines or none, and answers the prices that
-    hold. Keyed by the order: a repetition returns the same reservation, held
+    hold. What is not in the house is held up to the product's backorder limit. Keyed by the order: a repetition returns the same reservation, held
     for as long again. A refusal writes nothing.
     """
     CommitReservation: _grpc.UnaryUnaryMultiCallable[_inventory_pb2.CommitReservationRequest, _inventory_pb2.Reservation]
@@ -84,16 +104,36 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     does not exist fails the call with NOT_FOUND (AIP-231).
     """
     AdjustStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.AdjustStockRequest, _inventory_pb2.Stock]  # type: ignore[assignment]
-    """Takes stock in (delta above 0) or out (below 0). Never below what is free."""
+    """Takes stock in (delta above 0) or out (below 0). Never below what is free.
+    What comes in is there for backorders first.
+    """
+    SetStockPolicy: _aio.UnaryUnaryMultiCallable[_inventory_pb2.SetStockPolicyRequest, _inventory_pb2.Stock]  # type: ignore[assignment]
+    """Says how much of a product may be ordered beyond what is free, and how much
+    one person may hold without having paid.
+    """
+    TransferStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.TransferStockRequest, _inventory_pb2.Stock]  # type: ignore[assignment]
+    """Brings free units of a product from one location to another."""
+    CreateLocation: _aio.UnaryUnaryMultiCallable[_inventory_pb2.CreateLocationRequest, _inventory_pb2.Location]  # type: ignore[assignment]
+    """Adds a location. What is at no other is at the default location, which is
+    always there and in no list.
+    """
+    ListLocations: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ListLocationsRequest, _inventory_pb2.ListLocationsResponse]  # type: ignore[assignment]
+    """Lists locations by location_id, at most 100 in all."""
+    UpdateLocation: _aio.UnaryUnaryMultiCallable[_inventory_pb2.UpdateLocationRequest, _inventory_pb2.Location]  # type: ignore[assignment]
+    """Renames a location, or says when its stock is taken."""
     ListStockMovements: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ListStockMovementsRequest, _inventory_pb2.ListStockMovementsResponse]  # type: ignore[assignment]
     """Lists the movements of a product's stock, newest first."""
+    WatchStock: _aio.UnaryStreamMultiCallable[_inventory_pb2.WatchStockRequest, _inventory_pb2.WatchStockResponse]  # type: ignore[assignment]
+    """Tells of products' stock as it is, then of each level that changes; as
+    WatchProducts does, but that a stream that goes on begins with all levels.
+    """
     VerifyStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.VerifyStockRequest, _inventory_pb2.VerifyStockResponse]  # type: ignore[assignment]
     """Compares every level with the sum of its movements and with what orders
     hold, in one snapshot.
     """
     ReserveStock: _aio.UnaryUnaryMultiCallable[_inventory_pb2.ReserveStockRequest, _inventory_pb2.Reservation]  # type: ignore[assignment]
     """Holds stock for an order, all lines or none, and answers the prices that
-    hold. Keyed by the order: a repetition returns the same reservation, held
+    hold. What is not in the house is held up to the product's backorder limit. Keyed by the order: a repetition returns the same reservation, held
     for as long again. A refusal writes nothing.
     """
     CommitReservation: _aio.UnaryUnaryMultiCallable[_inventory_pb2.CommitReservationRequest, _inventory_pb2.Reservation]  # type: ignore[assignment]
@@ -143,7 +183,53 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_pb2.AdjustStockRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_pb2.Stock, _abc.Awaitable[_inventory_pb2.Stock]]:
-        """Takes stock in (delta above 0) or out (below 0). Never below what is free."""
+        """Takes stock in (delta above 0) or out (below 0). Never below what is free.
+        What comes in is there for backorders first.
+        """
+
+    @_abc_1.abstractmethod
+    def SetStockPolicy(
+        self,
+        request: _inventory_pb2.SetStockPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inventory_pb2.Stock, _abc.Awaitable[_inventory_pb2.Stock]]:
+        """Says how much of a product may be ordered beyond what is free, and how much
+        one person may hold without having paid.
+        """
+
+    @_abc_1.abstractmethod
+    def TransferStock(
+        self,
+        request: _inventory_pb2.TransferStockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inventory_pb2.Stock, _abc.Awaitable[_inventory_pb2.Stock]]:
+        """Brings free units of a product from one location to another."""
+
+    @_abc_1.abstractmethod
+    def CreateLocation(
+        self,
+        request: _inventory_pb2.CreateLocationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inventory_pb2.Location, _abc.Awaitable[_inventory_pb2.Location]]:
+        """Adds a location. What is at no other is at the default location, which is
+        always there and in no list.
+        """
+
+    @_abc_1.abstractmethod
+    def ListLocations(
+        self,
+        request: _inventory_pb2.ListLocationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inventory_pb2.ListLocationsResponse, _abc.Awaitable[_inventory_pb2.ListLocationsResponse]]:
+        """Lists locations by location_id, at most 100 in all."""
+
+    @_abc_1.abstractmethod
+    def UpdateLocation(
+        self,
+        request: _inventory_pb2.UpdateLocationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inventory_pb2.Location, _abc.Awaitable[_inventory_pb2.Location]]:
+        """Renames a location, or says when its stock is taken."""
 
     @_abc_1.abstractmethod
     def ListStockMovements(
@@ -152,6 +238,16 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_pb2.ListStockMovementsResponse, _abc.Awaitable[_inventory_pb2.ListStockMovementsResponse]]:
         """Lists the movements of a product's stock, newest first."""
+
+    @_abc_1.abstractmethod
+    def WatchStock(
+        self,
+        request: _inventory_pb2.WatchStockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_inventory_pb2.WatchStockResponse], _abc.AsyncIterator[_inventory_pb2.WatchStockResponse]]:
+        """Tells of products' stock as it is, then of each level that changes; as
+        WatchProducts does, but that a stream that goes on begins with all levels.
+        """
 
     @_abc_1.abstractmethod
     def VerifyStock(
@@ -170,7 +266,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_pb2.Reservation, _abc.Awaitable[_inventory_pb2.Reservation]]:
         """Holds stock for an order, all lines or none, and answers the prices that
-        hold. Keyed by the order: a repetition returns the same reservation, held
+        hold. What is not in the house is held up to the product's backorder limit. Keyed by the order: a repetition returns the same reservation, held
         for as long again. A refusal writes nothing.
         """
 

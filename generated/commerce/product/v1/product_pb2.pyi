@@ -213,6 +213,26 @@ class DeleteProductRequest(_message.Message):
     etag: str
     def __init__(self, product_id: _Optional[str] = ..., etag: _Optional[str] = ...) -> None: ...
 
+class WatchProductsRequest(_message.Message):
+    __slots__ = ("product_ids", "resume_token")
+    PRODUCT_IDS_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    product_ids: _containers.RepeatedScalarFieldContainer[str]
+    resume_token: str
+    def __init__(self, product_ids: _Optional[_Iterable[str]] = ..., resume_token: _Optional[str] = ...) -> None: ...
+
+class WatchProductsResponse(_message.Message):
+    __slots__ = ("resume_token", "previous_token", "product", "removed_product_id")
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PRODUCT_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    resume_token: str
+    previous_token: str
+    product: Product
+    removed_product_id: str
+    def __init__(self, resume_token: _Optional[str] = ..., previous_token: _Optional[str] = ..., product: _Optional[_Union[Product, _Mapping]] = ..., removed_product_id: _Optional[str] = ...) -> None: ...
+
 class ImportProductsRequest(_message.Message):
     __slots__ = ("row_number", "product", "category_path", "initial_quantity", "validate_only", "update_mask")
     ROW_NUMBER_FIELD_NUMBER: _ClassVar[int]

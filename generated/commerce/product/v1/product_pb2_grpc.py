@@ -76,6 +76,11 @@ class ProductServiceStub:
                 request_serializer=commerce_dot_product_dot_v1_dot_product__pb2.DeleteProductRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
+        self.WatchProducts = channel.unary_stream(
+                '/commerce.product.v1.ProductService/WatchProducts',
+                request_serializer=commerce_dot_product_dot_v1_dot_product__pb2.WatchProductsRequest.SerializeToString,
+                response_deserializer=commerce_dot_product_dot_v1_dot_product__pb2.WatchProductsResponse.FromString,
+                _registered_method=True)
         self.ImportProducts = channel.stream_unary(
                 '/commerce.product.v1.ProductService/ImportProducts',
                 request_serializer=commerce_dot_product_dot_v1_dot_product__pb2.ImportProductsRequest.SerializeToString,
@@ -154,6 +159,17 @@ class ProductServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchProducts(self, request, context):
+        """Tells of products as they are, then of each that changes, for a quarter of an
+        hour at most. Each message has the token with which another stream goes on
+        after it, in any process. Of several changes that come close together the
+        last is told; a product may be told again, and no change is left out. Those
+        that the caller may not see leave no trace.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ImportProducts(self, request_iterator, context):
         """Creates or updates products by sku, and their categories by path. Each row
         succeeds or fails by itself; running the same rows again changes nothing,
@@ -205,6 +221,11 @@ def add_ProductServiceServicer_to_server(servicer, server):
                     servicer.DeleteProduct,
                     request_deserializer=commerce_dot_product_dot_v1_dot_product__pb2.DeleteProductRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'WatchProducts': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchProducts,
+                    request_deserializer=commerce_dot_product_dot_v1_dot_product__pb2.WatchProductsRequest.FromString,
+                    response_serializer=commerce_dot_product_dot_v1_dot_product__pb2.WatchProductsResponse.SerializeToString,
             ),
             'ImportProducts': grpc.stream_unary_rpc_method_handler(
                     servicer.ImportProducts,
@@ -429,6 +450,33 @@ class ProductService:
             '/commerce.product.v1.ProductService/DeleteProduct',
             commerce_dot_product_dot_v1_dot_product__pb2.DeleteProductRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchProducts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/commerce.product.v1.ProductService/WatchProducts',
+            commerce_dot_product_dot_v1_dot_product__pb2.WatchProductsRequest.SerializeToString,
+            commerce_dot_product_dot_v1_dot_product__pb2.WatchProductsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -66,6 +66,13 @@ class ProductServiceStub:
     """Changes a product."""
     DeleteProduct: _grpc.UnaryUnaryMultiCallable[_product_pb2.DeleteProductRequest, _empty_pb2.Empty]
     """Takes a product out of the catalogue. Orders that hold it keep it."""
+    WatchProducts: _grpc.UnaryStreamMultiCallable[_product_pb2.WatchProductsRequest, _product_pb2.WatchProductsResponse]
+    """Tells of products as they are, then of each that changes, for a quarter of an
+    hour at most. Each message has the token with which another stream goes on
+    after it, in any process. Of several changes that come close together the
+    last is told; a product may be told again, and no change is left out. Those
+    that the caller may not see leave no trace.
+    """
     ImportProducts: _grpc.StreamUnaryMultiCallable[_product_pb2.ImportProductsRequest, _product_pb2.ImportProductsResponse]
     """Creates or updates products by sku, and their categories by path. Each row
     succeeds or fails by itself; running the same rows again changes nothing,
@@ -109,6 +116,13 @@ class ProductServiceAsyncStub(ProductServiceStub):
     """Changes a product."""
     DeleteProduct: _aio.UnaryUnaryMultiCallable[_product_pb2.DeleteProductRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Takes a product out of the catalogue. Orders that hold it keep it."""
+    WatchProducts: _aio.UnaryStreamMultiCallable[_product_pb2.WatchProductsRequest, _product_pb2.WatchProductsResponse]  # type: ignore[assignment]
+    """Tells of products as they are, then of each that changes, for a quarter of an
+    hour at most. Each message has the token with which another stream goes on
+    after it, in any process. Of several changes that come close together the
+    last is told; a product may be told again, and no change is left out. Those
+    that the caller may not see leave no trace.
+    """
     ImportProducts: _aio.StreamUnaryMultiCallable[_product_pb2.ImportProductsRequest, _product_pb2.ImportProductsResponse]  # type: ignore[assignment]
     """Creates or updates products by sku, and their categories by path. Each row
     succeeds or fails by itself; running the same rows again changes nothing,
@@ -197,6 +211,19 @@ class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """Takes a product out of the catalogue. Orders that hold it keep it."""
+
+    @_abc_1.abstractmethod
+    def WatchProducts(
+        self,
+        request: _product_pb2.WatchProductsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_product_pb2.WatchProductsResponse], _abc.AsyncIterator[_product_pb2.WatchProductsResponse]]:
+        """Tells of products as they are, then of each that changes, for a quarter of an
+        hour at most. Each message has the token with which another stream goes on
+        after it, in any process. Of several changes that come close together the
+        last is told; a product may be told again, and no change is left out. Those
+        that the caller may not see leave no trace.
+        """
 
     @_abc_1.abstractmethod
     def ImportProducts(

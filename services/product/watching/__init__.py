@@ -1,0 +1,1 @@
+"""Changes of products and of stock, as they happen."""
