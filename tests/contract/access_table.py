@@ -136,6 +136,7 @@ RULES: Mapping[str, Rule] = {
     PRODUCTS + "UpdateProduct": ByRole(SHOPKEEPERS),
     PRODUCTS + "DeleteProduct": ByRole(SHOPKEEPERS),
     PRODUCTS + "ImportProducts": ByRole(SHOPKEEPERS),
+    PRODUCTS + "ExportProducts": ByRole(SHOPKEEPERS),
     CATEGORIES + "GetCategory": Public(),
     CATEGORIES + "ListCategories": Public(),
     CATEGORIES + "CreateCategory": ByRole(SHOPKEEPERS),
@@ -264,6 +265,7 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
     ),
     PRODUCTS + "DeleteProduct": lambda w: product_pb2.DeleteProductRequest(product_id=_unknown()),
     PRODUCTS + "ImportProducts": lambda w: product_pb2.ImportProductsRequest(row_number=1),
+    PRODUCTS + "ExportProducts": lambda w: product_pb2.ExportProductsRequest(sku_prefix="none-"),
     CATEGORIES + "GetCategory": lambda w: category_pb2.GetCategoryRequest(category_id=w.category_id),
     CATEGORIES + "ListCategories": lambda w: category_pb2.ListCategoriesRequest(page_size=1),
     CATEGORIES + "CreateCategory": lambda w: category_pb2.CreateCategoryRequest(

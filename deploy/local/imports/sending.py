@@ -42,15 +42,17 @@ _LAST_ANSWERS_SECONDS = 10
 _PATH_INVALID = "CATEGORY_PATH_INVALID"
 
 
-class _Tokens:
+class Tokens:
     """An access token that is never old."""
 
     def __init__(self, issue: Callable[[], str]) -> None:
+        """Begin with none: `issue` makes one."""
         self._issue = issue
         self._token = ""
         self._issued_at = float("-inf")
 
     def get(self) -> str:
+        """Return it."""
         if time.monotonic() - self._issued_at > _TOKEN_SECONDS:
             self._token, self._issued_at = self._issue(), time.monotonic()
         return self._token
@@ -76,7 +78,7 @@ class Sender:
             validate_only: nothing is written; the outcomes say what would be.
         """
         self._stub = ProductServiceStub(channel)
-        self._tokens = _Tokens(issue_token)
+        self._tokens = Tokens(issue_token)
         self._seen = seen
         self._validate_only = validate_only
 

@@ -226,6 +226,24 @@ async def lock_product(conn: Connection, product_id: UUID) -> Product:
     return product_of(row)
 
 
+async def export_products(conn: Connection, sku_prefix: str, after: UUID | None, limit: int) -> list[Product]:
+    """Return the next products in the order of their ids, of those whose sku begins so."""
+    rows = await conn.fetch(
+        """
+        SELECT product_id, sku, name, description, brand, category_id, price, currency,
+               attributes, image_urls, active, version, create_time, update_time
+          FROM products
+         WHERE delete_time IS NULL AND starts_with(sku, $1) AND ($2::uuid IS NULL OR product_id > $2)
+         ORDER BY product_id
+         LIMIT $3
+        """,
+        sku_prefix,
+        after,
+        limit,
+    )
+    return [product_of(row) for row in rows]
+
+
 async def list_products(conn: Connection, listing: Listing, limit: int) -> list[Product]:
     """Return the next products of a list, in its order."""
     values: list[Any] = [limit]

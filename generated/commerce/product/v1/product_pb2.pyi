@@ -265,6 +265,28 @@ class ImportProductsResponse(_message.Message):
     updated_rows: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, created_count: _Optional[int] = ..., updated_count: _Optional[int] = ..., unchanged_count: _Optional[int] = ..., failed_count: _Optional[int] = ..., issues: _Optional[_Iterable[_Union[ImportIssue, _Mapping]]] = ..., created_rows: _Optional[_Iterable[int]] = ..., updated_rows: _Optional[_Iterable[int]] = ...) -> None: ...
 
+class ExportProductsRequest(_message.Message):
+    __slots__ = ("sku_prefix",)
+    SKU_PREFIX_FIELD_NUMBER: _ClassVar[int]
+    sku_prefix: str
+    def __init__(self, sku_prefix: _Optional[str] = ...) -> None: ...
+
+class ExportProductsResponse(_message.Message):
+    __slots__ = ("position", "products")
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    PRODUCTS_FIELD_NUMBER: _ClassVar[int]
+    position: int
+    products: _containers.RepeatedCompositeFieldContainer[ExportedProduct]
+    def __init__(self, position: _Optional[int] = ..., products: _Optional[_Iterable[_Union[ExportedProduct, _Mapping]]] = ...) -> None: ...
+
+class ExportedProduct(_message.Message):
+    __slots__ = ("product", "category_path")
+    PRODUCT_FIELD_NUMBER: _ClassVar[int]
+    CATEGORY_PATH_FIELD_NUMBER: _ClassVar[int]
+    product: Product
+    category_path: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, product: _Optional[_Union[Product, _Mapping]] = ..., category_path: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class ImportIssue(_message.Message):
     __slots__ = ("row_number", "sku", "reason", "message", "field")
     ROW_NUMBER_FIELD_NUMBER: _ClassVar[int]
