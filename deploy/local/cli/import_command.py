@@ -8,6 +8,19 @@ import typer
 
 from deploy.local.cli.options import DATA, Data
 
+Stock = Annotated[
+    int | None,
+    typer.Option(min=0, max=1_000_000_000, help="Units of new products whose row says nothing."),
+]
+Report = Annotated[Path | None, typer.Option(help="Write what became of each row to this CSV.")]
+RetireMissing = Annotated[
+    bool,
+    typer.Option(
+        "--retire-missing", help="Take out of sale what the supplier has no more, after a question."
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="With --retire-missing: ask nothing.")]
+
 
 def import_(
     file: Annotated[Path, typer.Argument(help="JSON, JSON lines, CSV or TSV; plain, gzip or zstd.")],
@@ -24,18 +37,10 @@ def import_(
     encoding: Annotated[
         str, typer.Option(help="Of a file that is neither UTF-8 nor UTF-16: windows-1252, windows-1255, …")
     ] = "",
-    stock: Annotated[
-        int | None,
-        typer.Option(min=0, max=1_000_000_000, help="Units of new products whose row says nothing."),
-    ] = None,
-    report: Annotated[Path | None, typer.Option(help="Write what became of each row to this CSV.")] = None,
-    retire_missing: Annotated[
-        bool,
-        typer.Option(
-            "--retire-missing", help="Take out of sale what the supplier has no more, after a question."
-        ),
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="With --retire-missing: ask nothing.")] = False,
+    stock: Stock = None,
+    report: Report = None,
+    retire_missing: RetireMissing = False,
+    yes: Yes = False,
 ) -> None:
     """Import products: created or updated by sku. Importing a file again changes nothing.
 
