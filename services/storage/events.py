@@ -164,6 +164,12 @@ def announce_events() -> None:
     after_commit(_wake_all)
 
 
+async def read_head(conn: Connection) -> int:
+    """Return the last position given."""
+    position: int = await conn.fetchval("SELECT last FROM seq_head")
+    return position
+
+
 async def read_stream(
     conn: Connection, stream: str, after_version: int = 0, limit: int = 1000
 ) -> list[RecordedEvent]:
@@ -275,8 +281,7 @@ class EventLog:
     async def head(self) -> int:
         """Return the last position given."""
         async with connection(self._pool) as conn:
-            position: int = await conn.fetchval("SELECT last FROM seq_head")
-        return position
+            return await read_head(conn)
 
     async def run_sequencer(self) -> None:
         """Give positions to events and hear of those given by other processes, until cancelled."""

@@ -162,6 +162,17 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
         callback()
 
 
+@asynccontextmanager
+async def snapshot(pool: Pool) -> AsyncIterator[Connection]:
+    """Read what was there at the first statement, however many follow; nothing can be written.
+
+    Raises:
+        ServiceUnavailable: no connection came free in time.
+    """
+    async with connection(pool) as conn, conn.transaction(isolation="repeatable_read", readonly=True):
+        yield conn
+
+
 def after_commit(callback: Callable[[], None]) -> None:
     """Call once, after the surrounding `transaction` has committed.
 

@@ -137,6 +137,7 @@ RULES: Mapping[str, Rule] = {
     PRODUCTS + "UpdateProduct": ByRole(SHOPKEEPERS),
     PRODUCTS + "DeleteProduct": ByRole(SHOPKEEPERS),
     PRODUCTS + "ImportProducts": ByRole(SHOPKEEPERS),
+    PRODUCTS + "ExportProducts": ByRole(SHOPKEEPERS),
     CATEGORIES + "GetCategory": Public(),
     CATEGORIES + "BatchGetCategories": Public(),
     CATEGORIES + "ListCategories": Public(),
@@ -276,6 +277,7 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
     ),
     PRODUCTS + "DeleteProduct": lambda w: product_pb2.DeleteProductRequest(product_id=_unknown()),
     PRODUCTS + "ImportProducts": lambda w: product_pb2.ImportProductsRequest(row_number=1),
+    PRODUCTS + "ExportProducts": lambda w: product_pb2.ExportProductsRequest(sku_prefix="none-"),
     CATEGORIES + "GetCategory": lambda w: category_pb2.GetCategoryRequest(category_id=w.category_id),
     CATEGORIES + "BatchGetCategories": lambda w: category_pb2.BatchGetCategoriesRequest(
         category_ids=[w.category_id]

@@ -9,6 +9,7 @@ from backports import zstd
 
 from deploy.local.errors import MeshError
 from deploy.local.imports import choosing
+from deploy.local.imports.records import Record
 from tests.deploy.importing import Judged, judged
 
 HEAD = "sku,name,price\n"
@@ -219,3 +220,28 @@ def test_a_spreadsheet_is_called_one(tmp_path: Path) -> None:
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MeshError, match="cannot be read"):
         Judged(tmp_path / "none.csv")
+
+
+BY_KEY = {"BS1": {"name": "Pot", "price": 1.5}, "BS2": {"name": "Pan", "price": 2, "brand": "Eisen"}}
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("wrapped", [BY_KEY, {"products": BY_KEY}, {"data": {"all": BY_KEY}}])
+def test_rows_under_keys_are_read_with_the_key_as_a_column(
+    tmp_path: Path, wrapped: dict[str, object], indent: int | None
+) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(wrapped, indent=indent))
+    file, mapping = choosing.plan(path, supplier="bs", currency="EUR")
+    records = list(file.read())
+    assert [record.values["key"] for record in records if isinstance(record, Record)] == ["BS1", "BS2"]
+    assert (mapping.fields["sku"], mapping.fields["name"]) == (("key",), ("name",))
+    assert file.form.records is not None
+    assert file.form.records.endswith("*")
+
+
+def test_rows_under_keys_end_where_their_document_breaks(tmp_path: Path) -> None:
+    rows = {f"K{n}": {"sku": f"K{n}", "name": "Pot", "price": "1 EUR"} for n in range(5)}
+    found = judged(tmp_path, json.dumps(rows, indent=1)[:-30])
+    assert [product.sku for product in found.products] == ["K0", "K1", "K2", "K3"]
+    assert [reason for _, _, reason in found.refusals] == ["FILE_BROKEN"]

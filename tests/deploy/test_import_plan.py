@@ -136,6 +136,13 @@ def test_a_price_on_request_costs_its_row_and_not_the_proposal(tmp_path: Path) -
     assert found.refusals == [(3, "price", "PRICE_INVALID")]
 
 
+def test_a_column_of_few_prices_is_read_row_by_row(tmp_path: Path) -> None:
+    rows = "".join(f"{n},Pot {n},on request\n" for n in range(7))
+    found = planned(tmp_path, f"Art Nr,Name,Price\n{rows}8,Pan,9.90 EUR\n9,Lid,4.50 EUR\n")
+    assert found.prices == [("EUR", 9, 900_000_000), ("EUR", 4, 500_000_000)]
+    assert {(field, reason) for _, field, reason in found.refusals} == {("price", "PRICE_INVALID")}
+
+
 def test_a_plan_says_that_nothing_says_the_stock(tmp_path: Path) -> None:
     told = "No column looks like stock"
     assert planned(tmp_path, INDIAN, (told, told)).mapping.stock == 0

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import grpc
 import pytest
-from commerce.product.v1.product_pb2 import ImportProductsRequest, ImportProductsResponse
+from commerce.product.v1.product_pb2 import ImportProductsRequest, ImportProductsResponse, ImportRow
 
 from deploy.local.errors import MeshError
 from deploy.local.imports import choosing
 from deploy.local.imports.batches import make_batches
 from deploy.local.imports.report import Outcome, Report, ReportFile
-from deploy.local.imports.rows import Converter
+from deploy.local.imports.rows import MAX_MESSAGE_BYTES, Converter
 from deploy.local.imports.seen import SeenSkus
 from deploy.local.imports.sending import Sender
 
-Answer = Callable[[list[ImportProductsRequest], grpc.ServicerContext], ImportProductsResponse]
+Answer = Callable[[list[ImportRow], grpc.ServicerContext], ImportProductsResponse]
 
 
 class Products:
@@ -26,15 +26,18 @@ class Products:
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
-        self.calls: list[list[ImportProductsRequest]] = []
+        self.calls: list[list[ImportRow]] = []
+        self.message_bytes: list[int] = []
         self._lock = threading.Lock()
 
     def take(
         self, request_iterator: Iterator[ImportProductsRequest], context: grpc.ServicerContext
     ) -> ImportProductsResponse:
-        rows = list(request_iterator)
+        requests = list(request_iterator)
+        rows = [row for request in requests for row in request.rows]
         with self._lock:
             self.calls.append(rows)
+            self.message_bytes += [request.ByteSize() for request in requests]
         return self._answer(rows, context)
 
 
@@ -78,7 +81,7 @@ def send_text(
     return outcomes
 
 
-def created(rows: list[ImportProductsRequest], _: grpc.ServicerContext) -> ImportProductsResponse:
+def created(rows: list[ImportRow], _: grpc.ServicerContext) -> ImportProductsResponse:
     return ImportProductsResponse(
         created_count=len(rows), created_rows=[row.row_number for row in rows if row.row_number % 2]
     )
@@ -96,7 +99,7 @@ def test_every_row_is_told_of_in_the_order_of_the_file(tmp_path: Path) -> None:
 def test_a_service_that_is_away_is_asked_again(tmp_path: Path) -> None:
     failures = iter([grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAVAILABLE])
 
-    def answer(rows: list[ImportProductsRequest], context: grpc.ServicerContext) -> ImportProductsResponse:
+    def answer(rows: list[ImportRow], context: grpc.ServicerContext) -> ImportProductsResponse:
         code = next(failures, None)
         if code:
             context.abort(code, "away")
@@ -109,7 +112,7 @@ def test_a_service_that_is_away_is_asked_again(tmp_path: Path) -> None:
     assert [outcome.result for outcome in outcomes] == ["created", "in the shop"] * 5
 
 
-def in_stock(rows: list[ImportProductsRequest], _: grpc.ServicerContext) -> ImportProductsResponse:
+def in_stock(rows: list[ImportRow], _: grpc.ServicerContext) -> ImportProductsResponse:
     said = ImportProductsResponse()
     for row in rows:
         if row.initial_quantity > 10:
@@ -144,7 +147,7 @@ def test_rows_of_one_sku_that_are_all_refused_cost_few_calls(tmp_path: Path) -> 
 
 
 def test_what_was_done_before_a_refusal_is_told(tmp_path: Path) -> None:
-    def answer(rows: list[ImportProductsRequest], context: grpc.ServicerContext) -> ImportProductsResponse:
+    def answer(rows: list[ImportRow], context: grpc.ServicerContext) -> ImportProductsResponse:
         if rows[0].row_number > 1000:
             context.abort(grpc.StatusCode.PERMISSION_DENIED, "no")
         return created(rows, context)
@@ -163,13 +166,26 @@ def test_an_interruption_leaves_nothing_untold_that_was_answered(tmp_path: Path)
     (tmp_path / "rows.csv").write_text("sku,name,price\n" + "".join(f"S{n},Pot,1\n" for n in range(1500)))
     outcomes: list[Outcome] = []
     seen = SeenSkus()
-    with served(created) as (_, channel), pytest.raises(KeyboardInterrupt):
+    with served(created) as (products, channel), pytest.raises(KeyboardInterrupt):
         Sender(channel, lambda: "token", seen).run(interrupted(), outcomes.extend)  # type: ignore[arg-type]
-    assert len(outcomes) == 1500
+    # What nobody had begun to send is not sent any more.
+    assert len(outcomes) == sum(map(len, products.calls)) >= 1000
+
+
+def test_rows_share_messages_that_are_no_larger_than_the_contract_lets_them_be(tmp_path: Path) -> None:
+    long, short = "x" * 9_900, "x"
+    texts = [long if n % 3 else short for n in range(100)]
+    rows = "".join(f"S{n},Pot,1,{text}\n" for n, text in enumerate(texts))
+    with served(created) as (products, channel):
+        outcomes = send_text(tmp_path, channel, f"sku,name,price,description\n{rows}")
+    assert [outcome.row for outcome in outcomes] == list(range(1, 101))
+    assert [row.product.description for row in products.calls[0]] == texts
+    assert max(products.message_bytes) <= MAX_MESSAGE_BYTES
+    assert len(products.message_bytes) < 15
 
 
 def test_a_category_that_cannot_be_costs_the_category_alone(tmp_path: Path) -> None:
-    def answer(rows: list[ImportProductsRequest], context: grpc.ServicerContext) -> ImportProductsResponse:
+    def answer(rows: list[ImportRow], context: grpc.ServicerContext) -> ImportProductsResponse:
         said = ImportProductsResponse()
         for row in rows:
             if row.row_number == 2 and row.category_path:

@@ -43,6 +43,12 @@ def row(
     )
 
 
+def together(rows: Sequence[Row]) -> Row:
+    """One message of several rows."""
+    shown = [product_pb2.ImportRow.FromString(each.SerializeToString()) for each in rows]
+    return Row(rows=shown)
+
+
 def counts(report: product_pb2.ImportProductsResponse) -> tuple[int, int, int, int]:
     """Rows that were created, updated, unchanged, failed."""
     return report.created_count, report.updated_count, report.unchanged_count, report.failed_count
@@ -104,6 +110,73 @@ async def test_a_changed_row_updates_its_product_and_not_its_stock(shop: Shop) -
     assert await shop.levels(product) == (7, 0, 0)
     [_, (version, event_type, data)] = await shop.events(f"product/{product.product_id}")
     assert (version, event_type, data["changed_fields"]) == (2, "ProductUpdated", ["description"])
+
+
+async def test_many_rows_of_one_message_fare_as_rows_of_their_own(shop: Shop) -> None:
+    rows = [row(number, (f"Many {uuid4()}",), 2) for number in range(1, 4)]
+    rows[1].product.name = ""
+    report = await shop.load([together(rows)])
+    assert counts(report) == (2, 0, 0, 1)
+    assert ([each.row_number for each in report.issues], sorted(report.created_rows)) == ([2], [1, 3])
+    assert await shop.levels(await by_sku(shop, rows[2].product.sku)) == (2, 0, 0)
+    # One by one they are known as what they are.
+    assert counts(await shop.load([rows[0], rows[2]])) == (0, 0, 2, 0)
+
+
+@pytest.mark.parametrize("is_before", [False, True])
+async def test_a_known_row_is_written_again_over_what_somebody_else_made_of_its_product(
+    shop: Shop, *, is_before: bool
+) -> None:
+    first = row(1, description="Ours")
+    await shop.load([first])
+    product = await by_sku(shop, first.product.sku)
+    if is_before:
+        # The version of the service before digests, which runs beside this one during an upgrade.
+        update = "UPDATE products SET description = 'Theirs', version = version + 1 WHERE product_id = $1"
+        await shop.pool.execute(update, UUID(product.product_id))
+    else:
+        product.description = "Theirs"
+        request = product_pb2.UpdateProductRequest(
+            product=product, update_mask=FieldMask(paths=["description"])
+        )
+        await shop.products.UpdateProduct(request, metadata=shop.writer)
+    assert counts(await shop.load([first])) == (0, 1, 0, 0)
+    assert (await by_sku(shop, first.product.sku)).description == "Ours"
+
+
+async def test_a_known_row_with_another_quantity_is_judged_and_changes_nothing(shop: Shop) -> None:
+    first = row(1, quantity=3)
+    await shop.load([first])
+    first.initial_quantity = 8
+    assert counts(await shop.load([first])) == (0, 0, 1, 0)
+    first.initial_quantity = -1
+    assert counts(await shop.load([first])) == (0, 0, 0, 1)
+
+
+async def test_a_known_row_is_filed_anew_where_its_category_was_renamed(shop: Shop) -> None:
+    root, kid = await category_with_child(shop)
+    rows = [row(1, (root, "kid")), row(2, (root, "kid"), update_mask=["name"])]
+    await shop.load(rows)
+    kid.display_name = "renamed"
+    request = category_pb2.UpdateCategoryRequest(category=kid, update_mask=FieldMask(paths=["display_name"]))
+    await shop.categories.UpdateCategory(request, metadata=shop.writer)
+    # The second says nothing of where its product is filed.
+    assert counts(await shop.load(rows)) == (0, 1, 1, 0)
+    assert await path_of(shop, await by_sku(shop, rows[0].product.sku)) == [root, "kid"]
+    assert await path_of(shop, await by_sku(shop, rows[1].product.sku)) == [root, "renamed"]
+
+
+async def test_known_rows_are_neither_judged_nor_compared(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row(number, (f"Known {uuid4()}",), attributes={"a": "1", "b": "2"}) for number in range(3)]
+    await shop.load(rows)
+
+    def refuse_to_judge(_: object) -> None:
+        raise AssertionError("a row that is known was judged")
+
+    monkeypatch.setattr("services.product.imports.rows.read_row", refuse_to_judge)
+    assert counts(await shop.load(rows)) == (0, 0, 3, 0)
 
 
 async def test_what_a_row_s_mask_leaves_out_stays_as_it_is(shop: Shop) -> None:

@@ -1,4 +1,4 @@
-"""`mesh import`, as a person types it."""
+"""`mesh import` and `mesh export`, as a person types them."""
 # ruff: noqa: PLC0415  each command loads what it needs and no more: `mesh --help` stays quick
 
 from pathlib import Path
@@ -7,6 +7,19 @@ from typing import Annotated
 import typer
 
 from deploy.local.cli.options import DATA, Data
+
+Stock = Annotated[
+    int | None,
+    typer.Option(min=0, max=1_000_000_000, help="Units of new products whose row says nothing."),
+]
+Report = Annotated[Path | None, typer.Option(help="Write what became of each row to this CSV.")]
+RetireMissing = Annotated[
+    bool,
+    typer.Option(
+        "--retire-missing", help="Take out of sale what the supplier has no more, after a question."
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="With --retire-missing: ask nothing.")]
 
 
 def import_(
@@ -24,11 +37,10 @@ def import_(
     encoding: Annotated[
         str, typer.Option(help="Of a file that is neither UTF-8 nor UTF-16: windows-1252, windows-1255, …")
     ] = "",
-    stock: Annotated[
-        int | None,
-        typer.Option(min=0, max=1_000_000_000, help="Units of new products whose row says nothing."),
-    ] = None,
-    report: Annotated[Path | None, typer.Option(help="Write what became of each row to this CSV.")] = None,
+    stock: Stock = None,
+    report: Report = None,
+    retire_missing: RetireMissing = False,
+    yes: Yes = False,
 ) -> None:
     """Import products: created or updated by sku. Importing a file again changes nothing.
 
@@ -59,6 +71,24 @@ def import_(
         raise typer.BadParameter(
             "It goes with --plan; else the mapping names the supplier.", param_hint="--supplier"
         )
-    wishes = importing.Wishes(mapping, supplier, currency, encoding, stock, report)
+    if retire_missing and plan:
+        raise typer.BadParameter("--plan changes nothing.", param_hint="--retire-missing")
+    wishes = importing.Wishes(
+        mapping, supplier, currency, encoding, stock, report, retire_missing, is_agreed=yes
+    )
     command = importing.plan_file if plan else importing.import_file
     command(data.absolute(), file, Console(highlight=False, soft_wrap=True), wishes)
+
+
+def export(
+    file: Annotated[Path, typer.Argument(help="Written as JSON lines; what is there is replaced.")],
+    data: Data = DATA,
+    *,
+    supplier: Annotated[str, typer.Option(help="Only products whose sku begins with it and a hyphen.")] = "",
+) -> None:
+    """Write all products, as they are at one moment, to a file that `mesh import` reads back."""
+    from rich.console import Console
+
+    from deploy.local.cli import exporting
+
+    exporting.export_file(data.absolute(), file, Console(highlight=False, soft_wrap=True), supplier)

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from deploy.local.cli import exporting
 from deploy.local.cli.running import RunningMesh, running_mesh
 from deploy.local.cli.tokens import issue_token
 from deploy.local.errors import MeshError, NotRunning
@@ -50,6 +51,9 @@ class Wishes:
     encoding: str = ""
     stock: int | None = None
     report: Path | None = None
+    # Products of the supplier that the file does not have are taken out of sale, also without being asked.
+    retire_missing: bool = False
+    is_agreed: bool = False
 
 
 def import_file(data: Path, path: Path, console: Console, wishes: Wishes) -> None:
@@ -62,20 +66,54 @@ def import_file(data: Path, path: Path, console: Console, wishes: Wishes) -> Non
     mesh = running_mesh(data)
     refuse_to_overwrite(wishes.report, path, wishes.mapping)
     file, mapping = _chosen(path, wishes.mapping, wishes)
+    if wishes.retire_missing and not mapping.supplier:
+        raise MeshError(
+            "--retire-missing needs a mapping with a `supplier`: nothing says whose products the file has.",
+            f"`mesh import {path} --plan --supplier NAME` makes one.",
+        )
     report = Report()
     _tell_of_file(file, mapping, console)
-    try:
-        _send_all(mesh, file, mapping, console, report=report, report_path=wishes.report)
-    except KeyboardInterrupt:
-        _tell(report, path.name, console, "cut short: ")
-        console.print("Import the file again to go on: what is done stays done.")
-        raise SystemExit(_INTERRUPTED) from None
-    except MeshError:
-        _tell(report, path.name, console, "cut short: ")
-        raise
-    _tell(report, path.name, console)
+    with closing(SeenSkus()) as seen, ReportFile(wishes.report) as written:
+        try:
+            _send_all(mesh, file, mapping, console, seen=seen, report=report, written=written)
+        except KeyboardInterrupt:
+            _tell(report, path.name, console, "cut short: ")
+            console.print("Import the file again to go on: what is done stays done.")
+            raise SystemExit(_INTERRUPTED) from None
+        except MeshError:
+            _tell(report, path.name, console, "cut short: ")
+            raise
+        _tell(report, path.name, console)
+        if wishes.retire_missing:
+            _retire_missing(
+                mesh, file, mapping, console, seen=seen, report=report, written=written, wishes=wishes
+            )
     if report.counts[REFUSED]:
         raise SystemExit(1)
+
+
+def _retire_missing(
+    mesh: RunningMesh,
+    file: ProductFile,
+    mapping: Mapping,
+    console: Console,
+    *,
+    seen: SeenSkus,
+    report: Report,
+    written: ReportFile,
+    wishes: Wishes,
+) -> None:
+    if report.counts[REFUSED] or file.unread or not report.rows:
+        raise MeshError(
+            "Nothing was taken out of sale: what the rows are that were refused or not read is not known.",
+            "Mend the file or its mapping, and import it again.",
+        )
+
+    def done(outcomes: list[Outcome]) -> None:
+        report.add(outcomes)
+        written.write(outcomes)
+
+    exporting.retire_missing(mesh, mapping.supplier, seen, console, is_agreed=wishes.is_agreed, on_done=done)
 
 
 def plan_file(data: Path, path: Path, console: Console, wishes: Wishes) -> None:
@@ -92,7 +130,10 @@ def plan_file(data: Path, path: Path, console: Console, wishes: Wishes) -> None:
     report = Report()
     try:
         mesh = running_mesh(data)
-        _send_all(mesh, file, mapping, console, report=report, report_path=wishes.report, validate_only=True)
+        with closing(SeenSkus()) as seen, ReportFile(wishes.report) as written:
+            _send_all(
+                mesh, file, mapping, console, seen=seen, report=report, written=written, validate_only=True
+            )
     except NotRunning:
         report = Report()
         _judge_alone(file, mapping, report, wishes.report)
@@ -166,17 +207,13 @@ def _send_all(
     mapping: Mapping,
     console: Console,
     *,
+    seen: SeenSkus,
     report: Report,
-    report_path: Path | None,
+    written: ReportFile,
     validate_only: bool = False,
 ) -> None:
     converter = Converter(mapping)
-    with (
-        clients.edge_channel(mesh.layout) as channel,
-        closing(SeenSkus()) as seen,
-        ReportFile(report_path) as written,
-        _progress(file, console) as advance,
-    ):
+    with clients.edge_channel(mesh.layout) as channel, _progress(file, console) as advance:
         sender = Sender(channel, lambda: issue_token(mesh, "merchant"), seen, validate_only=validate_only)
 
         def done(outcomes: list[Outcome]) -> None:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from deploy.local.cli.audit_commands import audit_app
-from deploy.local.cli.import_command import import_
+from deploy.local.cli.import_command import export, import_
 from deploy.local.cli.oauth_commands import oauth_app
 from deploy.local.cli.options import (
     DATA,
@@ -55,6 +55,7 @@ app.add_typer(oauth_app, name="oauth")
 app.add_typer(audit_app, name="audit")
 app.add_typer(orders_app, name="orders")
 app.command("import")(import_)
+app.command("export")(export)
 
 # Lines are as long as they are: other programs read them too.
 console = Console(highlight=False, soft_wrap=True)

@@ -30,7 +30,7 @@ SYNONYMS = {
 # What numbers the rows of one supplier, and is no sku without its name.
 IDENTITIES = (
     "id", "product_id", "item_id", "asin", "ean", "gtin", "upc", "barcode", "item_barcode", "uniq_id",
-    "handle", "reference", "ref", "code", "nr", "no",
+    "handle", "reference", "ref", "code", "nr", "no", "key",
 )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
-"""JSON of products: an array, lines, or an object around an array; a value at a time, in flat memory."""
+"""JSON of products: an array, lines, or an object around either or with rows by key; in flat memory."""
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import IO, Any
 
@@ -10,6 +10,11 @@ from deploy.local.imports.records import MAX_RECORD_CHARACTERS, Record, Unreadab
 from deploy.local.imports.texts import Line
 
 _CHUNK_CHARACTERS = 256 * 1024
+# How a path ends whose rows stand under keys, and the column that has those.
+KEYED = "*"
+_KEY = "key"
+# Members of an object that say whether it holds rows.
+_LOOKED_AT = 3
 # Deeper than any wrapper of a list of products.
 _MAX_DEPTH = 5
 _BLANK = re.compile(r"[ \t\r\n\ufeff]*")
@@ -75,9 +80,10 @@ def is_lines(first_lines: list[Line]) -> bool:
         alone = json.loads(texts[0])
     except (ValueError, RecursionError):
         return False
-    return not any(
+    is_wrapper = any(
         isinstance(value, list) and value and isinstance(value[0], dict) for value in alone.values()
     )
+    return not (is_wrapper or _has_rows_by_key(alone, 0))
 
 
 def read_lines(lines: Iterator[Line | Unreadable]) -> Iterator[Record | Unreadable]:
@@ -110,8 +116,97 @@ def read_arrays(text: IO[str]) -> Iterator[tuple[str, Record | Unreadable]]:
     try:
         yield from _descend(document, "", 0)
     except _Broken as error:
-        told = f"From here on the file is not JSON, and nothing after it was read: {error}."
-        yield "", Unreadable(document.line(), "FILE_BROKEN", told)
+        yield "", _broken(document, error)
+
+
+def find_keyed(open_text: Callable[[], IO[str]]) -> str | None:
+    """Return the path of the first object of a document that has rows under keys: `*`, or `products.*`.
+
+    Args:
+        open_text: opens the document from its beginning.
+    """
+    path: list[str] = []
+    while len(path) < _MAX_DEPTH:
+        document = _Document(open_text())
+        try:
+            _enter(document, path)
+            if _are_alike(_first_values(document)):
+                return ".".join([*path, KEYED])
+            document = _Document(open_text())
+            _enter(document, path)
+            document.skip("{")
+            path.append(str(document.value()))
+        except _Broken:
+            return None
+    return None
+
+
+def read_keyed(text: IO[str], path: str) -> Iterator[Record | Unreadable]:
+    """Yield what an object of a document has under its keys, each with its key in a column `key`."""
+    document = _Document(text)
+    try:
+        _enter(document, path.split(".")[:-1])
+        document.skip("{")
+        while document.peek() != "}":
+            line, key = document.line(), document.value()
+            document.skip(":")
+            record = document.record(line)
+            yield Record(line, {_KEY: key, **record.values}) if isinstance(record, Record) else record
+            if document.peek() != "}":
+                document.skip(",")
+    except _Broken as error:
+        yield _broken(document, error)
+
+
+def _enter(document: "_Document", path: list[str]) -> None:
+    """Go to the value at a path."""
+    for step in path:
+        document.skip("{")
+        while document.value() != step:
+            document.skip(":")
+            document.value()
+            document.skip(",")
+        document.skip(":")
+
+
+def _first_values(document: "_Document") -> list[Any]:
+    """Return the first values of an object that are no larger than a row; none of any other value."""
+    values: list[Any] = []
+    if document.peek() != "{":
+        raise _Broken("it is no object")
+    document.skip("{")
+    try:
+        while len(values) < _LOOKED_AT and document.peek() != "}":
+            document.value()
+            document.skip(":")
+            values.append(document.value())
+            if document.peek() != "}":
+                document.skip(",")
+    except _Broken:
+        return []
+    return values
+
+
+def _are_alike(values: list[Any]) -> bool:
+    """Tell whether values are rows of one kind: two objects or more that share most of their keys."""
+    keys = [set(value) for value in values if isinstance(value, dict)]
+    if len(keys) < len(values) or len(keys) < 2:  # noqa: PLR2004
+        return False
+    return 2 * len(set.intersection(*keys)) >= max(len(each) for each in keys) > 0
+
+
+def _has_rows_by_key(value: dict[str, Any], depth: int) -> bool:
+    """Tell whether an object has rows under its keys, or nothing but objects of which one has."""
+    values = list(value.values())
+    if _are_alike(values[:_LOOKED_AT]):
+        return True
+    is_wrapper = depth < _MAX_DEPTH and all(isinstance(each, dict) for each in values)
+    return is_wrapper and any(_has_rows_by_key(each, depth + 1) for each in values)
+
+
+def _broken(document: "_Document", error: _Broken) -> Unreadable:
+    told = f"From here on the file is not JSON, and nothing after it was read: {error}."
+    return Unreadable(document.line(), "FILE_BROKEN", told)
 
 
 def _descend(document: "_Document", path: str, depth: int) -> Iterator[tuple[str, Record | Unreadable]]:

@@ -2,9 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import dropwhile, islice
 from pathlib import Path
+from typing import IO
 
 from deploy.local.errors import MeshError
 from deploy.local.imports import json_text
@@ -34,7 +36,8 @@ class FileForm:
     encoding: str
     dialect: Dialect | None = None
     is_lines: bool = False
-    # The path of the array of products in a document; None: whichever comes.
+    # The path of the array of products in a document, or with `*` at its end of an object that has them under
+    # keys; None: whichever comes.
     records: str | None = None
     header_line: int = 1
 
@@ -106,6 +109,8 @@ def _records(file: TextFile, form: FileForm, unread: Counter[str]) -> Iterator[R
         yield from read_delimited(table, form.dialect)
     elif form.is_lines:
         yield from json_text.read_lines(numbered_lines(file.text))
+    elif form.records and form.records.endswith(json_text.KEYED):
+        yield from json_text.read_keyed(file.text, form.records)
     else:
         for path, record in json_text.read_arrays(file.text):
             if form.records in (None, path) or isinstance(record, Unreadable):
@@ -162,4 +167,16 @@ def _array(path: Path, encoding: str) -> str | None:
     finally:
         file.close()
     named = (each for each in paths if each.rpartition(".")[2].casefold() in _ARRAYS)
-    return next(named, next(iter(paths), None))
+    return next(named, next(iter(paths), None)) if paths else _keyed(path, encoding)
+
+
+def _keyed(path: Path, encoding: str) -> str | None:
+    """Return where rows stand under keys, in a document without an array of them."""
+    with ExitStack() as opened:
+
+        def open_text() -> IO[str]:
+            file = TextFile(path, encoding)
+            opened.callback(file.close)
+            return file.text
+
+        return json_text.find_keyed(open_text)

@@ -139,7 +139,8 @@ def _prices(survey: Survey) -> list[Column]:
             and _is_price(column)
         ]
     others = [column for column in _named(survey, _OTHER_PRICES) if _is_price(column)]
-    found = found or others
+    # Fewer than half are amounts: those of the other rows are refused by name.
+    found = found or others or [column for column in called if any(map(_has_number, column.values))]
     if not found:
         return []
     gaps = found[0].filled < survey.rows

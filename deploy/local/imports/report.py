@@ -14,6 +14,8 @@ from deploy.local.terminal import harmless
 CREATED, UPDATED, UNCHANGED, REFUSED, DUPLICATE = "created", "updated", "unchanged", "refused", "duplicate"
 # The service was asked again and found the product as the row has it: by this import or an earlier one.
 THERE = "in the shop"
+# Not in the file any more, and out of sale now.
+RETIRED = "retired"
 # As many as a person reads; the file of `--report` has them all.
 _KEPT_NOTES = 50
 _COLUMNS = ("line", "row", "sku", "result", "field", "value", "reason", "message")

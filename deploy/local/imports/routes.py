@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from collections.abc import Mapping as AnyMapping
+from operator import itemgetter
 from typing import Any
 
 from deploy.local.imports.columns import normalised
@@ -54,14 +55,13 @@ class Routes:
         for column, value in values.items():
             routes = self._by_column.get(column)
             for field, order, name, way in self._resolve(column) if routes is None else routes:
-                placed.setdefault(field, []).append((order, name, _inside(value, way)))
+                placed.setdefault(field, []).append((order, name, _inside(value, way) if way else value))
         for field, found in placed.items():
             if len(found) > 1 and field not in _OF_MANY:
                 _refuse_columns_called_alike(field, found)
-        return {
-            field: [(name, value) for _, name, value in sorted(found, key=lambda each: each[0])]
-            for field, found in placed.items()
-        }
+            if len(found) > 1:
+                found.sort(key=itemgetter(0))
+        return {field: [(name, value) for _, name, value in found] for field, found in placed.items()}
 
     def _resolve(self, column: str) -> list[_Route]:
         key = normalised(column)

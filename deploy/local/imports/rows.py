@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from commerce.product.v1.product_pb2 import ImportProductsRequest, Product
+from commerce.product.v1.product_pb2 import ImportRow, Product
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from deploy.local.imports.facts import fact_text, facts_of, list_of
@@ -19,7 +19,10 @@ from deploy.local.imports.routes import Routes, Values
 from services.rpc.validation import violations_in
 
 # The contract's max_request_bytes of ImportProducts: one that is larger would end the call of all its rows.
-MAX_ROW_BYTES = 65_536
+MAX_MESSAGE_BYTES = 65_536
+# What stands before each row of a message: a tag of one byte and a length of three at most.
+FRAME_BYTES = 4
+MAX_ROW_BYTES = MAX_MESSAGE_BYTES - FRAME_BYTES
 _SKU_HASH_CHARACTERS = 20
 # As the contract has it; a product with more is imported with the first of them.
 _MAX_ATTRIBUTES = 200
@@ -60,7 +63,7 @@ class Remark:
 class Row:
     """A row that can be sent."""
 
-    request: ImportProductsRequest
+    request: ImportRow
     remarks: list[Remark] = field(default_factory=list)
 
 
@@ -118,7 +121,7 @@ class Converter:
         remarks += broken
         # Of a text that was left out the product keeps what it has.
         said = values.keys() - ({remark.field for remark in broken} & _TEXTS)
-        request = ImportProductsRequest(
+        request = ImportRow(
             row_number=line,
             product=product,
             category_path=list_of(_first(values, "category_path"), ">"),
@@ -309,7 +312,7 @@ def _with_controls(product: Product) -> Iterator[str]:
             yield f"attributes[{key}]"
 
 
-def _refuse_what_is_too_large(request: ImportProductsRequest) -> None:
+def _refuse_what_is_too_large(request: ImportRow) -> None:
     size = request.ByteSize()
     if size > MAX_ROW_BYTES:
         told = f"The row is {size:,} bytes, and {MAX_ROW_BYTES:,} are taken at most."

@@ -32,6 +32,11 @@ class SeenSkus:
         line, row = self._database.execute("SELECT line, row FROM seen WHERE sku = ?", (sku,)).fetchone()
         return line, row
 
+    def has(self, sku: str) -> bool:
+        """Tell whether it stands in the file."""
+        found = self._database.execute("SELECT 1 FROM seen WHERE sku = ?", (sku,)).fetchone()
+        return found is not None
+
     def refuse(self, rows: Iterable[tuple[str, int]]) -> None:
         """Note that rows (sku and number) were refused: where they count, they may give way."""
         self._database.executemany("UPDATE seen SET refused = 1 WHERE sku = ? AND row = ?", rows)

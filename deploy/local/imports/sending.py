@@ -2,11 +2,16 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import grpc
-from commerce.product.v1.product_pb2 import ImportIssue, ImportProductsResponse
+from commerce.product.v1.product_pb2 import (
+    ImportIssue,
+    ImportProductsRequest,
+    ImportProductsResponse,
+    ImportRow,
+)
 from commerce.product.v1.product_pb2_grpc import ProductServiceStub
 from tenacity import Retrying
 from tenacity.retry import retry_if_exception
@@ -17,12 +22,14 @@ from deploy.local.errors import MeshError
 from deploy.local.imports.batches import Batch, PlacedRow
 from deploy.local.imports.duplicates import settle
 from deploy.local.imports.report import CREATED, REFUSED, THERE, UNCHANGED, UPDATED, Outcome
-from deploy.local.imports.rows import Remark
+from deploy.local.imports.rows import FRAME_BYTES, MAX_MESSAGE_BYTES, Remark
 from deploy.local.imports.seen import SeenSkus
 from deploy.local.shop import clients
 
 # The contract lets a person have four imports at once: this one leaves room for another.
 _IN_FLIGHT = 3
+# The next one is read and judged while those are on their way.
+_READ_AHEAD = 1
 _BATCH_TIMEOUT_SECONDS = 300
 # Access tokens live for 15 minutes.
 _TOKEN_SECONDS = 600
@@ -35,15 +42,17 @@ _LAST_ANSWERS_SECONDS = 10
 _PATH_INVALID = "CATEGORY_PATH_INVALID"
 
 
-class _Tokens:
+class Tokens:
     """An access token that is never old."""
 
     def __init__(self, issue: Callable[[], str]) -> None:
+        """Begin with none: `issue` makes one."""
         self._issue = issue
         self._token = ""
         self._issued_at = float("-inf")
 
     def get(self) -> str:
+        """Return it."""
         if time.monotonic() - self._issued_at > _TOKEN_SECONDS:
             self._token, self._issued_at = self._issue(), time.monotonic()
         return self._token
@@ -69,7 +78,7 @@ class Sender:
             validate_only: nothing is written; the outcomes say what would be.
         """
         self._stub = ProductServiceStub(channel)
-        self._tokens = _Tokens(issue_token)
+        self._tokens = Tokens(issue_token)
         self._seen = seen
         self._validate_only = validate_only
 
@@ -86,7 +95,7 @@ class Sender:
         try:
             for batch in batches:
                 waiting.append((batch, pool.submit(self._send, batch, self._tokens.get())))
-                if len(waiting) >= _IN_FLIGHT:
+                if len(waiting) >= _IN_FLIGHT + _READ_AHEAD:
                     self._finish(waiting, on_done)
             while waiting:
                 self._finish(waiting, on_done)
@@ -153,10 +162,23 @@ class Sender:
         return answer, retrying.statistics["attempt_number"] > 1
 
     def _call_once(self, rows: list[PlacedRow], token: str) -> ImportProductsResponse:
-        requests = (row.row.request for row in rows)
         return self._stub.ImportProducts(
-            requests, metadata=clients.bearer(token), timeout=_BATCH_TIMEOUT_SECONDS
+            _messages(rows), metadata=clients.bearer(token), timeout=_BATCH_TIMEOUT_SECONDS
         )
+
+
+def _messages(rows: list[PlacedRow]) -> Iterator[ImportProductsRequest]:
+    """Yield rows, many in a message: one that is sent by itself costs as much as reading and judging it."""
+    packed: list[ImportRow] = []
+    left = MAX_MESSAGE_BYTES
+    for row in rows:
+        row_bytes = row.row.request.ByteSize() + FRAME_BYTES
+        if packed and row_bytes > left:
+            yield ImportProductsRequest(rows=packed)
+            packed, left = [], MAX_MESSAGE_BYTES
+        packed.append(row.row.request)
+        left -= row_bytes
+    yield ImportProductsRequest(rows=packed)
 
 
 def _is_unavailable(error: BaseException) -> bool:

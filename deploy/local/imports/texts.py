@@ -3,6 +3,7 @@
 import codecs
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# What stands for a byte that could not be decoded.
+_UNDECODED = re.compile("[\udc80-\udcff]")
 # What a compressed file may hold: catalogues pack to a tenth, and this only bounds what is meant to hurt.
 _MAX_RATIO = 200
 _UNPACKED_BYTES = 1024 * 1024 * 1024
@@ -142,8 +145,8 @@ def _beginning(plain: IO[bytes]) -> bytes:
 
 def _breaks_utf8(sample: bytes) -> bool:
     text = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode(sample)
-    bad = sum("\udc80" <= character <= "\udcff" for character in text)
-    good = sum(not character.isascii() for character in text) - bad
+    bad = len(_UNDECODED.findall(text))
+    good = len(text) - len(text.encode("ascii", "ignore")) - bad
     return bad > good
 
 

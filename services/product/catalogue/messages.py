@@ -8,14 +8,19 @@ from services.product.catalogue.domain import Price, Product, ProductDetails
 from services.rpc.fields import read_optional_id, timestamp, to_decimal, to_money
 
 
-def read_details(message: product_pb2.Product) -> ProductDetails:
-    """Read what a shop says of a product; the server's own fields are left out."""
+def read_details(message: product_pb2.Product, *, is_filed: bool = True) -> ProductDetails:
+    """Read what a shop says of a product; the server's own fields are left out.
+
+    Args:
+        message: the product.
+        is_filed: its category_id counts; an import files by paths.
+    """
     return ProductDetails(
         sku=message.sku,
         name=message.name,
         description=message.description,
         brand=message.brand,
-        category_id=read_optional_id(message.category_id),
+        category_id=read_optional_id(message.category_id) if is_filed else None,
         price=Price(to_decimal(message.price), message.price.currency_code),
         attributes=dict(message.attributes),
         image_urls=tuple(message.image_urls),

@@ -24,6 +24,7 @@ from services.product.catalogue.domain import (
     not_found,
 )
 from services.product.catalogue.events import product_created, product_deleted, product_updated
+from services.product.catalogue.export import export
 from services.product.catalogue.kept import KeptProducts
 from services.product.catalogue.messages import product_message, read_details
 from services.product.catalogue.sorting import BY_CHANGE, SORTINGS, Listing
@@ -201,6 +202,12 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
         async with connection(self._pool) as conn:
             found = await store.find_products(conn, product_ids)
         return {product_id: each for product_id, each in found.items() if _is_visible(each)}
+
+    def ExportProducts(
+        self, request: product_pb2.ExportProductsRequest, context: Context
+    ) -> AsyncIterator[product_pb2.ExportProductsResponse]:
+        """Tell of all products as they are now."""
+        return export(self._pool, request.sku_prefix)
 
     async def _find_together(self, product_ids: Sequence[UUID]) -> list[Product | ServiceError]:
         """Read the products that several calls want at the same time."""

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any, get_type_hints
 from uuid import UUID
 
@@ -25,8 +26,25 @@ from services.storage.postgres import Connection, constraint_name
 _TYPES = {UUID: "uuid", datetime: "timestamptz"}
 
 
-async def insert_products(conn: Connection, added: Sequence[ProductDetails]) -> list[Product]:
+@dataclass(frozen=True)
+class Imported:
+    """What an import knows of a product before it looks at what a row says of it."""
+
+    version: int
+    category_id: UUID | None
+    # Of the row that wrote this version; another one's, or None, where something else did.
+    digest: bytes | None
+
+
+async def insert_products(
+    conn: Connection, added: Sequence[ProductDetails], digests: Sequence[bytes] = ()
+) -> list[Product]:
     """Add products, in the order given.
+
+    Args:
+        conn: in a transaction.
+        added: what is said of them.
+        digests: of the rows that say it, where an import does.
 
     Raises:
         SkuTaken: another product has one of the skus.
@@ -36,21 +54,30 @@ async def insert_products(conn: Connection, added: Sequence[ProductDetails]) -> 
         rows = await conn.fetch(
             """
             INSERT INTO products (sku, name, description, brand, category_id, price, currency,
-                                  attributes, image_urls, active)
-            SELECT sku, name, description, brand, category_id, price, currency, attributes, image_urls, active
+                                  attributes, image_urls, active, import_digest)
+            SELECT sku, name, description, brand, category_id, price, currency,
+                   attributes, image_urls, active, import_digest
               FROM jsonb_to_recordset($1)
                    AS r (sku text, name text, description text, brand text, category_id uuid, price numeric,
-                         currency text, attributes jsonb, image_urls text[], active boolean)
+                         currency text, attributes jsonb, image_urls text[], active boolean,
+                         import_digest bytea)
             RETURNING product_id, sku, version, create_time, update_time
             """,
-            [_to_json(details) for details in added],
+            [_to_json(*each) for each in zip_longest(added, digests)],
         )
     by_sku = {row["sku"]: row for row in rows}
     return [_added(details, by_sku[details.sku]) for details in added]
 
 
-async def update_products(conn: Connection, changed: Sequence[Product]) -> list[Product]:
+async def update_products(
+    conn: Connection, changed: Sequence[Product], digests: Sequence[bytes] = ()
+) -> list[Product]:
     """Write products that were read before, each one version further, in the order given.
+
+    Args:
+        conn: in a transaction.
+        changed: the products.
+        digests: of the rows that say it, where an import does.
 
     Raises:
         VersionConflict: one of them is not at the version that was read.
@@ -62,12 +89,12 @@ async def update_products(conn: Connection, changed: Sequence[Product]) -> list[
             WITH asked AS MATERIALIZED (
                 -- In one order, so that two imports of the same rows never wait for each other (a deadlock).
                 SELECT product_id, r.version, r.name, r.description, r.brand, r.category_id, r.price,
-                       r.currency, r.attributes, r.image_urls, r.active,
+                       r.currency, r.attributes, r.image_urls, r.active, r.import_digest,
                        (p.name, p.description, p.brand) <> (r.name, r.description, r.brand) AS is_reworded
                   FROM jsonb_to_recordset($1)
                        AS r (product_id uuid, version bigint, name text, description text, brand text,
                              category_id uuid, price numeric, currency text, attributes jsonb,
-                             image_urls text[], active boolean)
+                             image_urls text[], active boolean, import_digest bytea)
                   JOIN products p USING (product_id)
                  ORDER BY product_id
                    FOR NO KEY UPDATE OF p
@@ -77,7 +104,8 @@ async def update_products(conn: Connection, changed: Sequence[Product]) -> list[
                    SET name = r.name, description = r.description, brand = r.brand,
                        category_id = r.category_id, price = r.price, currency = r.currency,
                        attributes = r.attributes, image_urls = r.image_urls, active = r.active,
-                       version = p.version + 1, update_time = clock_timestamp()
+                       import_digest = r.import_digest, version = p.version + 1,
+                       update_time = clock_timestamp()
                   FROM asked r
                  WHERE p.product_id = r.product_id AND p.version = r.version AND p.delete_time IS NULL
                    AND is_reworded
@@ -88,7 +116,8 @@ async def update_products(conn: Connection, changed: Sequence[Product]) -> list[
                 UPDATE products p
                    SET category_id = r.category_id, price = r.price, currency = r.currency,
                        attributes = r.attributes, image_urls = r.image_urls, active = r.active,
-                       version = p.version + 1, update_time = clock_timestamp()
+                       import_digest = r.import_digest, version = p.version + 1,
+                       update_time = clock_timestamp()
                   FROM asked r
                  WHERE p.product_id = r.product_id AND p.version = r.version AND p.delete_time IS NULL
                    AND NOT is_reworded
@@ -99,8 +128,12 @@ async def update_products(conn: Connection, changed: Sequence[Product]) -> list[
             SELECT product_id, version, update_time FROM others
             """,
             [
-                {**_to_json(each.details), "product_id": str(each.product_id), "version": each.version}
-                for each in changed
+                {
+                    **_to_json(each.details, digest),
+                    "product_id": str(each.product_id),
+                    "version": each.version,
+                }
+                for each, digest in zip_longest(changed, digests)
             ],
         )
     written = {row["product_id"]: row for row in rows}
@@ -159,6 +192,19 @@ async def find_products_by_sku(conn: Connection, skus: Sequence[str]) -> dict[st
     return {row["sku"]: product_of(row) for row in rows}
 
 
+async def find_imported(conn: Connection, skus: Sequence[str]) -> dict[str, Imported]:
+    """Return what imports know of those of the products that exist, by sku."""
+    rows = await conn.fetch(
+        """
+        SELECT sku, version, category_id, import_digest
+          FROM products
+         WHERE sku = ANY($1) AND delete_time IS NULL
+        """,
+        skus,
+    )
+    return {row["sku"]: Imported(row["version"], row["category_id"], row["import_digest"]) for row in rows}
+
+
 async def lock_product(conn: Connection, product_id: UUID) -> Product:
     """Return a product that nobody else changes before the transaction ends.
 
@@ -178,6 +224,24 @@ async def lock_product(conn: Connection, product_id: UUID) -> Product:
     if row is None:
         raise not_found(product_id)
     return product_of(row)
+
+
+async def export_products(conn: Connection, sku_prefix: str, after: UUID | None, limit: int) -> list[Product]:
+    """Return the next products in the order of their ids, of those whose sku begins so."""
+    rows = await conn.fetch(
+        """
+        SELECT product_id, sku, name, description, brand, category_id, price, currency,
+               attributes, image_urls, active, version, create_time, update_time
+          FROM products
+         WHERE delete_time IS NULL AND starts_with(sku, $1) AND ($2::uuid IS NULL OR product_id > $2)
+         ORDER BY product_id
+         LIMIT $3
+        """,
+        sku_prefix,
+        after,
+        limit,
+    )
+    return [product_of(row) for row in rows]
 
 
 async def list_products(conn: Connection, listing: Listing, limit: int) -> list[Product]:
@@ -287,7 +351,7 @@ def _constraints(written: Sequence[ProductDetails]) -> Iterator[None]:
         raise
 
 
-def _to_json(details: ProductDetails) -> dict[str, Any]:
+def _to_json(details: ProductDetails, digest: bytes | None = None) -> dict[str, Any]:
     return {
         "sku": details.sku,
         "name": details.name,
@@ -299,6 +363,7 @@ def _to_json(details: ProductDetails) -> dict[str, Any]:
         "attributes": dict(details.attributes),
         "image_urls": details.image_urls,
         "active": details.active,
+        "import_digest": f"\\x{digest.hex()}" if digest else None,
     }
 
 

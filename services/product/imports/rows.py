@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from uuid import UUID
 
 from commerce.product.v1 import product_pb2
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from services.errors import FieldViolation, ServiceError, VersionConflict
 from services.product.catalogue import store as product_store
@@ -23,19 +25,20 @@ from services.product.categories import store as category_store
 from services.product.categories.domain import CategoryNotFound, CategoryTooDeep, check_path
 from services.product.categories.events import category_created
 from services.product.freshness import record
+from services.product.imports.digests import AskedRow, digest_of, says_category
 from services.product.inventory import store as stock_store
 from services.product.inventory.events import stock_opened
-from services.product.text import refuse
+from services.product.text import refuse, text_violations
 from services.rpc.masks import masked_fields
 from services.rpc.validation import violations_in
 from services.storage.events import NewEvent
-from services.storage.postgres import Connection, Pool, transaction
+from services.storage.postgres import Connection, Pool, connection, transaction
 
-# One transaction: long enough to be fast, short enough not to be in anybody's way.
-_BATCH_ROWS = 200
+# One transaction: long enough to be fast, a tenth of a second, short enough not to be in anybody's way.
+_BATCH_ROWS = 500
 # What one stream keeps in memory until its batch is written; several hundred streams may run.
 _BATCH_BYTES = 1024 * 1024
-# Ids of paths are remembered from batch to batch, up to twice the largest real tree.
+# Ids of paths, and paths of ids, are remembered from batch to batch, up to twice the largest real tree.
 _REMEMBERED_PATHS = 10_000
 # As the contract says of ImportProductsResponse's lists and ImportIssue.sku.
 _MAX_ISSUES = 1000
@@ -58,16 +61,15 @@ class Row:
 
     details: ProductDetails
     path: Path
-    initial_quantity: int
-    # In the source, for the report.
-    number: int
-    # Nothing is written of it.
-    is_trial: bool
+    # As it came: its digest is of that.
+    asked: AskedRow
     # What it says of a product that is there; the others stay as they are.
     fields: frozenset[str]
 
     def over(self, product: Product) -> "Row":
         """Return the row with what it says nothing of as the product has it."""
+        if len(self.fields) == len(UPDATABLE_FIELDS):
+            return self
         kept = {name: getattr(product.details, name) for name in UPDATABLE_FIELDS if name not in self.fields}
         return replace(self, details=replace(self.details, **kept))
 
@@ -76,24 +78,31 @@ class _TrialOver(Exception):
     """Ends the transaction of a trial, so that nothing of it stays."""
 
 
-def read_row(request: product_pb2.ImportProductsRequest) -> Row:
+def read_row(asked: AskedRow) -> Row:
     """Judge a row by the contract's rules and the domain's.
 
     Raises:
         InvalidArgument: the row breaks one, or its mask names what cannot be changed.
         CategoryPathInvalid: its category_path does.
     """
-    refuse(violations_in(request.product))
-    details = replace(read_details(request.product), category_id=None)
+    refuse(violations_in(asked.product))
+    details = read_details(asked.product, is_filed=False)
     check_details(details)
-    if not 0 <= request.initial_quantity <= _MAX_INITIAL_QUANTITY:
+    if not _is_quantity(asked.initial_quantity):
         description = f"must lie between 0 and {_MAX_INITIAL_QUANTITY}"
         refuse([FieldViolation("initial_quantity", description, "OUT_OF_BOUNDS")])
-    path = check_path(request.category_path)
-    mask = request.update_mask
-    names = masked_fields(request.product, mask, UPDATABLE_FIELDS) if mask.paths else UPDATABLE_FIELDS
-    is_trial, fields = request.validate_only, frozenset(names)
-    return Row(details, path, request.initial_quantity, request.row_number, is_trial, fields)
+    return Row(details, check_path(asked.category_path), asked, _fields_of(tuple(asked.update_mask.paths)))
+
+
+# Files have one mask, or one for each set of columns that a row may leave out.
+@lru_cache(256)
+def _fields_of(paths: tuple[str, ...]) -> frozenset[str]:
+    mask = FieldMask(paths=paths)
+    return frozenset(masked_fields(product_pb2.Product(), mask, UPDATABLE_FIELDS) or UPDATABLE_FIELDS)
+
+
+def _is_quantity(units: int) -> bool:
+    return 0 <= units <= _MAX_INITIAL_QUANTITY
 
 
 class Import:
@@ -103,49 +112,41 @@ class Import:
         self._pool = pool
         self._report = product_pb2.ImportProductsResponse()
         # Of the batch that is being filled, by sku.
-        self._rows: dict[str, Row] = {}
+        self._asked: dict[str, AskedRow] = {}
         self._is_trial = False
         self._batch_bytes = 0
         self._categories: dict[Path, UUID] = {}
+        self._paths: dict[UUID | None, Path] = {None: ()}
 
     async def add(self, request: product_pb2.ImportProductsRequest) -> None:
-        """Take a row; a bad one fails alone."""
-        try:
-            row = read_row(request)
-        except ServiceError as error:
-            self._refuse(request, error)
-            return
-        # Each row counts: of two with one sku, the later changes what the earlier wrote.
-        row_bytes = request.ByteSize()
-        is_full = len(self._rows) == _BATCH_ROWS or self._batch_bytes + row_bytes > _BATCH_BYTES
-        if is_full or row.details.sku in self._rows or row.is_trial != self._is_trial:
-            await self._flush()
-        self._is_trial = row.is_trial
-        self._rows[row.details.sku] = row
-        self._batch_bytes += row_bytes
+        """Take the rows of a message; a bad one fails alone."""
+        for asked in request.rows or (request,):
+            await self._add(asked)
 
     async def finish(self) -> product_pb2.ImportProductsResponse:
         """Write what is left and return the report."""
         await self._flush()
         return self._report
 
-    def _refuse(self, request: product_pb2.ImportProductsRequest, error: ServiceError) -> None:
-        self._report.failed_count += 1
-        if len(self._report.issues) < _MAX_ISSUES:
-            self._report.issues.add(
-                row_number=request.row_number,
-                sku=request.product.sku[:_ISSUE_SKU_CHARACTERS],
-                reason=error.reason,
-                message=error.message[:_ISSUE_MESSAGE_CHARACTERS],
-                field=error.violations[0].field[:_ISSUE_FIELD_CHARACTERS] if error.violations else "",
-            )
+    async def _add(self, asked: AskedRow) -> None:
+        sku, row_bytes = asked.product.sku, asked.ByteSize()
+        # Each row counts: of two with one sku, the later changes what the earlier wrote.
+        is_full = len(self._asked) == _BATCH_ROWS or self._batch_bytes + row_bytes > _BATCH_BYTES
+        if is_full or sku in self._asked or asked.validate_only != self._is_trial:
+            await self._flush()
+        self._is_trial = asked.validate_only
+        self._asked[sku] = asked
+        self._batch_bytes += row_bytes
 
     async def _flush(self) -> None:
-        rows = sorted(self._rows.values(), key=lambda row: row.details.sku)
-        self._rows, self._batch_bytes = {}, 0
-        if not rows:
+        asked = self._asked
+        self._asked, self._batch_bytes = {}, 0
+        if not asked:
             return
-        for attempts_left in reversed(range(_ATTEMPTS)):
+        # In the order in which they came: so are the refusals told.
+        judged = [self._judged(row) for row in await self._not_known(asked)]
+        rows = sorted((row for row in judged if row), key=lambda row: row.details.sku)
+        for attempts_left in reversed(range(_ATTEMPTS if rows else 0)):
             try:
                 await self._write(rows)
             except (SkuTaken, VersionConflict, CategoryNotFound, CategoryTooDeep):
@@ -155,6 +156,55 @@ class Import:
                     raise
             else:
                 return
+
+    async def _not_known(self, asked: dict[str, AskedRow]) -> list[AskedRow]:
+        """Count the rows that are written as they stand, and return the others."""
+        async with connection(self._pool) as conn:
+            # Of some texts PostgreSQL can hold none to compare them with.
+            skus = [sku for sku in asked if not text_violations("sku", sku)]
+            written = await product_store.find_imported(conn, skus)
+            known = {
+                sku: imported.category_id
+                for sku, imported in written.items()
+                if imported.digest == digest_of(asked[sku], imported.version)
+                and _is_quantity(asked[sku].initial_quantity)
+            }
+            await self._find_paths(conn, set(known.values()))
+        # A category may have been renamed or moved since: then the row files its product in another one.
+        filed = {
+            sku
+            for sku, category_id in known.items()
+            if self._paths.get(category_id) == tuple(asked[sku].category_path)
+            or not says_category(asked[sku])
+        }
+        self._report.unchanged_count += len(filed)
+        return [row for sku, row in asked.items() if sku not in filed]
+
+    async def _find_paths(self, conn: Connection, category_ids: set[UUID | None]) -> None:
+        if len(self._paths) > _REMEMBERED_PATHS:
+            self._paths = {None: ()}
+        unknown = [each for each in category_ids if each and each not in self._paths]
+        if unknown:
+            found = await category_store.find_categories(conn, unknown)
+            self._paths |= {each.category_id: each.path for each in found}
+
+    def _judged(self, asked: AskedRow) -> Row | None:
+        try:
+            return read_row(asked)
+        except ServiceError as error:
+            self._refuse(asked, error)
+            return None
+
+    def _refuse(self, asked: AskedRow, error: ServiceError) -> None:
+        self._report.failed_count += 1
+        if len(self._report.issues) < _MAX_ISSUES:
+            self._report.issues.add(
+                row_number=asked.row_number,
+                sku=asked.product.sku[:_ISSUE_SKU_CHARACTERS],
+                reason=error.reason,
+                message=error.message[:_ISSUE_MESSAGE_CHARACTERS],
+                field=error.violations[0].field[:_ISSUE_FIELD_CHARACTERS] if error.violations else "",
+            )
 
     async def _write(self, rows: list[Row]) -> None:
         categories = dict(self._categories)
@@ -168,7 +218,7 @@ class Import:
                     categories = self._categories
                     raise _TrialOver
                 happened += await _create(conn, new)
-                happened += await _change(conn, [(product, row.details) for product, row in changed])
+                happened += await _change(conn, changed)
                 if happened:
                     await record(conn, happened)
         self._categories = categories if len(categories) <= _REMEMBERED_PATHS else {}
@@ -179,7 +229,7 @@ class Import:
         self._report.updated_count += len(changed)
         self._report.unchanged_count += len(rows) - len(new) - len(changed)
         for numbers, told in ((self._report.created_rows, new), (self._report.updated_rows, changed)):
-            numbers.extend(row.number for row in told[: _MAX_NUMBERS - len(numbers)])
+            numbers.extend(row.asked.row_number for row in told[: _MAX_NUMBERS - len(numbers)])
 
 
 async def _sort_out(
@@ -197,9 +247,11 @@ async def _sort_out(
 async def _create(conn: Connection, rows: list[Row]) -> list[NewEvent]:
     if not rows:
         return []
-    products = await product_store.insert_products(conn, [row.details for row in rows])
+    # A new product is at version 1.
+    digests = [digest_of(row.asked, 1) for row in rows]
+    products = await product_store.insert_products(conn, [row.details for row in rows], digests)
     quantities = {
-        product.product_id: row.initial_quantity for product, row in zip(products, rows, strict=True)
+        product.product_id: row.asked.initial_quantity for product, row in zip(products, rows, strict=True)
     }
     await stock_store.add_levels(conn, quantities)
     created = [product_created(product) for product in products]
@@ -211,11 +263,12 @@ async def _create(conn: Connection, rows: list[Row]) -> list[NewEvent]:
     return created + opened
 
 
-async def _change(conn: Connection, changed: list[tuple[Product, ProductDetails]]) -> list[NewEvent]:
+async def _change(conn: Connection, changed: list[tuple[Product, Row]]) -> list[NewEvent]:
     if not changed:
         return []
-    wanted = [replace(product, details=details) for product, details in changed]
-    written = await product_store.update_products(conn, wanted)
+    wanted = [replace(product, details=row.details) for product, row in changed]
+    digests = [digest_of(row.asked, product.version + 1) for product, row in changed]
+    written = await product_store.update_products(conn, wanted, digests)
     return [
         product_updated(after, changed_fields(before.details, after.details))
         for after, (before, _) in zip(written, changed, strict=True)

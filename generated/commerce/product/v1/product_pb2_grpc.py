@@ -86,6 +86,11 @@ class ProductServiceStub:
                 request_serializer=commerce_dot_product_dot_v1_dot_product__pb2.ImportProductsRequest.SerializeToString,
                 response_deserializer=commerce_dot_product_dot_v1_dot_product__pb2.ImportProductsResponse.FromString,
                 _registered_method=True)
+        self.ExportProducts = channel.unary_stream(
+                '/commerce.product.v1.ProductService/ExportProducts',
+                request_serializer=commerce_dot_product_dot_v1_dot_product__pb2.ExportProductsRequest.SerializeToString,
+                response_deserializer=commerce_dot_product_dot_v1_dot_product__pb2.ExportProductsResponse.FromString,
+                _registered_method=True)
 
 
 class ProductServiceServicer:
@@ -179,6 +184,14 @@ class ProductServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportProducts(self, request, context):
+        """All products as they were at one moment, those that are not active among
+        them. It is one transaction of the database, so the reader must keep up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProductServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -231,6 +244,11 @@ def add_ProductServiceServicer_to_server(servicer, server):
                     servicer.ImportProducts,
                     request_deserializer=commerce_dot_product_dot_v1_dot_product__pb2.ImportProductsRequest.FromString,
                     response_serializer=commerce_dot_product_dot_v1_dot_product__pb2.ImportProductsResponse.SerializeToString,
+            ),
+            'ExportProducts': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportProducts,
+                    request_deserializer=commerce_dot_product_dot_v1_dot_product__pb2.ExportProductsRequest.FromString,
+                    response_serializer=commerce_dot_product_dot_v1_dot_product__pb2.ExportProductsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -504,6 +522,33 @@ class ProductService:
             '/commerce.product.v1.ProductService/ImportProducts',
             commerce_dot_product_dot_v1_dot_product__pb2.ImportProductsRequest.SerializeToString,
             commerce_dot_product_dot_v1_dot_product__pb2.ImportProductsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportProducts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/commerce.product.v1.ProductService/ExportProducts',
+            commerce_dot_product_dot_v1_dot_product__pb2.ExportProductsRequest.SerializeToString,
+            commerce_dot_product_dot_v1_dot_product__pb2.ExportProductsResponse.FromString,
             options,
             channel_credentials,
             insecure,

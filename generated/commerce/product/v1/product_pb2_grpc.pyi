@@ -78,6 +78,10 @@ class ProductServiceStub:
     succeeds or fails by itself; running the same rows again changes nothing,
     which is what to do when the stream breaks.
     """
+    ExportProducts: _grpc.UnaryStreamMultiCallable[_product_pb2.ExportProductsRequest, _product_pb2.ExportProductsResponse]
+    """All products as they were at one moment, those that are not active among
+    them. It is one transaction of the database, so the reader must keep up.
+    """
 
 @_typing.type_check_only
 class ProductServiceAsyncStub(ProductServiceStub):
@@ -127,6 +131,10 @@ class ProductServiceAsyncStub(ProductServiceStub):
     """Creates or updates products by sku, and their categories by path. Each row
     succeeds or fails by itself; running the same rows again changes nothing,
     which is what to do when the stream breaks.
+    """
+    ExportProducts: _aio.UnaryStreamMultiCallable[_product_pb2.ExportProductsRequest, _product_pb2.ExportProductsResponse]  # type: ignore[assignment]
+    """All products as they were at one moment, those that are not active among
+    them. It is one transaction of the database, so the reader must keep up.
     """
 
 class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -234,6 +242,16 @@ class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
         """Creates or updates products by sku, and their categories by path. Each row
         succeeds or fails by itself; running the same rows again changes nothing,
         which is what to do when the stream breaks.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportProducts(
+        self,
+        request: _product_pb2.ExportProductsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_product_pb2.ExportProductsResponse], _abc.AsyncIterator[_product_pb2.ExportProductsResponse]]:
+        """All products as they were at one moment, those that are not active among
+        them. It is one transaction of the database, so the reader must keep up.
         """
 
 def add_ProductServiceServicer_to_server(servicer: ProductServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,57 @@
+"""The catalogue as it was at one moment, in messages of a bounded size."""
+
+from collections.abc import AsyncIterator, Iterable
+from uuid import UUID
+
+from commerce.product.v1 import product_pb2
+
+from services.product.catalogue import store
+from services.product.catalogue.domain import Product
+from services.product.catalogue.messages import product_message
+from services.product.categories import store as category_store
+from services.storage.events import read_head
+from services.storage.paging import MAX_PAGE_BYTES
+from services.storage.postgres import Connection, Pool, snapshot
+
+# So many are in memory at once: 13 MB of the largest.
+_PAGE_PRODUCTS = 200
+# Of categories: twice the largest real tree.
+_REMEMBERED_PATHS = 10_000
+
+_Paths = dict[UUID, tuple[str, ...]]
+
+
+async def export(pool: Pool, sku_prefix: str) -> AsyncIterator[product_pb2.ExportProductsResponse]:
+    """Yield all products whose sku begins so; the first message says where the feed goes on."""
+    async with snapshot(pool) as conn:
+        position = await read_head(conn)
+        yield product_pb2.ExportProductsResponse(position=position)
+        paths: _Paths = {}
+        after: UUID | None = None
+        while page := await store.export_products(conn, sku_prefix, after, _PAGE_PRODUCTS):
+            after = page[-1].product_id
+            paths = await _with_paths(conn, paths, page)
+            for products in _parted(page, paths):
+                yield product_pb2.ExportProductsResponse(position=position, products=products)
+
+
+async def _with_paths(conn: Connection, paths: _Paths, page: Iterable[Product]) -> _Paths:
+    filed = {each.details.category_id for each in page if each.details.category_id}
+    kept = paths if len(paths) <= _REMEMBERED_PATHS else {}
+    unknown = sorted(filed - kept.keys())
+    found = await category_store.find_categories(conn, unknown) if unknown else []
+    return kept | {each.category_id: each.path for each in found}
+
+
+def _parted(page: Iterable[Product], paths: _Paths) -> Iterable[list[product_pb2.ExportedProduct]]:
+    part: list[product_pb2.ExportedProduct] = []
+    left = MAX_PAGE_BYTES
+    for each in page:
+        path = paths[each.details.category_id] if each.details.category_id else ()
+        exported = product_pb2.ExportedProduct(product=product_message(each), category_path=path)
+        if part and exported.ByteSize() > left:
+            yield part
+            part, left = [], MAX_PAGE_BYTES
+        part.append(exported)
+        left -= exported.ByteSize()
+    yield part
