@@ -10,6 +10,8 @@ from commerce.product.v1 import (
     category_pb2_grpc,
     inventory_pb2,
     inventory_pb2_grpc,
+    match_pb2,
+    match_pb2_grpc,
     product_pb2,
     product_pb2_grpc,
 )
@@ -19,6 +21,7 @@ from services.product.categories.servicer import CategoryServicer
 from services.product.inventory.servicer import InventoryServicer
 from services.product.reservations.expiry import HoldExpiry
 from services.product.search.vocabulary import Vocabulary
+from services.product.suppliers.servicer import MatchServicer
 from services.rpc.channel import open_channel
 from services.rpc.endings_feed import EndingsFeed, feed_of
 from services.rpc.feed import EventFeedServicer
@@ -81,9 +84,10 @@ def _register(server: grpc.aio.Server, pool: Pool, pages: Pages, event_log: Even
     product_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(pool, pages), server)
     category_pb2_grpc.add_CategoryServiceServicer_to_server(CategoryServicer(pool, pages), server)
     inventory_pb2_grpc.add_InventoryServiceServicer_to_server(InventoryServicer(pool, pages), server)
+    match_pb2_grpc.add_MatchServiceServicer_to_server(MatchServicer(pool, pages), server)
     feed = EventFeedServicer(event_log)
     event_pb2_grpc.add_EventFeedServicer_to_server(feed, server)
-    return service_names(product_pb2, category_pb2, inventory_pb2, event_pb2)
+    return service_names(product_pb2, category_pb2, inventory_pb2, match_pb2, event_pb2)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from services.product.suppliers.domain import (
-    MAX_CANDIDATES,
     MAX_RECORDS_A_KEY,
     SURE,
     UNSURE,
@@ -90,9 +89,8 @@ def candidates(records: Records, others: Records, corpus: Corpus) -> Iterable[tu
         for key in other.keys:
             having[key].append(name)
     for name, record in records.items():
-        found = {each for key in corpus.rarest(record) for each in having[key][:MAX_RECORDS_A_KEY]}
-        near = {each: corpus.nearness(record, others[each]) for each in found}
-        for each in sorted(near, key=lambda each: (-near[each], each))[:MAX_CANDIDATES]:
+        found = {each for key in corpus.rarest(record.keys) for each in having[key][:MAX_RECORDS_A_KEY]}
+        for each in corpus.nearest(record.keys, {each: others[each].keys for each in found}):
             yield name, each
 
 

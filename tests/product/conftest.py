@@ -15,6 +15,7 @@ from commerce.product.v1 import (
     category_pb2_grpc,
     inventory_pb2,
     inventory_pb2_grpc,
+    match_pb2_grpc,
     product_pb2,
     product_pb2_grpc,
 )
@@ -24,6 +25,7 @@ from services.product.catalogue.servicer import ProductServicer
 from services.product.categories.servicer import CategoryServicer
 from services.product.inventory.servicer import InventoryServicer
 from services.product.reservations.expiry import HoldExpiry
+from services.product.suppliers.servicer import MatchServicer
 from services.rpc.fields import to_money
 from services.rpc.interceptors import Chain
 from services.rpc.status import from_rpc_error
@@ -106,6 +108,7 @@ class Shop:
         self.products: Any = product_pb2_grpc.ProductServiceStub(edge)
         self.categories: Any = category_pb2_grpc.CategoryServiceStub(edge)
         self.stock: Any = inventory_pb2_grpc.InventoryServiceStub(edge)
+        self.matches: Any = match_pb2_grpc.MatchServiceStub(edge)
         # With the order service's certificate.
         self.holds: Any = inventory_pb2_grpc.InventoryServiceStub(order)
         self.writer = token(WRITER)
@@ -260,6 +263,7 @@ async def _open_shop(pool: Pool, certificates: Authority, at_end: AsyncExitStack
     product_pb2_grpc.add_ProductServiceServicer_to_server(ProductServicer(pool, PAGES), server)
     category_pb2_grpc.add_CategoryServiceServicer_to_server(CategoryServicer(pool, PAGES), server)
     inventory_pb2_grpc.add_InventoryServiceServicer_to_server(InventoryServicer(pool, PAGES), server)
+    match_pb2_grpc.add_MatchServiceServicer_to_server(MatchServicer(pool, PAGES), server)
     credentials = ServerCertificates(certificates.files("product")).credentials()
     port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()

@@ -28,6 +28,7 @@ from services.product.categories import store as category_store
 from services.product.imports.rows import Import
 from services.product.inventory import store as stock_store
 from services.product.search.servicer import Searches
+from services.product.suppliers.store import check_unmerged
 from services.product.text import refuse
 from services.rpc.fields import read_optional_id, read_optional_time
 from services.rpc.groups import Groups
@@ -152,6 +153,7 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
         async with transaction(self._pool) as conn:
             product = await store.lock_product(conn, UUID(request.product_id))
             check_etag(request.etag, product.etag)
+            await check_unmerged(conn, product.product_id)
             deleted = await store.delete_product(conn, product.product_id)
             await append_events(conn, [product_deleted(deleted)])
         return Empty()

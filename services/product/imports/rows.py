@@ -24,6 +24,8 @@ from services.product.categories.domain import CategoryNotFound, CategoryTooDeep
 from services.product.categories.events import category_created
 from services.product.inventory import store as stock_store
 from services.product.inventory.events import stock_opened
+from services.product.suppliers import store as supplier_store
+from services.product.suppliers.records import NewRecord, check_supplier
 from services.product.text import refuse
 from services.rpc.masks import masked_fields
 from services.rpc.validation import violations_in
@@ -64,11 +66,16 @@ class Row:
     is_trial: bool
     # What it says of a product that is there; the others stay as they are.
     fields: frozenset[str]
+    # Whose record it is; empty: the shop's own.
+    supplier: str
 
     def over(self, product: Product) -> "Row":
         """Return the row with what it says nothing of as the product has it."""
         kept = {name: getattr(product.details, name) for name in UPDATABLE_FIELDS if name not in self.fields}
         return replace(self, details=replace(self.details, **kept))
+
+    def out_of_sale(self) -> "Row":
+        return replace(self, details=replace(self.details, active=False))
 
 
 class _TrialOver(Exception):
@@ -88,11 +95,13 @@ def read_row(request: product_pb2.ImportProductsRequest) -> Row:
     if not 0 <= request.initial_quantity <= _MAX_INITIAL_QUANTITY:
         description = f"must lie between 0 and {_MAX_INITIAL_QUANTITY}"
         refuse([FieldViolation("initial_quantity", description, "OUT_OF_BOUNDS")])
+    check_supplier(request.supplier, details.sku)
     path = check_path(request.category_path)
     mask = request.update_mask
     names = masked_fields(request.product, mask, UPDATABLE_FIELDS) if mask.paths else UPDATABLE_FIELDS
     is_trial, fields = request.validate_only, frozenset(names)
-    return Row(details, path, request.initial_quantity, request.row_number, is_trial, fields)
+    number, supplier = request.row_number, request.supplier
+    return Row(details, path, request.initial_quantity, number, is_trial, fields, supplier)
 
 
 class Import:
@@ -168,6 +177,7 @@ class Import:
                     raise _TrialOver
                 happened += await _create(conn, new)
                 happened += await _change(conn, [(product, row.details) for product, row in changed])
+                await _keep_records(conn, rows, {row.details.sku for _, row in changed})
                 if happened:
                     await append_events(conn, happened)
         self._categories = categories if len(categories) <= _REMEMBERED_PATHS else {}
@@ -189,7 +199,12 @@ async def _sort_out(
     known = await product_store.find_products_by_sku(conn, [row.details.sku for row in rows])
     new = [row for row in filed if row.details.sku not in known]
     there = [(known[row.details.sku], row) for row in filed if row.details.sku in known]
-    wanted = [(product, row.over(product)) for product, row in there]
+    merged = await supplier_store.find_merged(conn, [product.product_id for product, _ in there])
+    # What was merged into another's product takes its supplier's word, but stays out of sale.
+    wanted = [
+        (product, row.over(product).out_of_sale() if product.product_id in merged else row.over(product))
+        for product, row in there
+    ]
     return new, [(product, row) for product, row in wanted if product.details != row.details]
 
 
@@ -219,6 +234,21 @@ async def _change(conn: Connection, changed: list[tuple[Product, ProductDetails]
         product_updated(after, changed_fields(before.details, after.details))
         for after, (before, _) in zip(written, changed, strict=True)
     ]
+
+
+async def _keep_records(conn: Connection, rows: list[Row], changed: set[str]) -> None:
+    records = [
+        NewRecord(
+            row.supplier,
+            row.details.sku.removeprefix(f"{row.supplier}-"),
+            row.details.sku,
+            is_changed=row.details.sku in changed,
+        )
+        for row in rows
+        if row.supplier
+    ]
+    if records:
+        await supplier_store.keep_records(conn, records)
 
 
 async def _ensure_paths(

@@ -6,7 +6,7 @@ rarest shared word is, numbers that differ, prices that differ. And a pair count
 """
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +18,7 @@ UNSURE = 0.12
 # The commonest words find everything; a record is looked for by its rarest, of which each finds so many.
 MAX_KEYS = 12
 MAX_RECORDS_A_KEY = 100
+MAX_RECORDS_WITH_KEY = 5_000
 MAX_CANDIDATES = 40
 # A logistic regression over pairs of two shops for electronics and two for software; tests.bench.matching
 # measures them, also on the half of the pairs that they were not found with.
@@ -58,14 +59,19 @@ class Corpus:
     def is_rare(self, key: str) -> bool:
         return self.counts.get(key, 1) <= _MAX_SHARING_CODE
 
-    def rarest(self, words: Words) -> list[str]:
+    def rarest(self, keys: Iterable[str]) -> list[str]:
         """Return the keys that a record is looked for by, the rarest first."""
-        return sorted(words.keys, key=lambda key: (self.counts.get(key, 1), key))[:MAX_KEYS]
+        known = ((self.counts.get(key, 1), key) for key in keys)
+        return [key for count, key in sorted(known) if count <= MAX_RECORDS_WITH_KEY][:MAX_KEYS]
 
-    def nearness(self, words: Words, other: Words) -> float:
-        """Return how much speaks for looking closer; cheap, since it is asked of all that a key finds."""
-        shared = sum(self.weight(key) ** 2 for key in words.keys & other.keys)
-        return shared / math.sqrt(1 + sum(self.weight(key) ** 2 for key in other.keys))
+    def nearest(self, keys: Set[str], others: Mapping[Key, Set[str]]) -> list[Key]:
+        """Return whom to compare a record with: those with most of its keys, by how rare these are."""
+        weights = {key: self.weight(key) ** 2 for key in keys}
+        near = {
+            name: sum(weights[key] for key in keys & other) / math.sqrt(1 + len(other))
+            for name, other in others.items()
+        }
+        return sorted(near, key=lambda name: (-near[name], str(name)))[:MAX_CANDIDATES]
 
 
 @dataclass(frozen=True)

@@ -214,20 +214,22 @@ class DeleteProductRequest(_message.Message):
     def __init__(self, product_id: _Optional[str] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class ImportProductsRequest(_message.Message):
-    __slots__ = ("row_number", "product", "category_path", "initial_quantity", "validate_only", "update_mask")
+    __slots__ = ("row_number", "product", "category_path", "initial_quantity", "validate_only", "update_mask", "supplier")
     ROW_NUMBER_FIELD_NUMBER: _ClassVar[int]
     PRODUCT_FIELD_NUMBER: _ClassVar[int]
     CATEGORY_PATH_FIELD_NUMBER: _ClassVar[int]
     INITIAL_QUANTITY_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    SUPPLIER_FIELD_NUMBER: _ClassVar[int]
     row_number: int
     product: Product
     category_path: _containers.RepeatedScalarFieldContainer[str]
     initial_quantity: int
     validate_only: bool
     update_mask: _field_mask_pb2.FieldMask
-    def __init__(self, row_number: _Optional[int] = ..., product: _Optional[_Union[Product, _Mapping]] = ..., category_path: _Optional[_Iterable[str]] = ..., initial_quantity: _Optional[int] = ..., validate_only: _Optional[bool] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
+    supplier: str
+    def __init__(self, row_number: _Optional[int] = ..., product: _Optional[_Union[Product, _Mapping]] = ..., category_path: _Optional[_Iterable[str]] = ..., initial_quantity: _Optional[int] = ..., validate_only: _Optional[bool] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., supplier: _Optional[str] = ...) -> None: ...
 
 class ImportProductsResponse(_message.Message):
     __slots__ = ("created_count", "updated_count", "unchanged_count", "failed_count", "issues", "created_rows", "updated_rows")

@@ -65,7 +65,9 @@ class ProductServiceStub:
     UpdateProduct: _grpc.UnaryUnaryMultiCallable[_product_pb2.UpdateProductRequest, _product_pb2.Product]
     """Changes a product."""
     DeleteProduct: _grpc.UnaryUnaryMultiCallable[_product_pb2.DeleteProductRequest, _empty_pb2.Empty]
-    """Takes a product out of the catalogue. Orders that hold it keep it."""
+    """Takes a product out of the catalogue. Orders that hold it keep it. One that
+    is merged with others stays until their matches are undone.
+    """
     ImportProducts: _grpc.StreamUnaryMultiCallable[_product_pb2.ImportProductsRequest, _product_pb2.ImportProductsResponse]
     """Creates or updates products by sku, and their categories by path. Each row
     succeeds or fails by itself; running the same rows again changes nothing,
@@ -108,7 +110,9 @@ class ProductServiceAsyncStub(ProductServiceStub):
     UpdateProduct: _aio.UnaryUnaryMultiCallable[_product_pb2.UpdateProductRequest, _product_pb2.Product]  # type: ignore[assignment]
     """Changes a product."""
     DeleteProduct: _aio.UnaryUnaryMultiCallable[_product_pb2.DeleteProductRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Takes a product out of the catalogue. Orders that hold it keep it."""
+    """Takes a product out of the catalogue. Orders that hold it keep it. One that
+    is merged with others stays until their matches are undone.
+    """
     ImportProducts: _aio.StreamUnaryMultiCallable[_product_pb2.ImportProductsRequest, _product_pb2.ImportProductsResponse]  # type: ignore[assignment]
     """Creates or updates products by sku, and their categories by path. Each row
     succeeds or fails by itself; running the same rows again changes nothing,
@@ -196,7 +200,9 @@ class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _product_pb2.DeleteProductRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Takes a product out of the catalogue. Orders that hold it keep it."""
+        """Takes a product out of the catalogue. Orders that hold it keep it. One that
+        is merged with others stays until their matches are undone.
+        """
 
     @_abc_1.abstractmethod
     def ImportProducts(
