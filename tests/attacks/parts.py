@@ -18,6 +18,7 @@ from services.product.catalogue.servicer import ProductServicer
 from services.product.categories.servicer import CategoryServicer
 from services.product.inventory import store as stock_store
 from services.product.inventory.servicer import InventoryServicer
+from services.product.suppliers.servicer import MatchServicer
 from services.rpc.identity import Caller, TokenVerifier, set_caller
 from services.settings import RedisSettings
 from services.storage.cache import open_redis
@@ -50,6 +51,7 @@ from tests.support.world import (
     AUTH,
     CATEGORIES,
     INVENTORY,
+    MATCHES,
     OAUTH,
     ORDERS,
     PIPELINE,
@@ -198,6 +200,7 @@ async def open_parts(
         PRODUCTS: ProductServicer(mesh.stock_pool, PAGES),
         CATEGORIES: CategoryServicer(mesh.stock_pool, PAGES),
         INVENTORY: InventoryServicer(mesh.stock_pool, PAGES),
+        MATCHES: MatchServicer(mesh.stock_pool, PAGES),
         USERS: UserServicer(pool, PAGES, erasing=erasing, **shared),
         AUTH: AuthServicer(
             pool,

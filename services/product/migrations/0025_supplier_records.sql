@@ -20,7 +20,7 @@ CREATE TABLE supplier_records (
     CONSTRAINT supplier_records_one_of_supplier UNIQUE (product_id, supplier),
     CONSTRAINT supplier_records_own_product_id_fkey FOREIGN KEY (own_product_id) REFERENCES products (product_id),
     CONSTRAINT supplier_records_product_id_fkey FOREIGN KEY (product_id) REFERENCES products (product_id),
-    CONSTRAINT supplier_records_supplier_check CHECK (supplier ~ '^[a-z0-9][a-z0-9-]{0,31}$'),
+    CONSTRAINT supplier_records_supplier_check CHECK (supplier <> ''),
     CONSTRAINT supplier_records_supplier_id_check CHECK (supplier_id <> ''),
     CONSTRAINT supplier_records_stage_check CHECK (stage IN ('NEW', 'KEYED', 'DONE'))
 );

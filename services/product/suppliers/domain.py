@@ -2,7 +2,8 @@
 
 A GTIN, or brand and number of the model, decide alone. Elsewhere six things are weighed: how much of each
 name stands in the other, how alike the names are spelled, a number of a model that both have, how rare the
-rarest shared word is, numbers that differ, prices that differ. And a pair counts less where either record has another that fits as well.
+rarest shared word is, numbers that differ, prices that differ. And a pair counts less where either record has
+another that fits as well.
 """
 
 import math
@@ -42,6 +43,9 @@ _MAX_PRICE_RATIO = 2.5
 # More records than a product has suppliers have such a code: it is no number of a model.
 _MAX_SHARING_CODE = 12
 _SHOWN_WORDS = 8
+# Shorter ones begin or stand in very many words.
+_LEAST_OF_PART = 3
+_LEAST_OF_BEGIN = 4
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -193,12 +197,13 @@ def _covered(record: Words, other: Words, corpus: Corpus) -> float:
 
 
 def _found(word: str, other: Words) -> float:
-    """Return how well another record has a word: wholly, as part of one or shortened, or in its text alone."""
+    """Return how well another record has a word: wholly, in part or shortened, or in its text alone."""
     if word in other.title:
         return 1.0
-    if len(word) >= 3 and word in other.squeezed:
+    if len(word) >= _LEAST_OF_PART and word in other.squeezed:
         return 0.8
-    if len(word) >= 4 and any(len(each) >= 4 and word.startswith(each) for each in other.title):
+    begins = (each for each in other.title if len(each) >= _LEAST_OF_BEGIN)
+    if any(word.startswith(each) for each in begins):
         return 0.8
     return 0.5 if word in other.text else 0.0
 
@@ -223,7 +228,9 @@ def _code_weight(mine: str, theirs: str, corpus: Corpus) -> float:
     if mine == theirs:
         return 1.0 if corpus.is_rare(f"#{mine}") else 0.5
     short, long = sorted((mine, theirs), key=len)
-    same = next((place for place, (one, two) in enumerate(zip(short, long)) if one != two), len(short))
+    same = next(
+        (place for place, (one, two) in enumerate(zip(short, long, strict=False)) if one != two), len(short)
+    )
     is_begin = same >= max(CODE_BEGIN, len(short) - 3) and any(each.isdigit() for each in short[:same])
     # "3050" does not begin "30501": the number goes on, or turns into another.
     is_cut = short[same - 1].isdigit() and (short[same : same + 1] + long[same : same + 1]).isdigit()

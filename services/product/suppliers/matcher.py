@@ -102,7 +102,8 @@ async def _merge(conn: Connection, match_id: UUID) -> bool:
 async def _best_match(conn: Connection, record_id: UUID) -> NewMatch | None:
     """Compare a record with what is near, and return the likeliest match that is worth a look."""
     record = (await store.read_candidates(conn, [record_id])).get(record_id)
-    if record is None or record.record.is_merged:
+    # What others are merged into is their place, and moves no more.
+    if record is None or record.record.is_merged or len(record.suppliers) > 1:
         return None
     rated = await _rate(conn, record, record.record.supplier, is_of_others=True)
     matched = await match_store.find_matched(conn, record_id, [each.other.record.record_id for each in rated])

@@ -1,4 +1,4 @@
-"""What is done of a match, each inside its caller's transaction: the product, its record and the log together.
+"""What is done of a match, inside its caller's transaction: product, record and log together.
 
 Locks are taken in one order: the match, products by their ids, records by theirs. An import locks products
 before records too.

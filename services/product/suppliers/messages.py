@@ -23,10 +23,10 @@ def record_message(record: Record) -> match_pb2.SupplierRecord:
 def match_message(match: Match) -> match_pb2.Match:
     return match_pb2.Match(
         match_id=str(match.match_id),
-        state=match_pb2.MatchState.Value(f"MATCH_STATE_{match.state.value}"),
+        state=f"MATCH_STATE_{match.state.value}",
         record=record_message(match.record),
         other_record=record_message(match.other),
-        rule=match_pb2.MatchRule.Value(f"MATCH_RULE_{match.rule}"),
+        rule=f"MATCH_RULE_{match.rule}",
         probability=match.probability,
         evidence=_evidence_message(match),
         create_time=timestamp(match.create_time),

@@ -41,7 +41,7 @@ class Unkeyed:
 
 
 async def keep_records(conn: Connection, records: Sequence[NewRecord]) -> None:
-    """Write the records of products that an import has made or met; what is new or changed is matched anew."""
+    """Write the records of products that an import has met; what is new or changed is matched anew."""
     await conn.execute(
         """
         INSERT INTO supplier_records AS r (supplier, supplier_id, own_product_id, product_id)
@@ -141,9 +141,11 @@ async def lock_records(conn: Connection, record_ids: Collection[UUID]) -> dict[U
 
 async def read_burden(conn: Connection, record: Record) -> tuple[int, int]:
     """Return how many other records are at a locked record's own product, and how many units orders hold."""
-    row = await conn.fetchrow(
+    [row] = await conn.fetch(
         """
-        SELECT (SELECT count(*) FROM supplier_records WHERE product_id = $1 AND record_id <> $2) AS companions,
+        SELECT (SELECT count(*)
+                  FROM supplier_records
+                 WHERE product_id = $1 AND record_id <> $2) AS companions,
                coalesce((SELECT held FROM stock_levels WHERE product_id = $1), 0) AS held
         """,
         record.own_product_id,

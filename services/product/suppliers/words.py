@@ -22,6 +22,7 @@ _SIZE = re.compile(r"[0-9]+[a-z]{1,4}")
 _CODE_LENGTHS = range(4, 41)
 # As much of a code as must be equal: the rest may say the colour or the country.
 CODE_BEGIN = 5
+_LEAST_OF_PLURAL = 4
 # Names of attributes, as plain letters.
 _GTIN_NAMES = frozenset({"gtin", "gtin8", "gtin12", "gtin13", "gtin14", "ean", "ean13", "upc", "barcode"})
 _MODEL_NAMES = frozenset({"model", "modelnumber", "modelno", "mpn", "manufacturerpartnumber", "partnumber"})
@@ -96,7 +97,7 @@ def words_in(text: str) -> list[str]:
 
 
 def codes_in(text: str) -> frozenset[str]:
-    """What may be numbers of models: letters and digits together, or many digits, without their marks."""
+    """Return what may be numbers of models: letters and digits together, or many digits, without marks."""
     found = (_MARKS.sub("", chunk) for chunk in _CHUNK.findall(plain(text)))
     return frozenset([code for code in found if _is_code(code)][:MAX_CODES])
 
@@ -132,4 +133,8 @@ def _is_code(code: str) -> bool:
 
 
 def _singular(word: str) -> str:
-    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
+    return (
+        word[:-1]
+        if len(word) >= _LEAST_OF_PLURAL and word.endswith("s") and not word.endswith("ss")
+        else word
+    )
