@@ -15,7 +15,7 @@ from services.product.suppliers.words import CODE_BEGIN, Words
 
 # A merge without a person, and what a person is asked about, from and to: probabilities.
 SURE = 0.7
-UNSURE = 0.12
+UNSURE = 0.08
 # The commonest words find everything; a record is looked for by its rarest, of which each finds so many.
 MAX_KEYS = 12
 MAX_RECORDS_A_KEY = 100
@@ -37,6 +37,8 @@ _RIVAL_SCORE = 0.32
 _RIVAL_OF_RECORD = 0.7
 _RIVAL_OF_OTHER = 0.35
 _MAX_LEAD = 4.0
+# Where few records are near, a poor pair stands above all of them: others may still come that fit as well.
+_LEAST_RIVAL = -3.0
 # Of a price that one does not say: as the prices of the same product differ between shops on the average.
 _USUAL_PRICE_RATIO = 0.35
 _MAX_PRICE_RATIO = 2.5
@@ -248,7 +250,7 @@ def _price_ratio(record: Words, other: Words) -> float | None:
 
 
 def _lead(score: float, rival: float) -> float:
-    return max(min(score - rival, _MAX_LEAD), -_MAX_LEAD)
+    return max(min(score - max(rival, _LEAST_RIVAL), _MAX_LEAD), -_MAX_LEAD)
 
 
 def _best_two(pairs: Iterable[Pair[Key]], side: str) -> dict[Key, list[float]]:
