@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import grpc
@@ -18,6 +19,8 @@ from deploy.local.terminal import harmless
 _SECONDS = 10.0
 # Of one round of the matcher.
 _ROUND_SECONDS = 30.0
+# An access token lives for 15 minutes, and a round takes a second at most.
+_ROUNDS_A_TOKEN = 500
 _PAGE = 100
 
 
@@ -54,11 +57,14 @@ def find(data: Path, console: Console, *, propose_only: bool) -> None:
         Refused: the service is away; what was done stays done.
     """
     looked_at = merged = proposed = 0
-    with _matches(data) as matches:
-        for found in matches.rounds(match_pb2.FindMatchesRequest(propose_only=propose_only)):
-            looked_at += found.record_count
-            merged += found.merged_count
-            proposed += found.proposed_count
+    request, is_done = match_pb2.FindMatchesRequest(propose_only=propose_only), False
+    while not is_done:
+        with _matches(data) as matches:
+            for found in islice(matches.rounds(request), _ROUNDS_A_TOKEN):
+                looked_at += found.record_count
+                merged += found.merged_count
+                proposed += found.proposed_count
+                is_done = found.is_done
     console.print(f"{looked_at} records looked at: {merged} merged, {proposed} proposed.")
     if proposed:
         console.print("`mesh matches list` shows what is proposed.")
