@@ -39,9 +39,9 @@ class _Matches:
             yield found
             is_done = found.is_done
 
-    def all_in(self, state: match_pb2.MatchState) -> Iterator[match_pb2.Match]:
+    def all_in(self, state: str) -> Iterator[match_pb2.Match]:
         """Read the matches in a state page by page, the newest first."""
-        request = match_pb2.ListMatchesRequest(state=state, page_size=_PAGE)
+        request = match_pb2.ListMatchesRequest(state=f"MATCH_STATE_{state.upper()}", page_size=_PAGE)
         while True:
             page = self.stub.ListMatches(request, metadata=self.metadata, timeout=_SECONDS)
             yield from page.matches
@@ -77,8 +77,7 @@ def show(data: Path, console: Console, state: str) -> None:
         Refused: the service is away.
     """
     with _matches(data) as matches:
-        wanted = match_pb2.MatchState.Value(f"MATCH_STATE_{state.upper()}")
-        told = [_told(each) for each in matches.all_in(wanted)]
+        told = [_told(each) for each in matches.all_in(state)]
     for each in told:
         console.print(each, markup=False)
     if not told:
