@@ -11,6 +11,8 @@ from commerce.product.v1 import (
     category_pb2_grpc,
     inventory_pb2,
     inventory_pb2_grpc,
+    match_pb2,
+    match_pb2_grpc,
     product_pb2,
     product_pb2_grpc,
 )
@@ -23,6 +25,7 @@ from services.product.search.index.engine import IndexEngine
 from services.product.search.index.reader import IndexReader
 from services.product.search.index.writer import IndexUpkeep
 from services.product.search.vocabulary import Vocabulary
+from services.product.suppliers.servicer import MatchServicer
 from services.product.watching.streams import Watching
 from services.rpc.channel import open_channel
 from services.rpc.endings_feed import EndingsFeed, feed_of
@@ -126,9 +129,10 @@ def _register(
     inventory_pb2_grpc.add_InventoryServiceServicer_to_server(
         InventoryServicer(pool, pages, watching), server
     )
+    match_pb2_grpc.add_MatchServiceServicer_to_server(MatchServicer(pool, pages), server)
     feed = EventFeedServicer(event_log)
     event_pb2_grpc.add_EventFeedServicer_to_server(feed, server)
-    return service_names(product_pb2, category_pb2, inventory_pb2, event_pb2)
+    return service_names(product_pb2, category_pb2, inventory_pb2, match_pb2, event_pb2)
 
 
 if __name__ == "__main__":

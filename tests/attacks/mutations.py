@@ -8,7 +8,7 @@ from typing import TypeAlias
 from uuid import UUID, uuid4
 
 from commerce.order.v1 import order_pb2, pipeline_pb2
-from commerce.product.v1 import category_pb2, inventory_pb2, product_pb2
+from commerce.product.v1 import category_pb2, inventory_pb2, match_pb2, product_pb2
 from commerce.user.v1 import auth_pb2, recovery_pb2, role_pb2, second_factor_pb2, user_pb2
 
 from services.rpc.fields import to_money
@@ -22,6 +22,7 @@ from tests.support.world import (
     AUTH,
     CATEGORIES,
     INVENTORY,
+    MATCHES,
     ORDERS,
     PIPELINE,
     PRODUCTS,
@@ -94,6 +95,28 @@ async def import_products(_: Parts) -> Attempt:
     ]
     # The first run creates what a repetition finds.
     return Attempt(rows, MERCHANT, answers_alike=False)
+
+
+async def find_matches(parts: Parts) -> Attempt:
+    await _import_record(parts, attributes={})
+    # Notes the record's keys; the attempt compares it.
+    await _find_matches(parts)
+    # What was looked at is not looked at again.
+    return Attempt(match_pb2.FindMatchesRequest(), MERCHANT, answers_alike=False)
+
+
+async def accept_match(parts: Parts) -> Attempt:
+    return Attempt(match_pb2.AcceptMatchRequest(match_id=await _proposed_match(parts)), MERCHANT)
+
+
+async def reject_match(parts: Parts) -> Attempt:
+    return Attempt(match_pb2.RejectMatchRequest(match_id=await _proposed_match(parts)), MERCHANT)
+
+
+async def undo_match(parts: Parts) -> Attempt:
+    attempt = await accept_match(parts)
+    match = await parts.call(MATCHES + "AcceptMatch", attempt)
+    return Attempt(match_pb2.UndoMatchRequest(match_id=match.match_id), MERCHANT)
 
 
 async def create_category(_: Parts) -> Attempt:
@@ -329,6 +352,33 @@ async def _new_session(parts: Parts) -> tuple[Caller, auth_pb2.CreateSessionResp
     return who, answer
 
 
+async def _proposed_match(parts: Parts) -> str:
+    # A model of its brand that no other record has.
+    model = {"model": uuid4().hex}
+    for _ in range(2):
+        await _import_record(parts, attributes=model)
+    while not await _find_matches(parts):
+        pass
+    listing = Attempt(match_pb2.ListMatchesRequest(page_size=100), MERCHANT)
+    matches = (await parts.call(MATCHES + "ListMatches", listing)).matches
+    return next(str(each.match_id) for each in matches if each.rule == match_pb2.MATCH_RULE_BRAND_AND_MODEL)
+
+
+async def _import_record(parts: Parts, attributes: dict[str, str]) -> None:
+    """Import a record of a supplier of its own."""
+    product, supplier = _new_product(), uuid4().hex
+    product.sku, product.name, product.brand = f"{supplier}-1", uuid4().hex, "Lux"
+    product.attributes.update(attributes)
+    rows = [product_pb2.ImportProductsRequest(row_number=1, product=product, supplier=supplier)]
+    await parts.call(PRODUCTS + "ImportProducts", Attempt(rows, MERCHANT))
+
+
+async def _find_matches(parts: Parts) -> bool:
+    """Let the next records be looked at; return whether there were none."""
+    request = match_pb2.FindMatchesRequest(propose_only=True)
+    return bool((await parts.call(MATCHES + "FindMatches", Attempt(request, MERCHANT))).is_done)
+
+
 async def _new_category(parts: Parts) -> str:
     category = category_pb2.Category(display_name=uuid4().hex)
     request = category_pb2.CreateCategoryRequest(category=category)
@@ -363,6 +413,10 @@ CASES: dict[str, Prepare] = {
     CATEGORIES + "CreateCategory": create_category,
     CATEGORIES + "UpdateCategory": update_category,
     CATEGORIES + "DeleteCategory": delete_category,
+    MATCHES + "FindMatches": find_matches,
+    MATCHES + "AcceptMatch": accept_match,
+    MATCHES + "RejectMatch": reject_match,
+    MATCHES + "UndoMatch": undo_match,
     INVENTORY + "AdjustStock": adjust_stock,
     INVENTORY + "SetStockPolicy": set_stock_policy,
     INVENTORY + "TransferStock": transfer_stock,

@@ -18,6 +18,7 @@ from services.product.catalogue.servicer import ProductServicer
 from services.product.categories.servicer import CategoryServicer
 from services.product.inventory.books_store import verify_stock
 from services.product.inventory.servicer import InventoryServicer
+from services.product.suppliers.servicer import MatchServicer
 from services.rpc.identity import Caller, TokenVerifier, set_caller
 from services.settings import RedisSettings
 from services.storage.cache import open_redis
@@ -52,6 +53,7 @@ from tests.support.world import (
     AUTH,
     CATEGORIES,
     INVENTORY,
+    MATCHES,
     OAUTH,
     ORDERS,
     PIPELINE,
@@ -200,6 +202,7 @@ async def open_parts(
         PRODUCTS: ProductServicer(mesh.stock_pool, PAGES, NearCache(), Reads(mesh.stock_pool), mesh.watching),
         CATEGORIES: CategoryServicer(mesh.stock_pool, PAGES),
         INVENTORY: InventoryServicer(mesh.stock_pool, PAGES, mesh.watching),
+        MATCHES: MatchServicer(mesh.stock_pool, PAGES),
         USERS: UserServicer(pool, PAGES, erasing=erasing, **shared),
         AUTH: AuthServicer(
             pool,

@@ -11,9 +11,10 @@ from uuid import UUID, uuid4
 import pytest
 import pytest_asyncio
 from commerce.order.v1 import order_pb2
-from commerce.product.v1 import category_pb2, inventory_pb2, product_pb2
+from commerce.product.v1 import category_pb2, inventory_pb2, match_pb2, product_pb2
 from commerce.user.v1 import audit_pb2, auth_pb2, user_pb2
 from google.protobuf.message import Message
+from google.type import money_pb2
 
 from services.rpc.policy import policies
 from services.storage.paging import IdKey, Pages
@@ -25,6 +26,7 @@ from tests.support.world import (
     AUTH,
     CATEGORIES,
     INVENTORY,
+    MATCHES,
     ORDERS,
     PRODUCTS,
     USERS,
@@ -51,6 +53,8 @@ class Lists:
     customer: Person
     product_id: str
     order_id: str
+    # A product with records of several suppliers.
+    place_of_records: str
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,12 @@ def listings(lists: Lists) -> Mapping[str, Listing]:
         ),
         CATEGORIES + "ListCategories": Listing(
             category_pb2.ListCategoriesRequest(page_size=1), None, "categories '' False"
+        ),
+        MATCHES + "ListMatches": Listing(
+            match_pb2.ListMatchesRequest(state=match_pb2.MATCH_STATE_ACCEPTED, page_size=1), admin, ""
+        ),
+        MATCHES + "ListSupplierRecords": Listing(
+            match_pb2.ListSupplierRecordsRequest(product_id=lists.place_of_records, page_size=1), admin, ""
         ),
         INVENTORY + "ListStockMovements": Listing(
             inventory_pb2.ListStockMovementsRequest(product_id=lists.product_id, page_size=1),
@@ -111,7 +121,30 @@ async def lists(guarded: Stack) -> AsyncIterator[Lists]:
         orders = [await place_order(caller, customer.token, product.product_id) for _ in range(2)]
         for order in orders:
             await final_order(caller, customer.token, order.order_id)
-        yield Lists(caller, admin, customer, product.product_id, orders[0].order_id)
+        place = await match_records(caller, admin.token)
+        yield Lists(caller, admin, customer, product.product_id, orders[0].order_id, place)
+
+
+async def match_records(caller: Caller, token: str) -> str:
+    """Have records of three suppliers matched to one product; return it."""
+    model = {"model": uuid4().hex}
+    for _ in range(3):
+        supplier = uuid4().hex
+        product = product_pb2.Product(
+            sku=f"{supplier}-1",
+            name="Lamp",
+            brand="Lux",
+            price=money_pb2.Money(currency_code="EUR", units=1),
+            attributes=model,
+        )
+        row = product_pb2.ImportProductsRequest(row_number=1, product=product, supplier=supplier)
+        assert (await caller.call_grpc(PRODUCTS + "ImportProducts", row, token)).code == "OK"
+    request = match_pb2.FindMatchesRequest()
+    while not (await caller.call_grpc(MATCHES + "FindMatches", request, token)).response.is_done:
+        pass
+    merged = match_pb2.ListMatchesRequest(state=match_pb2.MATCH_STATE_ACCEPTED, page_size=1)
+    [match] = (await caller.call_grpc(MATCHES + "ListMatches", merged, token)).response.matches
+    return str(match.record.product_id)
 
 
 async def test_every_list_of_the_contract_is_attacked(lists: Lists) -> None:
@@ -124,6 +157,7 @@ async def test_every_list_of_the_contract_is_attacked(lists: Lists) -> None:
 METHODS = (
     *(PRODUCTS + name for name in ("ListProducts", "SearchProducts")),
     CATEGORIES + "ListCategories",
+    *(MATCHES + name for name in ("ListMatches", "ListSupplierRecords")),
     INVENTORY + "ListStockMovements",
     *(ORDERS + name for name in ("ListOrders", "ListOrderEvents")),
     USERS + "ListUsers",

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from commerce.event.v1 import event_pb2
 from commerce.order.v1 import order_pb2, pipeline_pb2
-from commerce.product.v1 import category_pb2, inventory_pb2, product_pb2
+from commerce.product.v1 import category_pb2, inventory_pb2, match_pb2, product_pb2
 from commerce.user.v1 import (
     audit_pb2,
     auth_pb2,
@@ -29,6 +29,7 @@ from tests.support.world import (
     CATEGORIES,
     FEED,
     INVENTORY,
+    MATCHES,
     OAUTH,
     ORDERS,
     PASSWORD,
@@ -144,6 +145,12 @@ RULES: Mapping[str, Rule] = {
     CATEGORIES + "CreateCategory": ByRole(SHOPKEEPERS),
     CATEGORIES + "UpdateCategory": ByRole(SHOPKEEPERS),
     CATEGORIES + "DeleteCategory": ByRole(SHOPKEEPERS),
+    MATCHES + "FindMatches": ByRole(SHOPKEEPERS),
+    MATCHES + "ListMatches": ByRole(SHOPKEEPERS),
+    MATCHES + "ListSupplierRecords": ByRole(SHOPKEEPERS),
+    MATCHES + "AcceptMatch": ByRole(SHOPKEEPERS),
+    MATCHES + "RejectMatch": ByRole(SHOPKEEPERS),
+    MATCHES + "UndoMatch": ByRole(SHOPKEEPERS),
     INVENTORY + "GetStock": ByRole(STAFF),
     INVENTORY + "BatchGetStock": ByRole(STAFF),
     INVENTORY + "AdjustStock": ByRole(SHOPKEEPERS),
@@ -290,6 +297,12 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
         category=category_pb2.Category(category_id=_unknown(), display_name="Nothing")
     ),
     CATEGORIES + "DeleteCategory": lambda w: category_pb2.DeleteCategoryRequest(category_id=_unknown()),
+    MATCHES + "FindMatches": lambda w: match_pb2.FindMatchesRequest(propose_only=True),
+    MATCHES + "ListMatches": lambda w: match_pb2.ListMatchesRequest(page_size=1),
+    MATCHES + "ListSupplierRecords": lambda w: match_pb2.ListSupplierRecordsRequest(product_id=w.product_id),
+    MATCHES + "AcceptMatch": lambda w: match_pb2.AcceptMatchRequest(match_id=_unknown()),
+    MATCHES + "RejectMatch": lambda w: match_pb2.RejectMatchRequest(match_id=_unknown()),
+    MATCHES + "UndoMatch": lambda w: match_pb2.UndoMatchRequest(match_id=_unknown()),
     INVENTORY + "GetStock": lambda w: inventory_pb2.GetStockRequest(product_id=w.product_id),
     INVENTORY + "BatchGetStock": lambda w: inventory_pb2.BatchGetStockRequest(product_ids=[w.product_id]),
     INVENTORY + "AdjustStock": lambda w: inventory_pb2.AdjustStockRequest(product_id=_unknown(), delta=1),

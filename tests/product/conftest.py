@@ -16,6 +16,7 @@ from commerce.product.v1 import (
     category_pb2_grpc,
     inventory_pb2,
     inventory_pb2_grpc,
+    match_pb2_grpc,
     product_pb2,
     product_pb2_grpc,
 )
@@ -27,6 +28,7 @@ from services.product.catalogue.servicer import ProductServicer
 from services.product.categories.servicer import CategoryServicer
 from services.product.inventory.servicer import InventoryServicer
 from services.product.reservations.expiry import HoldExpiry
+from services.product.suppliers.servicer import MatchServicer
 from services.product.watching.streams import Watching
 from services.rpc.fields import to_money
 from services.rpc.interceptors import Chain
@@ -118,6 +120,7 @@ class Shop:
         self.products: Any = product_pb2_grpc.ProductServiceStub(edge)
         self.categories: Any = category_pb2_grpc.CategoryServiceStub(edge)
         self.stock: Any = inventory_pb2_grpc.InventoryServiceStub(edge)
+        self.matches: Any = match_pb2_grpc.MatchServiceStub(edge)
         # With the order service's certificate.
         self.holds: Any = inventory_pb2_grpc.InventoryServiceStub(order)
         self.writer = token(WRITER)
@@ -325,6 +328,7 @@ async def open_shop(
     inventory_pb2_grpc.add_InventoryServiceServicer_to_server(
         InventoryServicer(pool, PAGES, watching), server
     )
+    match_pb2_grpc.add_MatchServiceServicer_to_server(MatchServicer(pool, PAGES), server)
     credentials = ServerCertificates(certificates.files("product")).credentials()
     port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()

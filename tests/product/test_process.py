@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from commerce.event.v1 import event_pb2, event_pb2_grpc
-from commerce.product.v1 import category_pb2, events_pb2, inventory_pb2, product_pb2
+from commerce.product.v1 import category_pb2, events_pb2, inventory_pb2, match_pb2, product_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deploy.local.files import ensure_secret
@@ -17,6 +17,7 @@ from deploy.local.parts.certificates import Authority
 from services.rpc.channel import open_channel
 from tests.conftest import DatabaseHandle
 from tests.product.conftest import Shop, some_product
+from tests.product.test_matches import find, match_of, match_of_either, merged_twins, twins, undo
 from tests.support.ports import free_port
 from tests.support.programs import Supervisor, process_of, service_settings
 from tests.support.waiting import PATIENCE_SECONDS
@@ -83,13 +84,29 @@ async def let_everything_happen(shop: Shop) -> set[str]:
     await wait_for_the_sweep(shop, lapsed)
     gone = product_pb2.DeleteProductRequest(product_id=product.product_id)
     await shop.products.DeleteProduct(gone, metadata=shop.writer)
+    undone, rejected = await decide_matches(shop)
     return {
+        f"match/{undone}",
+        f"match/{rejected}",
         f"category/{category.category_id}",
         f"product/{product.product_id}",
         f"stock/{product.product_id}",
         f"reservation/{sold}",
         f"reservation/{lapsed}",
     }
+
+
+async def decide_matches(shop: Shop) -> tuple[str, str]:
+    """Have a merge undone and a proposal rejected; return their ids."""
+    went, _ = await merged_twins(shop)
+    merged = await match_of(shop, went)
+    await undo(shop, merged)
+    one, two = await twins(shop)
+    await find(shop, propose_only=True)
+    proposed = await match_of_either(shop, one, two)
+    request = match_pb2.RejectMatchRequest(match_id=proposed.match_id)
+    await shop.matches.RejectMatch(request, metadata=shop.writer)
+    return merged.match_id, proposed.match_id
 
 
 async def wait_for_the_sweep(shop: Shop, order_id: str) -> None:

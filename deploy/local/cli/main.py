@@ -10,6 +10,7 @@ from rich.console import Console
 
 from deploy.local.cli.audit_commands import audit_app
 from deploy.local.cli.import_command import export, import_
+from deploy.local.cli.matches_commands import match, matches_app
 from deploy.local.cli.oauth_commands import oauth_app
 from deploy.local.cli.options import (
     DATA,
@@ -54,8 +55,10 @@ app.add_typer(erasures_app, name="erasures")
 app.add_typer(oauth_app, name="oauth")
 app.add_typer(audit_app, name="audit")
 app.add_typer(orders_app, name="orders")
+app.add_typer(matches_app, name="matches")
 app.command("import")(import_)
 app.command("export")(export)
+app.command("match")(match)
 
 # Lines are as long as they are: other programs read them too.
 console = Console(highlight=False, soft_wrap=True)

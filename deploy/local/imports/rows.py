@@ -127,6 +127,7 @@ class Converter:
             category_path=list_of(_first(values, "category_path"), ">"),
             initial_quantity=self._stock(values),
             update_mask=FieldMask(paths=sorted({_UPDATED[name] for name in said & _UPDATED.keys()})),
+            supplier=self._mapping.supplier,
         )
         if not (product.price.units or product.price.nanos):
             remarks.append(

@@ -10,6 +10,7 @@ from uuid import UUID
 from services.errors import (
     AlreadyExists,
     DeadlineExceeded,
+    FailedPrecondition,
     FieldViolation,
     InvalidArgument,
     NotFound,
@@ -24,6 +25,12 @@ class ProductNotFound(NotFound):
 
 class SkuTaken(AlreadyExists):
     reason = "SKU_TAKEN"
+
+
+class ProductMerged(FailedPrecondition):
+    """It was merged into another, or others were merged into it."""
+
+    reason = "PRODUCT_MERGED"
 
 
 class ProductTooLarge(InvalidArgument):

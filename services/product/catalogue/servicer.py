@@ -34,6 +34,7 @@ from services.product.imports.rows import Import
 from services.product.inventory import store as stock_store
 from services.product.search.asked import Engine
 from services.product.search.servicer import Searches
+from services.product.suppliers.store import check_unmerged
 from services.product.text import refuse
 from services.product.watching.streams import Told, Watching
 from services.rpc.encoded import Encoded
@@ -175,6 +176,7 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
         async with transaction(self._pool) as conn:
             product = await store.lock_product(conn, UUID(request.product_id))
             check_etag(request.etag, product.etag)
+            await check_unmerged(conn, product.product_id)
             deleted = await store.delete_product(conn, product.product_id)
             await record(conn, [product_deleted(deleted)])
         self._cache.hear(deleted.product_id, deleted.version)

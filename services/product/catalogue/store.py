@@ -15,6 +15,7 @@ from services.product.catalogue.domain import (
     Price,
     Product,
     ProductDetails,
+    ProductMerged,
     SkuTaken,
     not_found,
 )
@@ -348,6 +349,8 @@ def _constraints(written: Sequence[ProductDetails]) -> Iterator[None]:
                 raise SkuTaken("another product has this sku", metadata={"sku": first.sku}) from error
             case "products_category_id_fkey" if first.category_id is not None:
                 raise category_not_found(first.category_id) from error
+            case "products_merged_into_check":
+                raise ProductMerged("the product was merged into another") from error
         raise
 
 

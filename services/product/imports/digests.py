@@ -23,7 +23,10 @@ def digest_of(row: AskedRow, version: int) -> bytes:
     How many units a new product begins with is no part of it: they mean nothing to one that is there.
     """
     said = product_pb2.ImportRow(
-        product=row.product, category_path=row.category_path, update_mask=row.update_mask
+        product=row.product,
+        category_path=row.category_path,
+        update_mask=row.update_mask,
+        supplier=row.supplier,
     )
     # Another library may write other bytes of the same row; that costs a comparison.
     content = said.SerializeToString(deterministic=True)

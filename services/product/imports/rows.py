@@ -28,6 +28,8 @@ from services.product.freshness import record
 from services.product.imports.digests import AskedRow, digest_of, says_category
 from services.product.inventory import store as stock_store
 from services.product.inventory.events import stock_opened
+from services.product.suppliers import store as supplier_store
+from services.product.suppliers.records import NewRecord, check_supplier
 from services.product.text import refuse, text_violations
 from services.rpc.masks import masked_fields
 from services.rpc.validation import violations_in
@@ -65,6 +67,8 @@ class Row:
     asked: AskedRow
     # What it says of a product that is there; the others stay as they are.
     fields: frozenset[str]
+    # Whose record it is; empty: the shop's own.
+    supplier: str
 
     def over(self, product: Product) -> "Row":
         """Return the row with what it says nothing of as the product has it."""
@@ -72,6 +76,9 @@ class Row:
             return self
         kept = {name: getattr(product.details, name) for name in UPDATABLE_FIELDS if name not in self.fields}
         return replace(self, details=replace(self.details, **kept))
+
+    def out_of_sale(self) -> "Row":
+        return replace(self, details=replace(self.details, active=False))
 
 
 class _TrialOver(Exception):
@@ -91,7 +98,9 @@ def read_row(asked: AskedRow) -> Row:
     if not _is_quantity(asked.initial_quantity):
         description = f"must lie between 0 and {_MAX_INITIAL_QUANTITY}"
         refuse([FieldViolation("initial_quantity", description, "OUT_OF_BOUNDS")])
-    return Row(details, check_path(asked.category_path), asked, _fields_of(tuple(asked.update_mask.paths)))
+    check_supplier(asked.supplier, details.sku)
+    fields = _fields_of(tuple(asked.update_mask.paths))
+    return Row(details, check_path(asked.category_path), asked, fields, asked.supplier)
 
 
 # Files have one mask, or one for each set of columns that a row may leave out.
@@ -219,6 +228,7 @@ class Import:
                     raise _TrialOver
                 happened += await _create(conn, new)
                 happened += await _change(conn, changed)
+                await _keep_records(conn, rows, {row.details.sku for _, row in changed})
                 if happened:
                     await record(conn, happened)
         self._categories = categories if len(categories) <= _REMEMBERED_PATHS else {}
@@ -240,7 +250,12 @@ async def _sort_out(
     known = await product_store.find_products_by_sku(conn, [row.details.sku for row in rows])
     new = [row for row in filed if row.details.sku not in known]
     there = [(known[row.details.sku], row) for row in filed if row.details.sku in known]
-    wanted = [(product, row.over(product)) for product, row in there]
+    merged = await supplier_store.find_merged(conn, [product.product_id for product, _ in there])
+    # What was merged into another's product takes its supplier's word, but stays out of sale.
+    wanted = [
+        (product, row.over(product).out_of_sale() if product.product_id in merged else row.over(product))
+        for product, row in there
+    ]
     return new, [(product, row) for product, row in wanted if product.details != row.details]
 
 
@@ -273,6 +288,21 @@ async def _change(conn: Connection, changed: list[tuple[Product, Row]]) -> list[
         product_updated(after, changed_fields(before.details, after.details))
         for after, (before, _) in zip(written, changed, strict=True)
     ]
+
+
+async def _keep_records(conn: Connection, rows: list[Row], changed: set[str]) -> None:
+    records = [
+        NewRecord(
+            row.supplier,
+            row.details.sku.removeprefix(f"{row.supplier}-"),
+            row.details.sku,
+            is_changed=row.details.sku in changed,
+        )
+        for row in rows
+        if row.supplier
+    ]
+    if records:
+        await supplier_store.keep_records(conn, records)
 
 
 async def _ensure_paths(

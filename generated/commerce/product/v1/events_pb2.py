@@ -26,7 +26,7 @@ from commerce.product.v1 import inventory_pb2 as commerce_dot_product_dot_v1_dot
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n commerce/product/v1/events.proto\x12\x13\x63ommerce.product.v1\x1a#commerce/product/v1/inventory.proto\x1a\x17google/type/money.proto\"\xbd\x02\n\x0fProductSnapshot\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x0b\n\x03sku\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\r\n\x05\x62rand\x18\x05 \x01(\t\x12\x13\n\x0b\x63\x61tegory_id\x18\x06 \x01(\t\x12!\n\x05price\x18\x07 \x01(\x0b\x32\x12.google.type.Money\x12H\n\nattributes\x18\x08 \x03(\x0b\x32\x34.commerce.product.v1.ProductSnapshot.AttributesEntry\x12\x12\n\nimage_urls\x18\t \x03(\t\x12\x0e\n\x06\x61\x63tive\x18\n \x01(\x08\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"G\n\x0eProductCreated\x12\x35\n\x07product\x18\x01 \x01(\x0b\x32$.commerce.product.v1.ProductSnapshot\"_\n\x0eProductUpdated\x12\x35\n\x07product\x18\x01 \x01(\x0b\x32$.commerce.product.v1.ProductSnapshot\x12\x16\n\x0e\x63hanged_fields\x18\x02 \x03(\t\"1\n\x0eProductDeleted\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x0b\n\x03sku\x18\x02 \x01(\t\"O\n\x0f\x43\x61tegoryCreated\x12\x13\n\x0b\x63\x61tegory_id\x18\x01 \x01(\t\x12\x11\n\tparent_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\"O\n\x0f\x43\x61tegoryUpdated\x12\x13\n\x0b\x63\x61tegory_id\x18\x01 \x01(\t\x12\x11\n\tparent_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\"&\n\x0f\x43\x61tegoryDeleted\x12\x13\n\x0b\x63\x61tegory_id\x18\x01 \x01(\t\"W\n\rStockAdjusted\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\r\n\x05\x64\x65lta\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x13\n\x0blocation_id\x18\x04 \x01(\t\"N\n\x0fLocationCreated\x12\x13\n\x0blocation_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x10\n\x08priority\x18\x03 \x01(\x05\"N\n\x0fLocationUpdated\x12\x13\n\x0blocation_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x10\n\x08priority\x18\x03 \x01(\x05\"z\n\x10StockTransferred\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x03\x12\x18\n\x10\x66rom_location_id\x18\x03 \x01(\t\x12\x16\n\x0eto_location_id\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"U\n\x12StockPolicyChanged\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x17\n\x0f\x62\x61\x63korder_limit\x18\x02 \x01(\x03\x12\x12\n\nhold_limit\x18\x03 \x01(\x03\"4\n\x0cReservedLine\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x05\"S\n\rStockReserved\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x30\n\x05lines\x18\x02 \x03(\x0b\x32!.commerce.product.v1.ReservedLine\"T\n\x0eStockCommitted\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x30\n\x05lines\x18\x02 \x03(\x0b\x32!.commerce.product.v1.ReservedLine\"\x89\x01\n\rStockReleased\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x30\n\x05lines\x18\x02 \x03(\x0b\x32!.commerce.product.v1.ReservedLine\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32%.commerce.product.v1.ReservationStateb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n commerce/product/v1/events.proto\x12\x13\x63ommerce.product.v1\x1a#commerce/product/v1/inventory.proto\x1a\x17google/type/money.proto\"\xbd\x02\n\x0fProductSnapshot\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x0b\n\x03sku\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\r\n\x05\x62rand\x18\x05 \x01(\t\x12\x13\n\x0b\x63\x61tegory_id\x18\x06 \x01(\t\x12!\n\x05price\x18\x07 \x01(\x0b\x32\x12.google.type.Money\x12H\n\nattributes\x18\x08 \x03(\x0b\x32\x34.commerce.product.v1.ProductSnapshot.AttributesEntry\x12\x12\n\nimage_urls\x18\t \x03(\t\x12\x0e\n\x06\x61\x63tive\x18\n \x01(\x08\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"G\n\x0eProductCreated\x12\x35\n\x07product\x18\x01 \x01(\x0b\x32$.commerce.product.v1.ProductSnapshot\"_\n\x0eProductUpdated\x12\x35\n\x07product\x18\x01 \x01(\x0b\x32$.commerce.product.v1.ProductSnapshot\x12\x16\n\x0e\x63hanged_fields\x18\x02 \x03(\t\"1\n\x0eProductDeleted\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x0b\n\x03sku\x18\x02 \x01(\t\"r\n\x0eProductsMerged\x12\x10\n\x08match_id\x18\x01 \x01(\t\x12\x10\n\x08supplier\x18\x02 \x01(\t\x12\x13\n\x0bsupplier_id\x18\x03 \x01(\t\x12\x12\n\nproduct_id\x18\x04 \x01(\t\x12\x13\n\x0bmerged_into\x18\x05 \x01(\t\"!\n\rMatchRejected\x12\x10\n\x08match_id\x18\x01 \x01(\t\"L\n\x0bMatchUndone\x12\x10\n\x08match_id\x18\x01 \x01(\t\x12\x12\n\nproduct_id\x18\x02 \x01(\t\x12\x17\n\x0fwas_merged_into\x18\x03 \x01(\t\"O\n\x0f\x43\x61tegoryCreated\x12\x13\n\x0b\x63\x61tegory_id\x18\x01 \x01(\t\x12\x11\n\tparent_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\"O\n\x0f\x43\x61tegoryUpdated\x12\x13\n\x0b\x63\x61tegory_id\x18\x01 \x01(\t\x12\x11\n\tparent_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\"&\n\x0f\x43\x61tegoryDeleted\x12\x13\n\x0b\x63\x61tegory_id\x18\x01 \x01(\t\"B\n\rStockAdjusted\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\r\n\x05\x64\x65lta\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\"4\n\x0cReservedLine\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x05\"S\n\rStockReserved\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x30\n\x05lines\x18\x02 \x03(\x0b\x32!.commerce.product.v1.ReservedLine\"T\n\x0eStockCommitted\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x30\n\x05lines\x18\x02 \x03(\x0b\x32!.commerce.product.v1.ReservedLine\"\x89\x01\n\rStockReleased\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x30\n\x05lines\x18\x02 \x03(\x0b\x32!.commerce.product.v1.ReservedLine\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32%.commerce.product.v1.ReservationStateb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,28 +45,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PRODUCTUPDATED']._serialized_end=607
   _globals['_PRODUCTDELETED']._serialized_start=609
   _globals['_PRODUCTDELETED']._serialized_end=658
-  _globals['_CATEGORYCREATED']._serialized_start=660
-  _globals['_CATEGORYCREATED']._serialized_end=739
-  _globals['_CATEGORYUPDATED']._serialized_start=741
-  _globals['_CATEGORYUPDATED']._serialized_end=820
-  _globals['_CATEGORYDELETED']._serialized_start=822
-  _globals['_CATEGORYDELETED']._serialized_end=860
-  _globals['_STOCKADJUSTED']._serialized_start=862
-  _globals['_STOCKADJUSTED']._serialized_end=949
-  _globals['_LOCATIONCREATED']._serialized_start=951
-  _globals['_LOCATIONCREATED']._serialized_end=1029
-  _globals['_LOCATIONUPDATED']._serialized_start=1031
-  _globals['_LOCATIONUPDATED']._serialized_end=1109
-  _globals['_STOCKTRANSFERRED']._serialized_start=1111
-  _globals['_STOCKTRANSFERRED']._serialized_end=1233
-  _globals['_STOCKPOLICYCHANGED']._serialized_start=1235
-  _globals['_STOCKPOLICYCHANGED']._serialized_end=1320
-  _globals['_RESERVEDLINE']._serialized_start=1322
-  _globals['_RESERVEDLINE']._serialized_end=1374
-  _globals['_STOCKRESERVED']._serialized_start=1376
-  _globals['_STOCKRESERVED']._serialized_end=1459
-  _globals['_STOCKCOMMITTED']._serialized_start=1461
-  _globals['_STOCKCOMMITTED']._serialized_end=1545
-  _globals['_STOCKRELEASED']._serialized_start=1548
-  _globals['_STOCKRELEASED']._serialized_end=1685
+  _globals['_PRODUCTSMERGED']._serialized_start=660
+  _globals['_PRODUCTSMERGED']._serialized_end=774
+  _globals['_MATCHREJECTED']._serialized_start=776
+  _globals['_MATCHREJECTED']._serialized_end=809
+  _globals['_MATCHUNDONE']._serialized_start=811
+  _globals['_MATCHUNDONE']._serialized_end=887
+  _globals['_CATEGORYCREATED']._serialized_start=889
+  _globals['_CATEGORYCREATED']._serialized_end=968
+  _globals['_CATEGORYUPDATED']._serialized_start=970
+  _globals['_CATEGORYUPDATED']._serialized_end=1049
+  _globals['_CATEGORYDELETED']._serialized_start=1051
+  _globals['_CATEGORYDELETED']._serialized_end=1089
+  _globals['_STOCKADJUSTED']._serialized_start=1091
+  _globals['_STOCKADJUSTED']._serialized_end=1157
+  _globals['_RESERVEDLINE']._serialized_start=1159
+  _globals['_RESERVEDLINE']._serialized_end=1211
+  _globals['_STOCKRESERVED']._serialized_start=1213
+  _globals['_STOCKRESERVED']._serialized_end=1296
+  _globals['_STOCKCOMMITTED']._serialized_start=1298
+  _globals['_STOCKCOMMITTED']._serialized_end=1382
+  _globals['_STOCKRELEASED']._serialized_start=1385
+  _globals['_STOCKRELEASED']._serialized_end=1522
 # @@protoc_insertion_point(module_scope)

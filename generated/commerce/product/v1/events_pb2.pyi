@@ -61,6 +61,36 @@ class ProductDeleted(_message.Message):
     sku: str
     def __init__(self, product_id: _Optional[str] = ..., sku: _Optional[str] = ...) -> None: ...
 
+class ProductsMerged(_message.Message):
+    __slots__ = ("match_id", "supplier", "supplier_id", "product_id", "merged_into")
+    MATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    SUPPLIER_FIELD_NUMBER: _ClassVar[int]
+    SUPPLIER_ID_FIELD_NUMBER: _ClassVar[int]
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    MERGED_INTO_FIELD_NUMBER: _ClassVar[int]
+    match_id: str
+    supplier: str
+    supplier_id: str
+    product_id: str
+    merged_into: str
+    def __init__(self, match_id: _Optional[str] = ..., supplier: _Optional[str] = ..., supplier_id: _Optional[str] = ..., product_id: _Optional[str] = ..., merged_into: _Optional[str] = ...) -> None: ...
+
+class MatchRejected(_message.Message):
+    __slots__ = ("match_id",)
+    MATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    match_id: str
+    def __init__(self, match_id: _Optional[str] = ...) -> None: ...
+
+class MatchUndone(_message.Message):
+    __slots__ = ("match_id", "product_id", "was_merged_into")
+    MATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    WAS_MERGED_INTO_FIELD_NUMBER: _ClassVar[int]
+    match_id: str
+    product_id: str
+    was_merged_into: str
+    def __init__(self, match_id: _Optional[str] = ..., product_id: _Optional[str] = ..., was_merged_into: _Optional[str] = ...) -> None: ...
+
 class CategoryCreated(_message.Message):
     __slots__ = ("category_id", "parent_id", "display_name")
     CATEGORY_ID_FIELD_NUMBER: _ClassVar[int]

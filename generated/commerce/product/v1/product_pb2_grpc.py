@@ -158,7 +158,8 @@ class ProductServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteProduct(self, request, context):
-        """Takes a product out of the catalogue. Orders that hold it keep it.
+        """Takes a product out of the catalogue. Orders that hold it keep it. One that
+        is merged with others stays until their matches are undone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

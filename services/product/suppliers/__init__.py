@@ -1,0 +1,1 @@
+"""Suppliers' records of products, and what matches them."""
