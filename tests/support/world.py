@@ -31,6 +31,7 @@ PRODUCTS = "/commerce.product.v1.ProductService/"
 CATEGORIES = "/commerce.product.v1.CategoryService/"
 INVENTORY = "/commerce.product.v1.InventoryService/"
 ORDERS = "/commerce.order.v1.OrderService/"
+LEDGER = "/commerce.order.v1.LedgerService/"
 PIPELINE = "/commerce.order.v1.PipelineService/"
 FEED = "/commerce.event.v1.EventFeed/"
 
