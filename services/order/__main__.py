@@ -94,8 +94,7 @@ async def _serve() -> None:
         parked = PipelineServicer(pool, pages, pipeline)
         pipeline_pb2_grpc.add_PipelineServiceServicer_to_server(parked, server)
         ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerServicer(pool), server)
-        feed = EventFeedServicer(event_log)
-        event_pb2_grpc.add_EventFeedServicer_to_server(feed, server)
+        event_pb2_grpc.add_EventFeedServicer_to_server(EventFeedServicer(event_log), server)
         return service_names(order_pb2, pipeline_pb2, ledger_pb2, event_pb2)
 
     await serve(

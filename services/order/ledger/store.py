@@ -17,7 +17,7 @@ async def verify(conn: Connection, after: UUID | None, limit: int) -> Verdict:
     What is set aside of an order is its total while its payment is authorized, and what was captured and not
     refunded its total while it is captured; all else is nothing.
     """
-    row = await conn.fetchrow(
+    [row] = await conn.fetch(
         """
         WITH page AS (
             SELECT order_id, currency, total, payment_state

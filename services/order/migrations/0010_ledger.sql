@@ -58,7 +58,7 @@ $$;
 -- What was set aside is let go of as a whole: PaymentVoided tells no amount. A plan that is made while `orders` is
 -- small, and is kept, would read all of it: the indexes are always used.
 CREATE FUNCTION ledger_enter() RETURNS trigger
-    LANGUAGE plpgsql SET enable_seqscan = off AS $$
+    LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan = off AS $$
 BEGIN
     INSERT INTO ledger_transfers (order_id, version, debit, credit, currency, amount, occur_time)
     SELECT told.order_id, told.version, r.debit, r.credit, told.currency, told.amount, told.occur_time
