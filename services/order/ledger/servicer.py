@@ -38,7 +38,7 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
             checked_count=verdict.checked_count,
             divergent_order_ids=map(str, verdict.divergent),
             balances=map(_balance_message, balances),
-            next_order_id=str(verdict.last or ""),
+            next_order_id=str(verdict.last) if verdict.last else None,
         )
 
 

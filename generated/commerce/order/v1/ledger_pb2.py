@@ -28,7 +28,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63ommerce/order/v1/ledger.proto\x12\x11\x63ommerce.order.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1f\x63ommerce/policy/v1/policy.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/type/money.proto\":\n\x13VerifyLedgerRequest\x12#\n\x0e\x61\x66ter_order_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\x96\x01\n\x14VerifyLedgerResponse\x12\x15\n\rchecked_count\x18\x01 \x01(\x03\x12\x1b\n\x13\x64ivergent_order_ids\x18\x02 \x03(\t\x12\x33\n\x08\x62\x61lances\x18\x03 \x03(\x0b\x32!.commerce.order.v1.AccountBalance\x12\x15\n\rnext_order_id\x18\x04 \x01(\t\"\x8c\x01\n\x0e\x41\x63\x63ountBalance\x12\x31\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0e\x32 .commerce.order.v1.LedgerAccount\x12\"\n\x06\x64\x65\x62its\x18\x02 \x01(\x0b\x32\x12.google.type.Money\x12#\n\x07\x63redits\x18\x03 \x01(\x0b\x32\x12.google.type.Money*\xd5\x01\n\rLedgerAccount\x12\x1e\n\x1aLEDGER_ACCOUNT_UNSPECIFIED\x10\x00\x12&\n\"LEDGER_ACCOUNT_CUSTOMER_RECEIVABLE\x10\x01\x12 \n\x1cLEDGER_ACCOUNT_PENDING_SALES\x10\x02\x12$\n LEDGER_ACCOUNT_PROVIDER_CLEARING\x10\x03\x12\x18\n\x14LEDGER_ACCOUNT_SALES\x10\x04\x12\x1a\n\x16LEDGER_ACCOUNT_REFUNDS\x10\x05\x32\xb7\x01\n\rLedgerService\x12\xa5\x01\n\x0cVerifyLedger\x12&.commerce.order.v1.VerifyLedgerRequest\x1a\'.commerce.order.v1.VerifyLedgerResponse\"D\x90\x02\x01\xaa\xd4\x18$\x12\x11\n\x0forders.read_any\"\x02\x08\n*\x06\x08\x14\x12\x02\x08\n8\x80\x08@\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/ledger:verifyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63ommerce/order/v1/ledger.proto\x12\x11\x63ommerce.order.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1f\x63ommerce/policy/v1/policy.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/type/money.proto\":\n\x13VerifyLedgerRequest\x12#\n\x0e\x61\x66ter_order_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\xad\x01\n\x14VerifyLedgerResponse\x12\x15\n\rchecked_count\x18\x01 \x01(\x03\x12\x1b\n\x13\x64ivergent_order_ids\x18\x02 \x03(\t\x12\x33\n\x08\x62\x61lances\x18\x03 \x03(\x0b\x32!.commerce.order.v1.AccountBalance\x12\x1a\n\rnext_order_id\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\x10\n\x0e_next_order_id\"\x8c\x01\n\x0e\x41\x63\x63ountBalance\x12\x31\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0e\x32 .commerce.order.v1.LedgerAccount\x12\"\n\x06\x64\x65\x62its\x18\x02 \x01(\x0b\x32\x12.google.type.Money\x12#\n\x07\x63redits\x18\x03 \x01(\x0b\x32\x12.google.type.Money*\xd5\x01\n\rLedgerAccount\x12\x1e\n\x1aLEDGER_ACCOUNT_UNSPECIFIED\x10\x00\x12&\n\"LEDGER_ACCOUNT_CUSTOMER_RECEIVABLE\x10\x01\x12 \n\x1cLEDGER_ACCOUNT_PENDING_SALES\x10\x02\x12$\n LEDGER_ACCOUNT_PROVIDER_CLEARING\x10\x03\x12\x18\n\x14LEDGER_ACCOUNT_SALES\x10\x04\x12\x1a\n\x16LEDGER_ACCOUNT_REFUNDS\x10\x05\x32\xb7\x01\n\rLedgerService\x12\xa5\x01\n\x0cVerifyLedger\x12&.commerce.order.v1.VerifyLedgerRequest\x1a\'.commerce.order.v1.VerifyLedgerResponse\"D\x90\x02\x01\xaa\xd4\x18$\x12\x11\n\x0forders.read_any\"\x02\x08\n*\x06\x08\x14\x12\x02\x08\n8\x80\x08@\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/ledger:verifyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,14 +39,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VERIFYLEDGERREQUEST'].fields_by_name['after_order_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_LEDGERSERVICE'].methods_by_name['VerifyLedger']._loaded_options = None
   _globals['_LEDGERSERVICE'].methods_by_name['VerifyLedger']._serialized_options = b'\220\002\001\252\324\030$\022\021\n\017orders.read_any\"\002\010\n*\006\010\024\022\002\010\n8\200\010@\001\202\323\344\223\002\023\022\021/v1/ledger:verify'
-  _globals['_LEDGERACCOUNT']._serialized_start=527
-  _globals['_LEDGERACCOUNT']._serialized_end=740
+  _globals['_LEDGERACCOUNT']._serialized_start=550
+  _globals['_LEDGERACCOUNT']._serialized_end=763
   _globals['_VERIFYLEDGERREQUEST']._serialized_start=170
   _globals['_VERIFYLEDGERREQUEST']._serialized_end=228
   _globals['_VERIFYLEDGERRESPONSE']._serialized_start=231
-  _globals['_VERIFYLEDGERRESPONSE']._serialized_end=381
-  _globals['_ACCOUNTBALANCE']._serialized_start=384
-  _globals['_ACCOUNTBALANCE']._serialized_end=524
-  _globals['_LEDGERSERVICE']._serialized_start=743
-  _globals['_LEDGERSERVICE']._serialized_end=926
+  _globals['_VERIFYLEDGERRESPONSE']._serialized_end=404
+  _globals['_ACCOUNTBALANCE']._serialized_start=407
+  _globals['_ACCOUNTBALANCE']._serialized_end=547
+  _globals['_LEDGERSERVICE']._serialized_start=766
+  _globals['_LEDGERSERVICE']._serialized_end=949
 # @@protoc_insertion_point(module_scope)
