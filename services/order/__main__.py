@@ -6,9 +6,17 @@ from pathlib import Path
 
 import grpc
 from commerce.event.v1 import event_pb2, event_pb2_grpc
-from commerce.order.v1 import order_pb2, order_pb2_grpc, pipeline_pb2, pipeline_pb2_grpc
+from commerce.order.v1 import (
+    ledger_pb2,
+    ledger_pb2_grpc,
+    order_pb2,
+    order_pb2_grpc,
+    pipeline_pb2,
+    pipeline_pb2_grpc,
+)
 from commerce.product.v1 import inventory_pb2_grpc
 
+from services.order.ledger.servicer import LedgerServicer
 from services.order.orders.finishing import Finishing
 from services.order.orders.servicer import OrderServicer
 from services.order.payments.provider import PaymentProvider, open_session
@@ -85,9 +93,9 @@ async def _serve() -> None:
         order_pb2_grpc.add_OrderServiceServicer_to_server(orders, server)
         parked = PipelineServicer(pool, pages, pipeline)
         pipeline_pb2_grpc.add_PipelineServiceServicer_to_server(parked, server)
-        feed = EventFeedServicer(event_log)
-        event_pb2_grpc.add_EventFeedServicer_to_server(feed, server)
-        return service_names(order_pb2, pipeline_pb2, event_pb2)
+        ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerServicer(pool), server)
+        event_pb2_grpc.add_EventFeedServicer_to_server(EventFeedServicer(event_log), server)
+        return service_names(order_pb2, pipeline_pb2, ledger_pb2, event_pb2)
 
     await serve(
         _NAME,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from commerce.event.v1 import event_pb2
-from commerce.order.v1 import order_pb2, pipeline_pb2
+from commerce.order.v1 import ledger_pb2, order_pb2, pipeline_pb2
 from commerce.product.v1 import category_pb2, inventory_pb2, match_pb2, product_pb2
 from commerce.user.v1 import (
     audit_pb2,
@@ -29,6 +29,7 @@ from tests.support.world import (
     CATEGORIES,
     FEED,
     INVENTORY,
+    LEDGER,
     MATCHES,
     OAUTH,
     ORDERS,
@@ -173,6 +174,7 @@ RULES: Mapping[str, Rule] = {
     ORDERS + "ListOrders": ByRole(EVERYONE, for_others=STAFF),
     ORDERS + "CancelOrder": ByRole(frozenset({"customer", "support", "admin"}), for_others=OFFICE),
     ORDERS + "ListOrderEvents": ByRole(EVERYONE, for_others=STAFF),
+    LEDGER + "VerifyLedger": ByRole(STAFF),
     FEED + "Follow": Internal(frozenset({*NAMES, *OTHER_CALLERS, *FROM_OUTSIDE})),
 }
 
@@ -261,6 +263,7 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
     PRIVACY + "ExportUserData": lambda w: privacy_pb2.ExportUserDataRequest(user_id="me"),
     PIPELINE + "ListParkedOrders": lambda w: pipeline_pb2.ListParkedOrdersRequest(page_size=1),
     PIPELINE + "RetryParkedOrder": lambda w: pipeline_pb2.RetryParkedOrderRequest(order_id=w.order_id),
+    LEDGER + "VerifyLedger": lambda w: ledger_pb2.VerifyLedgerRequest(),
     PRIVACY + "ListErasures": lambda w: privacy_pb2.ListErasuresRequest(page_size=1),
     PRIVACY + "ReplayErasures": lambda w: privacy_pb2.ReplayErasuresRequest(
         erasures=[privacy_pb2.Erasure(user_id=_unknown())]

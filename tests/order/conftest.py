@@ -12,10 +12,11 @@ from uuid import UUID, uuid4
 
 import grpc
 import pytest
-from commerce.order.v1 import order_pb2, order_pb2_grpc, pipeline_pb2_grpc
+from commerce.order.v1 import ledger_pb2_grpc, order_pb2, order_pb2_grpc, pipeline_pb2_grpc
 from commerce.product.v1 import inventory_pb2, inventory_pb2_grpc, product_pb2, product_pb2_grpc
 
 from deploy.local.parts.certificates import Authority
+from services.order.ledger.servicer import LedgerServicer
 from services.order.orders import store
 from services.order.orders.domain import Order, ReservedLine, decide_place, place
 from services.order.orders.events import OrderPlaced
@@ -113,6 +114,7 @@ class Mesh:
         # Of the order service.
         self.port = 0
         self.orders: Any = None
+        self.ledger: Any = None
         self.products: Any = None
         self.stock: Any = None
         self._merchant = token("products.write inventory.read inventory.write", uuid4())
@@ -120,6 +122,7 @@ class Mesh:
     def connect(self, orders: grpc.aio.Channel, products: grpc.aio.Channel) -> None:
         # As people come: through the edge.
         self.orders = order_pb2_grpc.OrderServiceStub(orders)
+        self.ledger = ledger_pb2_grpc.LedgerServiceStub(orders)
         self.products = product_pb2_grpc.ProductServiceStub(products)
         self.stock = inventory_pb2_grpc.InventoryServiceStub(products)
 
@@ -232,6 +235,14 @@ class Mesh:
             UUID(order_id),
             reason,
         )
+
+    async def transfers(self, order_id: str) -> list[tuple[str, str, Decimal]]:
+        """What the books say of an order: debited and credited accounts, and amounts."""
+        rows = await self.pool.fetch(
+            "SELECT debit, credit, amount FROM ledger_transfers WHERE order_id = $1 ORDER BY version, debit",
+            UUID(order_id),
+        )
+        return [(row["debit"], row["credit"], row["amount"]) for row in rows]
 
     async def count_tasks(self) -> int:
         count: int = await self.pool.fetchval("SELECT count(*) FROM order_tasks")
@@ -368,6 +379,7 @@ async def _serve_order(mesh: Mesh, certificates: Authority, at_end: AsyncExitSta
         order_pb2_grpc.add_OrderServiceServicer_to_server(servicer, server)
         parked = PipelineServicer(mesh.pool, PAGES, mesh.pipeline)
         pipeline_pb2_grpc.add_PipelineServiceServicer_to_server(parked, server)
+        ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerServicer(mesh.pool), server)
         return []
 
     return await _serve(register, certificates.files("order"), at_end)

@@ -1,6 +1,7 @@
 """The payment sandbox as a process, and what it says really happened."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -25,6 +26,16 @@ class Sandbox:
 
     url: str
     api_key_file: Path
+    process: "subprocess.Popen[bytes]"
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let it hang inside the block: it takes connections, and answers nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     async def get(self, path: str) -> Any:
         headers = {"Authorization": f"Bearer {self.api_key_file.read_text()}"}
@@ -63,7 +74,7 @@ def running_sandbox(folder: Path) -> Iterator[Sandbox]:
         process = subprocess.Popen(command, env=environment, stderr=log)
     try:
         _await_listening(port, process)
-        yield Sandbox(f"http://127.0.0.1:{port}", api_key_file)
+        yield Sandbox(f"http://127.0.0.1:{port}", api_key_file, process)
     finally:
         process.terminate()
         assert process.wait(timeout=PATIENCE_SECONDS) == 0

@@ -83,8 +83,11 @@ STORIES = {
         ("CANCELLED", "VOIDED", "OUT_OF_STOCK"),
         sold_out=True,
     ),
+    "cancelled before anybody worked on it": Story(
+        ("BatchReleaseReservations",), ("CANCELLED", "VOIDED", "REQUESTED"), cancelled_when="PENDING"
+    ),
     "cancelled before it was paid": Story(
-        ("close", "BatchReleaseReservations"), ("CANCELLED", "VOIDED", "REQUESTED"), cancelled_when="PENDING"
+        ("close", "BatchReleaseReservations"), ("CANCELLED", "VOIDED", "REQUESTED"), cancelled_when="CLAIMED"
     ),
     "cancelled after it was paid": Story(
         ("close", "refund", "BatchReleaseReservations"),
@@ -114,6 +117,8 @@ async def begin(mesh: Mesh, anna: Person, product: str, story: Story) -> str:
     if story.cancelled_when == "CONFIRMED":
         async with working(mesh.pipeline):
             await mesh.settled(anna, order.order_id)
+    if story.cancelled_when == "CLAIMED":
+        await mesh.pool.execute("UPDATE order_tasks SET attempt_count = 1")
     if story.cancelled_when:
         await mesh.cancel(anna, order.order_id)
     return str(order.order_id)

@@ -175,7 +175,7 @@ async def test_cancelling_a_pending_order_gives_its_stock_back(mesh: Mesh) -> No
     anna, product = customer(), await mesh.new_product()
     order = await mesh.place(anna, product, 3)
     answer = await mesh.cancel(anna, order.order_id)
-    assert describe(answer) == ("CANCELLING", "PENDING", "REQUESTED")
+    assert describe(answer) == ("CANCELLING", "VOIDED", "REQUESTED")
     async with working(mesh.pipeline):
         final = await mesh.settled(anna, order.order_id)
     assert describe(final) == ("CANCELLED", "VOIDED", "REQUESTED")

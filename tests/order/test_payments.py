@@ -11,12 +11,12 @@ import pytest
 
 from services.order.orders.domain import Order, ReservedLine, decide_place, place
 from services.order.orders.events import PaymentState
+from services.order.payments.gate import PaymentProviderUnavailable
 from services.order.payments.provider import (
     NoPayment,
     Outcome,
     Payment,
     PaymentProvider,
-    PaymentProviderUnavailable,
 )
 from tests.order.conftest import OK
 from tests.order.sandbox import Sandbox

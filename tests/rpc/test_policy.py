@@ -9,6 +9,7 @@ def test_every_method_of_the_contract_has_a_policy() -> None:
     found = policies()
     assert {method.split("/")[1] for method in found} == {
         "commerce.event.v1.EventFeed",
+        "commerce.order.v1.LedgerService",
         "commerce.order.v1.OrderService",
         "commerce.order.v1.PipelineService",
         "commerce.product.v1.CategoryService",

@@ -32,6 +32,7 @@ CATEGORIES = "/commerce.product.v1.CategoryService/"
 MATCHES = "/commerce.product.v1.MatchService/"
 INVENTORY = "/commerce.product.v1.InventoryService/"
 ORDERS = "/commerce.order.v1.OrderService/"
+LEDGER = "/commerce.order.v1.LedgerService/"
 PIPELINE = "/commerce.order.v1.PipelineService/"
 FEED = "/commerce.event.v1.EventFeed/"
 

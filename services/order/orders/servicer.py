@@ -15,7 +15,15 @@ from commerce.product.v1 import inventory_pb2
 from services.errors import Code, RequestIdReused, ServiceError, VersionConflict
 from services.etags import check_etag
 from services.order.orders import answers, store
-from services.order.orders.domain import Order, OrderNotFound, decide_cancel, decide_place, order_id_of, place
+from services.order.orders.domain import (
+    Order,
+    OrderNotFound,
+    decide_cancel,
+    decide_payment_failed,
+    decide_place,
+    order_id_of,
+    place,
+)
 from services.order.orders.events import CancelReason, OrderPlaced, OrderState
 from services.order.orders.finishing import Finishing
 from services.order.orders.messages import etag_of, expected_total, order_message, reserved_lines, state_of
@@ -106,6 +114,7 @@ class OrderServicer(order_pb2_grpc.OrderServiceServicer):
         known = await self._placements.look(placing.key)
         if known.answer is not None:
             return answers.decode(known.answer)
+        self._pipeline.check_room()
         check_unpaid(known.unpaid, sum(line.quantity for line in request.lines), self._most)
         # Given up between the hold and the order, it would leave stock that is held for nothing.
         return await self._finishing.run(self._answer(placing))
@@ -163,7 +172,10 @@ class OrderServicer(order_pb2_grpc.OrderServiceServicer):
                 # Not before: a repetition names the etag that the first cancellation changed.
                 check_etag(request.etag, etag_of(order))
                 order = await store.append(conn, change_of(order, events, self._clock()))
-                await task_store.append_cancel_task(conn, order.order_id)
+                if await task_store.append_cancel_task(conn, order.order_id):
+                    # The provider need not be asked for a payment that was never begun; it may be away.
+                    unpaid = change_of(order, decide_payment_failed(order), self._clock())
+                    order = await store.append(conn, unpaid)
         if events:
             self._pipeline.leave(order.order_id)
         return order_message(order)

@@ -12,9 +12,10 @@ from tenacity.retry import retry_if_exception_type, retry_if_result
 from tenacity.stop import stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
-from services.errors import Code, ServiceError, Unavailable
+from services.errors import Code, ServiceError
 from services.order.orders.domain import Order
 from services.order.orders.events import PaymentState
+from services.order.payments.gate import Gate, PaymentProviderUnavailable
 from services.settings import read_secret
 
 # Longer than the provider takes on a bad day, and short enough that two of them fit into a lease.
@@ -61,12 +62,6 @@ class NoPayment(Enum):
 Outcome: TypeAlias = Payment | NoPayment
 
 
-class PaymentProviderUnavailable(Unavailable):
-    """The provider cannot even be asked: what came of the last act is unknown."""
-
-    reason = "PAYMENT_PROVIDER_UNAVAILABLE"
-
-
 class PaymentRequestRefused(ServiceError):
     """The provider will not have this request, as often as it is sent: the order is at fault, or we are."""
 
@@ -89,6 +84,7 @@ class PaymentProvider:
     """A client of the provider. An act returns what the provider has after it, and may be repeated.
 
     Attributes:
+        gate: Says which calls may go out; all pass it.
         slow_calls: How many calls are under way that the provider takes long for.
 
     Args:
@@ -102,6 +98,7 @@ class PaymentProvider:
         self._url = url.rstrip("/")
         self._api_key_file = api_key_file
         self._key, self._key_read_at = "", float("-inf")
+        self.gate = Gate()
         self.slow_calls = 0
 
     async def authorize(self, order: Order, token: str) -> Outcome:
@@ -221,7 +218,7 @@ class PaymentProvider:
         status: int
         body: dict[str, Any]
         try:
-            status, body = await retrying(self._call, method, path, "", {})
+            status, body = await retrying(self._call, method, path, "", {}, is_question=True)
         except _OutcomeUnknown:
             raise PaymentProviderUnavailable("the payment provider does not answer") from None
         if status not in {_OK, _NOT_FOUND}:
@@ -229,22 +226,32 @@ class PaymentProvider:
         return status, body
 
     async def _call(
+        self, method: str, path: str, key: str, body: dict[str, str], *, is_question: bool = False
+    ) -> tuple[int, dict[str, Any]]:
+        with self.gate.call() as call:
+            try:
+                answer = await self._exchange(method, path, key, body)
+            except (_OutcomeUnknown, TimeoutError, aiohttp.ClientError, ValueError) as error:
+                if is_question:
+                    call.unanswered()
+                raise _OutcomeUnknown from error
+            call.answered()
+        return answer
+
+    async def _exchange(
         self, method: str, path: str, key: str, body: dict[str, str]
     ) -> tuple[int, dict[str, Any]]:
         headers = {
             "Authorization": f"Bearer {self._api_key()}",
             "Idempotency-Key": key,
         }
-        try:
-            with _Watch(self):
-                async with self._session.request(
-                    method, self._url + path, headers=headers, json=body, timeout=_CALL_TIMEOUT
-                ) as response:
-                    if response.status >= _ERROR or response.status == _TOO_MANY:
-                        raise _OutcomeUnknown
-                    return response.status, await response.json()
-        except (TimeoutError, aiohttp.ClientError, ValueError) as error:
-            raise _OutcomeUnknown from error
+        with _Watch(self):
+            async with self._session.request(
+                method, self._url + path, headers=headers, json=body, timeout=_CALL_TIMEOUT
+            ) as response:
+                if response.status >= _ERROR or response.status == _TOO_MANY:
+                    raise _OutcomeUnknown
+                return response.status, await response.json()
 
     def _api_key(self) -> str:
         now = asyncio.get_running_loop().time()

@@ -23,6 +23,7 @@ from services.order.orders.domain import (
 )
 from services.order.orders.events import CancelReason, Event, OrderState, PaymentState
 from services.order.orders.recording import Change, change_of
+from services.order.payments.gate import Gate
 from services.order.payments.provider import NoPayment, Outcome, Payment, PaymentProvider
 from services.order.pipeline.stock import Stock
 from services.order.pipeline.store import Task
@@ -61,6 +62,11 @@ class Fulfilment:
         self._provider = provider
         self._clock = clock
         self._records = Groups(self._write)
+
+    @property
+    def gate(self) -> Gate:
+        """What says which calls to the payment provider may go out."""
+        return self._provider.gate
 
     @property
     def slow_payments(self) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from services.order.orders.domain import Order
+from services.order.orders.domain import PAYMENT_SETTLED, Order
 from services.order.orders.events import OrderState
 from services.order.orders.store import order_of
 from services.storage.postgres import Connection
@@ -104,6 +104,57 @@ async def postpone_task(
     )
 
 
+async def put_off_unpaid(
+    conn: Connection, keep: int, limit: int, after: timedelta, spread: timedelta
+) -> None:
+    """Have orders that are due, and whose payment is not settled, wait; nobody has claimed them then.
+
+    As no worker has had them, their attempts are not counted.
+
+    Args:
+        conn: Of the order database.
+        keep: So many, the longest due, stay due.
+        limit: The most that are put off.
+        after: From now.
+        spread: At random up to so much later.
+    """
+    await conn.execute(
+        """
+        UPDATE order_tasks
+           SET due_time = now() + $3 + random() * $4::interval, claim_id = NULL
+         WHERE order_id = ANY (ARRAY(
+                   SELECT t.order_id
+                     FROM order_tasks t
+                     JOIN orders o USING (order_id)
+                    WHERE t.due_time <= now() AND NOT (o.payment_state = ANY ($5))
+                    ORDER BY t.due_time
+                   OFFSET $1
+                    LIMIT $2
+                      FOR UPDATE OF t SKIP LOCKED))
+        """,
+        keep,
+        limit,
+        after,
+        spread,
+        list(PAYMENT_SETTLED),
+    )
+
+
+async def are_waiting(conn: Connection, count: int) -> bool:
+    """Tell whether so many orders, those that are parked left out, are not settled."""
+    waiting: bool = await conn.fetchval(
+        """
+        SELECT count(*) >= $1
+          FROM (SELECT
+                  FROM order_tasks
+                 WHERE due_time < 'infinity'
+                 LIMIT $1) AS waiting
+        """,
+        count,
+    )
+    return waiting
+
+
 async def park_task(conn: Connection, task: Task, reason: str) -> bool:
     """Put a claimed order aside until `retry_task`; False if the claim is somebody else's by now."""
     parked = await conn.fetchval(
@@ -160,18 +211,26 @@ async def retry_task(conn: Connection, order_id: UUID) -> bool:
     return retried is not None
 
 
-async def append_cancel_task(conn: Connection, order_id: UUID) -> None:
-    """Make the order due now, taking it from whoever works on it; its payment token is no longer needed."""
-    await conn.execute(
+async def append_cancel_task(conn: Connection, order_id: UUID) -> bool:
+    """Make the order due now, taking it from whoever works on it; its payment token is no longer needed.
+
+    Returns:
+        Whether no worker has ever had it: then the payment provider has never heard of it.
+    """
+    is_untouched: bool = await conn.fetchval(
         """
         INSERT INTO order_tasks (order_id, due_time)
         VALUES ($1, now())
             ON CONFLICT ON CONSTRAINT order_tasks_pkey DO UPDATE
            SET payment_token = NULL, due_time = now(), keep_time = NULL, claim_id = NULL, attempt_count = 0,
                failure_count = 0, error_count = 0
+        -- Parked orders were tried: `retry_task` begins to count anew.
+        RETURNING coalesce(old.attempt_count = 0 AND old.payment_token IS NOT NULL AND old.park_time IS NULL,
+                           FALSE)
         """,
         order_id,
     )
+    return is_untouched
 
 
 async def claim_ending_holds(conn: Connection, limit: int, retry_after: timedelta) -> list[Order]:

@@ -11,8 +11,9 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from services.errors import Code, ServiceError, VersionConflict, first_of
+from services.errors import Code, ResourceExhausted, ServiceError, VersionConflict, first_of
 from services.order.orders.domain import Order
+from services.order.payments.gate import PaymentProviderAway
 from services.order.pipeline import store
 from services.order.pipeline.fulfilment import CameToNothing, Fulfilment
 from services.order.pipeline.store import Task
@@ -23,8 +24,14 @@ log = structlog.get_logger(__name__)
 
 # Orders that a process brings forward at once.
 _MAX_CONCURRENT = 32
-# Beside them those that wait for a slow provider: whosever they are, they keep nobody else waiting.
-_MOST_SLOW = 256
+# Orders that are put off at once while they cannot be paid. Each look takes so many.
+_MOST_PUT_OFF = 1_000
+# Orders that wait for a provider that is away. Each has its hold prolonged every 15 minutes, and is tried
+# when the provider is back: so many within minutes.
+_MOST_UNPAID = 10_000
+_FULL_RETRY_SECONDS = 30.0
+# Over so long they come back: all at once would only find the provider's places taken.
+_SPREAD_SECONDS = 4.0
 # After a kill -9 its orders wait this long for somebody else.
 LEASE = timedelta(seconds=10)
 # Work stops before its lease ends, so that two processes seldom have the same order. Where they do, versions
@@ -53,6 +60,12 @@ _OF_THE_ORDER = frozenset(
 _DRAIN_SECONDS = 5.0
 
 
+class PaymentsWaiting(ResourceExhausted):
+    """The payment provider is away, and as many orders wait for it as may."""
+
+    reason = "PAYMENTS_WAITING"
+
+
 class Pipeline:
     """Runs at most a fixed number of orders at once, and beside them those whose payments take long."""
 
@@ -67,6 +80,8 @@ class Pipeline:
         # Places that are being filled from the queue.
         self._asked = 0
         self._is_behind = False
+        # So many orders wait to be paid that no other is taken in.
+        self._is_full = False
         self._group: asyncio.TaskGroup | None = None
         self._context = copy_context()
 
@@ -85,6 +100,18 @@ class Pipeline:
             worker.cancel()
         self.wake()
 
+    def check_room(self) -> None:
+        """Check that one order more may wait for its payment.
+
+        Raises:
+            PaymentsWaiting: it may not, until the provider is back.
+        """
+        if self._is_full:
+            raise PaymentsWaiting(
+                "payments do not go through now, and too many orders wait for it; try again later",
+                retry_after_seconds=_FULL_RETRY_SECONDS,
+            )
+
     @asynccontextmanager
     async def claim(self, order: Order, payment_token: str) -> AsyncIterator["Claim"]:
         """Take a place for an order that the block writes, where one is free and nobody waits for it.
@@ -92,7 +119,7 @@ class Pipeline:
         Such an order need not be looked for, which is a statement less. Where the block does not begin with
         it, it waits in the queue, if it was written.
         """
-        is_free = self._group is not None and not self._is_behind and self._room() > 0
+        is_free = self._group is not None and self._may_pay and not self._is_behind and self._room() > 0
         claim = Claim(Task(order, payment_token, uuid4() if is_free else None, 1, 0))
         if is_free:
             self._claims.add(claim)
@@ -135,14 +162,19 @@ class Pipeline:
         worker.add_done_callback(lambda worker: self._finished(order_id, worker))
 
     def _room(self) -> int:
-        slow = min(self._fulfilment.slow_payments, _MOST_SLOW)
+        # Whosever payments are slow, they keep nobody else waiting; how many those are is the gate's.
         taken = len(self._running) + len(self._claims) + self._asked
-        return max(0, _MAX_CONCURRENT + slow - taken)
+        return max(0, _MAX_CONCURRENT + self._fulfilment.slow_payments - taken)
+
+    @property
+    def _may_pay(self) -> bool:
+        return self._fulfilment.gate.free >= _MAX_CONCURRENT
 
     async def _start_due(self) -> None:
         self._wanted.clear()
         self._asked = room = self._room()
         try:
+            await self._put_off_unpaid()
             tasks = await self._claim(room) if room else []
         finally:
             self._asked = 0
@@ -165,6 +197,20 @@ class Pipeline:
         except TimeoutError:
             return
 
+    async def _put_off_unpaid(self) -> None:
+        """Have orders wait that cannot be paid now. They take no place from those that are past that."""
+        if self._may_pay:
+            self._is_full = False
+            return
+        gate = self._fulfilment.gate
+        after = timedelta(seconds=gate.pause_seconds)
+        with outliving("the queue cannot be read"):
+            async with connection(self._pool) as conn:
+                await store.put_off_unpaid(
+                    conn, gate.free, _MOST_PUT_OFF, after, timedelta(seconds=_SPREAD_SECONDS)
+                )
+                self._is_full = await store.are_waiting(conn, _MOST_UNPAID)
+
     async def _claim(self, limit: int) -> list[Task]:
         with outliving("the queue cannot be read"):
             async with connection(self._pool) as conn:
@@ -185,6 +231,10 @@ class Pipeline:
             await self._postpone(task, 0.0)
         except CameToNothing:
             await self._postpone(task, _delay_seconds(task), failures=1)
+        except PaymentProviderAway as away:
+            # The gate has said so for all of them.
+            pause = away.retry_after_seconds or 0.0
+            await self._postpone(task, pause + random.uniform(0.0, _SPREAD_SECONDS))
         except Exception as raised:  # noqa: BLE001  the worker loop: all that fails is counted
             await self._put_off(task, first_of(raised))
 

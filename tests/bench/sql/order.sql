@@ -126,7 +126,7 @@ WITH e AS (
     INSERT INTO shop_order.events (stream, version, type, data, occur_time)
     SELECT stream, version, type, data::jsonb, occur_time
       FROM unnest(ARRAY['order/' || to_hex(:n::bigint)], ARRAY[2::bigint], ARRAY['PaymentAuthorized'],
-                  ARRAY['{"order_id": "00000000-0000-7000-8000-000000000001", "payment_id": "pay_00000000000070008000000000000001", "amount": {"currency_code": "EUR", "units": 12, "nanos": 500000000}}'],
+                  ARRAY['{"order_id": "' || lpad(to_hex(:n::bigint), 32, '0') || '", "payment_id": "pay_00000000000070008000000000000001", "amount": {"currency_code": "EUR", "units": 12, "nanos": 500000000}}'],
                   ARRAY[now()])
            WITH ORDINALITY AS n (stream, version, type, data, occur_time, place)
      ORDER BY place
@@ -208,7 +208,7 @@ WITH e AS (
                   ARRAY[3::bigint, 4::bigint, 5::bigint],
                   ARRAY['OrderStockCommitted', 'PaymentCaptured', 'OrderConfirmed'],
                   ARRAY['{"order_id": "00000000-0000-7000-8000-000000000001"}',
-                        '{"order_id": "00000000-0000-7000-8000-000000000001", "payment_id": "pay_00000000000070008000000000000001", "amount": {"currency_code": "EUR", "units": 12, "nanos": 500000000}}',
+                        '{"order_id": "' || lpad(to_hex(:n::bigint), 32, '0') || '", "payment_id": "pay_00000000000070008000000000000001", "amount": {"currency_code": "EUR", "units": 12, "nanos": 500000000}}',
                         '{"order_id": "00000000-0000-7000-8000-000000000001"}'],
                   ARRAY[now(), now(), now()])
            WITH ORDINALITY AS n (stream, version, type, data, occur_time, place)

@@ -1,0 +1,1 @@
+"""The books: what payments moved between accounts."""
