@@ -71,5 +71,7 @@ LEFT_OUT = frozenset({"read_mask"})
 LIST_SIZES = {
     "commerce.product.v1.Facet.values": 20,
     "commerce.product.v1.SearchProductsResponse.facets": 5,
+    # The default location, and all that there may be.
+    "commerce.product.v1.Stock.locations": 101,
     "commerce.product.v1.SuggestProductsResponse.suggestions": 8,
 }

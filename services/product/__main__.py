@@ -68,6 +68,16 @@ class ServeSettings(ServiceSettings):
     )
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """What several servicers share."""
+
+    pool: Pool
+    pages: Pages
+    event_log: EventLog
+    watching: Watching
+
+
 async def _serve() -> None:
     settings = load_or_exit(ServeSettings)
     logs.configure(_NAME, settings.telemetry)
@@ -82,12 +92,15 @@ async def _serve() -> None:
 
     reader = IndexReader(settings.search_index) if settings.search_index else None
     upkeep = [IndexUpkeep(pool, reader)] if reader else []
-    pages, reads = Pages(settings.pages.token_keys), Reads(pool, replica)
+    parts = _Parts(pool, Pages(settings.pages.token_keys), event_log, watching)
 
     def register(server: grpc.aio.Server) -> Sequence[str]:
-        engine = IndexEngine(pool, reader) if reader else None
-        products = ProductServicer(pool, pages, cache, reads, watching, engine)
-        return _register(server, pool, pages, event_log, products, watching)
+        index = IndexEngine(pool, reader) if reader else None
+        reads = Reads(pool, replica)
+        products = ProductServicer(
+            pool, parts.pages, cache=cache, reads=reads, watching=watching, index=index
+        )
+        return _register(server, parts, products)
 
     await serve(
         _NAME,
@@ -105,7 +118,12 @@ async def _serve() -> None:
             watching.run,
             forgetting.run,
         ],
-        on_close=[*(each.close for each in (*upkeep, users, *([replica] if replica else []), pool))],
+        on_close=[
+            *(each.close for each in upkeep),
+            *([replica.close] if replica else []),
+            users.close,
+            pool.close,
+        ],
     )
 
 
@@ -116,22 +134,14 @@ async def _replica(settings: ServeSettings, pool: Pool) -> Replica | None:
     return Replica(pool, await open_replica_pool(place))
 
 
-def _register(
-    server: grpc.aio.Server,
-    pool: Pool,
-    pages: Pages,
-    event_log: EventLog,
-    products: ProductServicer,
-    watching: Watching,
-) -> Sequence[str]:
+def _register(server: grpc.aio.Server, parts: _Parts, products: ProductServicer) -> Sequence[str]:
+    pool, pages = parts.pool, parts.pages
     product_pb2_grpc.add_ProductServiceServicer_to_server(products, server)
     category_pb2_grpc.add_CategoryServiceServicer_to_server(CategoryServicer(pool, pages), server)
-    inventory_pb2_grpc.add_InventoryServiceServicer_to_server(
-        InventoryServicer(pool, pages, watching), server
-    )
+    inventory = InventoryServicer(pool, pages, parts.watching)
+    inventory_pb2_grpc.add_InventoryServiceServicer_to_server(inventory, server)
     match_pb2_grpc.add_MatchServiceServicer_to_server(MatchServicer(pool, pages), server)
-    feed = EventFeedServicer(event_log)
-    event_pb2_grpc.add_EventFeedServicer_to_server(feed, server)
+    event_pb2_grpc.add_EventFeedServicer_to_server(EventFeedServicer(parts.event_log), server)
     return service_names(product_pb2, category_pb2, inventory_pb2, match_pb2, event_pb2)
 
 

@@ -20,6 +20,7 @@ from services.order.orders.domain import decide_confirm
 from services.order.orders.events import PaymentAuthorized
 from services.order.orders.recording import change_of
 from services.storage.postgres import Pool, connection, transaction
+from services.storage.schema import migrate, migration_folders
 from tests.conftest import DatabaseHandle, RunningCluster, _make_database, running_server
 from tests.order.conftest import new_placed_order
 from tests.support.ports import free_port
@@ -79,7 +80,9 @@ def main() -> None:
 
 
 async def _run(running: RunningCluster, folder: Path) -> None:
-    await _compare(await _make_database(running, "order", "bench_order", folder))
+    database = await _make_database(running, "bench_order", folder)
+    await migrate(database.owner_dsn, migration_folders("order"))
+    await _compare(database)
 
 
 if __name__ == "__main__":

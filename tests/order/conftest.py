@@ -355,9 +355,8 @@ async def _serve_product(
     pool: Pool, watching: Watching, certificates: Authority, at_end: AsyncExitStack
 ) -> int:
     def register(server: grpc.aio.Server) -> Sequence[str]:
-        product_pb2_grpc.add_ProductServiceServicer_to_server(
-            ProductServicer(pool, PAGES, NearCache(), Reads(pool), watching), server
-        )
+        products = ProductServicer(pool, PAGES, cache=NearCache(), reads=Reads(pool), watching=watching)
+        product_pb2_grpc.add_ProductServiceServicer_to_server(products, server)
         inventory_pb2_grpc.add_InventoryServiceServicer_to_server(
             InventoryServicer(pool, PAGES, watching), server
         )

@@ -308,7 +308,9 @@ async def following(pool: Pool, database: DatabaseHandle, cache: NearCache) -> A
 def servicer_of(shop: Shop, cache: NearCache | None = None) -> ProductServicer:
     """A servicer of its own on the shop's database: for what happens inside of one process."""
     watching = Watching(shop.pool, shop.event_log, [TOKEN_KEY])
-    return ProductServicer(shop.pool, PAGES, cache or NearCache(), Reads(shop.pool), watching)
+    return ProductServicer(
+        shop.pool, PAGES, cache=cache or NearCache(), reads=Reads(shop.pool), watching=watching
+    )
 
 
 async def open_shop(
@@ -316,13 +318,16 @@ async def open_shop(
     event_log: EventLog,
     certificates: Authority,
     at_end: AsyncExitStack,
+    *,
     cache: NearCache | None = None,
     replica: Replica | None = None,
 ) -> Shop:
     watching = Watching(pool, event_log, [TOKEN_KEY])
     # Nobody tells a new cache of changes: it has no hits.
     server = grpc.aio.server(interceptors=[Chain(TOKENS.verifier(), 200)])
-    products = ProductServicer(pool, PAGES, cache or NearCache(), Reads(pool, replica), watching)
+    products = ProductServicer(
+        pool, PAGES, cache=cache or NearCache(), reads=Reads(pool, replica), watching=watching
+    )
     product_pb2_grpc.add_ProductServiceServicer_to_server(products, server)
     category_pb2_grpc.add_CategoryServiceServicer_to_server(CategoryServicer(pool, PAGES), server)
     inventory_pb2_grpc.add_InventoryServiceServicer_to_server(

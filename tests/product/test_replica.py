@@ -215,17 +215,21 @@ def test_every_method_that_reads_from_a_replica_may_be_as_old_as_that() -> None:
         assert policy.cache.max_age.seconds >= LAG_SECONDS, name
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever this machine is busy with, the replica is what is asked."""
+    monkeypatch.setattr(replicas, "PATIENCE_SECONDS", PATIENCE_SECONDS * 1_000)
+    monkeypatch.setattr(replicas, "LAG_SECONDS", LAG_SECONDS * 100)
+
+
+@pytest.mark.usefixtures("patient")
 async def test_who_writes_is_told_a_name_for_it_by_which_they_list_it_from_a_replica_that_is_behind(
     pool: Pool,
     product_database: DatabaseHandle,
     replica: Replica,
     certificates: Authority,
     replica_server: RunningCluster,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Whatever this machine is busy with, the replica is what is asked.
-    monkeypatch.setattr(replicas, "PATIENCE_SECONDS", PATIENCE_SECONDS * 1_000)
-    monkeypatch.setattr(replicas, "LAG_SECONDS", LAG_SECONDS * 100)
     async with AsyncExitStack() as at_end:
         event_log = EventLog(pool, "product", product_database.settings)
         shop = await open_shop(pool, event_log, certificates, at_end, replica=replica)

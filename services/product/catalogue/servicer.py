@@ -58,6 +58,7 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
         self,
         pool: Pool,
         pages: Pages,
+        *,
         cache: NearCache,
         reads: Reads,
         watching: Watching,

@@ -213,7 +213,47 @@ class DeleteProductRequest(_message.Message):
     etag: str
     def __init__(self, product_id: _Optional[str] = ..., etag: _Optional[str] = ...) -> None: ...
 
+class WatchProductsRequest(_message.Message):
+    __slots__ = ("product_ids", "resume_token")
+    PRODUCT_IDS_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    product_ids: _containers.RepeatedScalarFieldContainer[str]
+    resume_token: str
+    def __init__(self, product_ids: _Optional[_Iterable[str]] = ..., resume_token: _Optional[str] = ...) -> None: ...
+
+class WatchProductsResponse(_message.Message):
+    __slots__ = ("resume_token", "previous_token", "product", "removed_product_id")
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PRODUCT_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    resume_token: str
+    previous_token: str
+    product: Product
+    removed_product_id: str
+    def __init__(self, resume_token: _Optional[str] = ..., previous_token: _Optional[str] = ..., product: _Optional[_Union[Product, _Mapping]] = ..., removed_product_id: _Optional[str] = ...) -> None: ...
+
 class ImportProductsRequest(_message.Message):
+    __slots__ = ("row_number", "product", "category_path", "initial_quantity", "validate_only", "update_mask", "rows", "supplier")
+    ROW_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PRODUCT_FIELD_NUMBER: _ClassVar[int]
+    CATEGORY_PATH_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    SUPPLIER_FIELD_NUMBER: _ClassVar[int]
+    row_number: int
+    product: Product
+    category_path: _containers.RepeatedScalarFieldContainer[str]
+    initial_quantity: int
+    validate_only: bool
+    update_mask: _field_mask_pb2.FieldMask
+    rows: _containers.RepeatedCompositeFieldContainer[ImportRow]
+    supplier: str
+    def __init__(self, row_number: _Optional[int] = ..., product: _Optional[_Union[Product, _Mapping]] = ..., category_path: _Optional[_Iterable[str]] = ..., initial_quantity: _Optional[int] = ..., validate_only: _Optional[bool] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., rows: _Optional[_Iterable[_Union[ImportRow, _Mapping]]] = ..., supplier: _Optional[str] = ...) -> None: ...
+
+class ImportRow(_message.Message):
     __slots__ = ("row_number", "product", "category_path", "initial_quantity", "validate_only", "update_mask", "supplier")
     ROW_NUMBER_FIELD_NUMBER: _ClassVar[int]
     PRODUCT_FIELD_NUMBER: _ClassVar[int]
@@ -248,6 +288,28 @@ class ImportProductsResponse(_message.Message):
     created_rows: _containers.RepeatedScalarFieldContainer[int]
     updated_rows: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, created_count: _Optional[int] = ..., updated_count: _Optional[int] = ..., unchanged_count: _Optional[int] = ..., failed_count: _Optional[int] = ..., issues: _Optional[_Iterable[_Union[ImportIssue, _Mapping]]] = ..., created_rows: _Optional[_Iterable[int]] = ..., updated_rows: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class ExportProductsRequest(_message.Message):
+    __slots__ = ("sku_prefix",)
+    SKU_PREFIX_FIELD_NUMBER: _ClassVar[int]
+    sku_prefix: str
+    def __init__(self, sku_prefix: _Optional[str] = ...) -> None: ...
+
+class ExportProductsResponse(_message.Message):
+    __slots__ = ("position", "products")
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    PRODUCTS_FIELD_NUMBER: _ClassVar[int]
+    position: int
+    products: _containers.RepeatedCompositeFieldContainer[ExportedProduct]
+    def __init__(self, position: _Optional[int] = ..., products: _Optional[_Iterable[_Union[ExportedProduct, _Mapping]]] = ...) -> None: ...
+
+class ExportedProduct(_message.Message):
+    __slots__ = ("product", "category_path")
+    PRODUCT_FIELD_NUMBER: _ClassVar[int]
+    CATEGORY_PATH_FIELD_NUMBER: _ClassVar[int]
+    product: Product
+    category_path: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, product: _Optional[_Union[Product, _Mapping]] = ..., category_path: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ImportIssue(_message.Message):
     __slots__ = ("row_number", "sku", "reason", "message", "field")

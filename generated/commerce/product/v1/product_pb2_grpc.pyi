@@ -68,10 +68,21 @@ class ProductServiceStub:
     """Takes a product out of the catalogue. Orders that hold it keep it. One that
     is merged with others stays until their matches are undone.
     """
+    WatchProducts: _grpc.UnaryStreamMultiCallable[_product_pb2.WatchProductsRequest, _product_pb2.WatchProductsResponse]
+    """Tells of products as they are, then of each that changes, for a quarter of an
+    hour at most. Each message has the token with which another stream goes on
+    after it, in any process. Of several changes that come close together the
+    last is told; a product may be told again, and no change is left out. Those
+    that the caller may not see leave no trace.
+    """
     ImportProducts: _grpc.StreamUnaryMultiCallable[_product_pb2.ImportProductsRequest, _product_pb2.ImportProductsResponse]
     """Creates or updates products by sku, and their categories by path. Each row
     succeeds or fails by itself; running the same rows again changes nothing,
     which is what to do when the stream breaks.
+    """
+    ExportProducts: _grpc.UnaryStreamMultiCallable[_product_pb2.ExportProductsRequest, _product_pb2.ExportProductsResponse]
+    """All products as they were at one moment, those that are not active among
+    them. It is one transaction of the database, so the reader must keep up.
     """
 
 @_typing.type_check_only
@@ -113,10 +124,21 @@ class ProductServiceAsyncStub(ProductServiceStub):
     """Takes a product out of the catalogue. Orders that hold it keep it. One that
     is merged with others stays until their matches are undone.
     """
+    WatchProducts: _aio.UnaryStreamMultiCallable[_product_pb2.WatchProductsRequest, _product_pb2.WatchProductsResponse]  # type: ignore[assignment]
+    """Tells of products as they are, then of each that changes, for a quarter of an
+    hour at most. Each message has the token with which another stream goes on
+    after it, in any process. Of several changes that come close together the
+    last is told; a product may be told again, and no change is left out. Those
+    that the caller may not see leave no trace.
+    """
     ImportProducts: _aio.StreamUnaryMultiCallable[_product_pb2.ImportProductsRequest, _product_pb2.ImportProductsResponse]  # type: ignore[assignment]
     """Creates or updates products by sku, and their categories by path. Each row
     succeeds or fails by itself; running the same rows again changes nothing,
     which is what to do when the stream breaks.
+    """
+    ExportProducts: _aio.UnaryStreamMultiCallable[_product_pb2.ExportProductsRequest, _product_pb2.ExportProductsResponse]  # type: ignore[assignment]
+    """All products as they were at one moment, those that are not active among
+    them. It is one transaction of the database, so the reader must keep up.
     """
 
 class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -205,6 +227,19 @@ class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def WatchProducts(
+        self,
+        request: _product_pb2.WatchProductsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_product_pb2.WatchProductsResponse], _abc.AsyncIterator[_product_pb2.WatchProductsResponse]]:
+        """Tells of products as they are, then of each that changes, for a quarter of an
+        hour at most. Each message has the token with which another stream goes on
+        after it, in any process. Of several changes that come close together the
+        last is told; a product may be told again, and no change is left out. Those
+        that the caller may not see leave no trace.
+        """
+
+    @_abc_1.abstractmethod
     def ImportProducts(
         self,
         request_iterator: _MaybeAsyncIterator[_product_pb2.ImportProductsRequest],
@@ -213,6 +248,16 @@ class ProductServiceServicer(metaclass=_abc_1.ABCMeta):
         """Creates or updates products by sku, and their categories by path. Each row
         succeeds or fails by itself; running the same rows again changes nothing,
         which is what to do when the stream breaks.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportProducts(
+        self,
+        request: _product_pb2.ExportProductsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_product_pb2.ExportProductsResponse], _abc.AsyncIterator[_product_pb2.ExportProductsResponse]]:
+        """All products as they were at one moment, those that are not active among
+        them. It is one transaction of the database, so the reader must keep up.
         """
 
 def add_ProductServiceServicer_to_server(servicer: ProductServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
