@@ -105,6 +105,8 @@ def _scalar(name: str, schema: Json) -> Any:
         return schema["enum"][min(1, len(schema["enum"]) - 1)]
     if schema["type"] == "integer":
         return max(3, schema.get("minimum", 0))
+    if schema["type"] == "number":
+        return 0.5
     if schema["type"] == "boolean":
         return True
     return _BY_FORMAT.get(schema.get("format", ""), _UUID if name.endswith("Id") else "example")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -70,12 +71,15 @@ class ServeSettings(ServiceSettings):
 
 @dataclass(frozen=True)
 class _Parts:
-    """What several servicers share."""
+    """What the servicers are made of."""
 
     pool: Pool
     pages: Pages
     event_log: EventLog
     watching: Watching
+    cache: NearCache
+    reads: Reads
+    index: IndexEngine | None
 
 
 async def _serve() -> None:
@@ -86,26 +90,19 @@ async def _serve() -> None:
     watching = Watching(pool, event_log, settings.pages.token_keys)
     forgetting = Forgetting(pool, [forget_answers])
     users = open_channel("user", settings.user_address, settings.server.tls)
-    cache = NearCache()
-    replica = await _replica(settings, pool)
+    cache, replica = NearCache(), await _replica(settings, pool)
     verifier = TokenVerifier(settings.tokens.issuer, settings.tokens.audience, jwks_from(users))
-
     reader = IndexReader(settings.search_index) if settings.search_index else None
     upkeep = [IndexUpkeep(pool, reader)] if reader else []
-    parts = _Parts(pool, Pages(settings.pages.token_keys), event_log, watching)
-
-    def register(server: grpc.aio.Server) -> Sequence[str]:
-        index = IndexEngine(pool, reader) if reader else None
-        reads = Reads(pool, replica)
-        products = ProductServicer(
-            pool, parts.pages, cache=cache, reads=reads, watching=watching, index=index
-        )
-        return _register(server, parts, products)
+    index = IndexEngine(pool, reader) if reader else None
+    parts = _Parts(
+        pool, Pages(settings.pages.token_keys), event_log, watching, cache, Reads(pool, replica), index
+    )
 
     await serve(
         _NAME,
         settings.server,
-        register=register,
+        register=partial(_register, parts),
         verifier=verifier,
         background=[
             EndingsFeed(verifier.endings, feed_of(users)).run,
@@ -134,8 +131,11 @@ async def _replica(settings: ServeSettings, pool: Pool) -> Replica | None:
     return Replica(pool, await open_replica_pool(place))
 
 
-def _register(server: grpc.aio.Server, parts: _Parts, products: ProductServicer) -> Sequence[str]:
+def _register(parts: _Parts, server: grpc.aio.Server) -> Sequence[str]:
     pool, pages = parts.pool, parts.pages
+    products = ProductServicer(
+        pool, pages, cache=parts.cache, reads=parts.reads, watching=parts.watching, index=parts.index
+    )
     product_pb2_grpc.add_ProductServiceServicer_to_server(products, server)
     category_pb2_grpc.add_CategoryServiceServicer_to_server(CategoryServicer(pool, pages), server)
     inventory = InventoryServicer(pool, pages, parts.watching)

@@ -16,6 +16,8 @@ from services.product.search.index.engine import IndexEngine
 from services.product.search.index.reader import IndexReader
 from services.product.search.index.writer import IndexUpkeep
 from services.product.search.servicer import Searches
+from services.roster import EDGE
+from services.rpc.identity import anonymous, set_caller
 from services.storage.events import append_events
 from services.storage.paging import Pages
 from services.storage.postgres import Pool, transaction
@@ -155,6 +157,7 @@ async def test_a_page_of_the_table_is_followed_by_one_of_the_table(
 ) -> None:
     await load(pool, {f"S{number}": f"Lamp {number}" for number in range(5)})
     request = product_pb2.SearchProductsRequest(query="lamp", page_size=3)
+    set_caller(anonymous(EDGE))
     first = await Searches(Reads(pool), PAGES).search(request)
     await catch_up(handle, pool, upkeep)
     request.page_token = first.next_page_token

@@ -17,6 +17,7 @@ from deploy.local.parts.certificates import Authority
 from services.rpc.channel import open_channel
 from tests.conftest import DatabaseHandle
 from tests.product.conftest import Shop, some_product
+from tests.product.test_locations import new_location, transfer
 from tests.product.test_matches import find, match_of, match_of_either, merged_twins, twins, undo
 from tests.support.ports import free_port
 from tests.support.programs import Supervisor, process_of, service_settings
@@ -76,6 +77,11 @@ async def let_everything_happen(shop: Shop) -> set[str]:
     product = await shop.create(5, attributes={"a": "b"}, image_urls=["https://example.com/1"])
     changed = product_pb2.Product(product_id=product.product_id, name=some_product().name)
     await shop.products.UpdateProduct(product_pb2.UpdateProductRequest(product=changed), metadata=shop.writer)
+    await shop.set_policy(product, backorder_limit=1)
+    location_id = await new_location(shop)
+    moved = inventory_pb2.Location(location_id=location_id, display_name=f"Hall {uuid4()}")
+    await shop.stock.UpdateLocation(inventory_pb2.UpdateLocationRequest(location=moved), metadata=shop.writer)
+    await transfer(shop, product, 1, "", location_id)
     sold, lapsed = str(uuid4()), str(uuid4())
     for order_id in (sold, lapsed):
         await shop.reserve(order_id, (product, 1))
@@ -86,6 +92,7 @@ async def let_everything_happen(shop: Shop) -> set[str]:
     await shop.products.DeleteProduct(gone, metadata=shop.writer)
     undone, rejected = await decide_matches(shop)
     return {
+        f"location/{location_id}",
         f"match/{undone}",
         f"match/{rejected}",
         f"category/{category.category_id}",

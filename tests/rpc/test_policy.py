@@ -14,6 +14,7 @@ def test_every_method_of_the_contract_has_a_policy() -> None:
         "commerce.order.v1.PipelineService",
         "commerce.product.v1.CategoryService",
         "commerce.product.v1.InventoryService",
+        "commerce.product.v1.MatchService",
         "commerce.product.v1.ProductService",
         "commerce.user.v1.AuditService",
         "commerce.user.v1.AuthService",

@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 
 from deploy.local.errors import MeshError, StartFailed
-from deploy.local.files import ensure_secret, make_private_folder, replace_file
+from deploy.local.files import ensure_secret, replace_file
 from deploy.local.layout import TOKEN_AUDIENCE, TOKEN_ISSUER, Layout, Options
 from deploy.local.parts import postgres, probes, valkey
 from deploy.local.parts.app import app_part, issuer, make_app_secrets
@@ -25,6 +25,7 @@ from deploy.local.parts.outside import (
     without_password,
 )
 from deploy.local.parts.part import Part, Step
+from deploy.local.parts.payment import payment_part
 from deploy.local.parts.privileges import python_module
 from services.roster import NAMES, SERVICES, Service
 from services.settings import read_secret
@@ -94,7 +95,7 @@ def build(blueprint: Blueprint) -> list[Part | Step]:
     return [
         *_postgres_parts(blueprint),
         _outside_cache(blueprint) if blueprint.options.redis_url else _valkey_part(blueprint),
-        *([] if blueprint.options.payment_url else [_payment_part(blueprint)]),
+        *([] if blueprint.options.payment_url else [payment_part(blueprint.layout)]),
         *(part for service in SERVICES for part in _service_parts(blueprint, service)),
         app_part(blueprint.layout, blueprint.authority, blueprint.options),
         _edge_part(blueprint),
@@ -263,26 +264,6 @@ async def _prepare_valkey(blueprint: Blueprint) -> None:
 
 async def _valkey_is_ready(blueprint: Blueprint) -> bool:
     return await probes.valkey_is_ready(blueprint.layout.address("valkey"), blueprint.secret("valkey"))
-
-
-def _payment_part(blueprint: Blueprint) -> Part:
-    layout = blueprint.layout
-    folder = layout.data / "payment"
-    return Part(
-        name="payment",
-        address=layout.address("payment"),
-        command=python_module("deploy.local.payment_sandbox"),
-        prepare=partial(_prepare_payment, folder),
-        environment={
-            "SANDBOX_LISTEN_ADDRESS": layout.address("payment"),
-            "SANDBOX_DATABASE_FILE": str(folder / "payments.sqlite3"),
-            "SANDBOX_API_KEY_FILE": str(layout.secret("payment_api_key")),
-        },
-    )
-
-
-async def _prepare_payment(folder: Path) -> None:
-    make_private_folder(folder)
 
 
 def _service_parts(blueprint: Blueprint, service: Service) -> list[Part | Step]:
