@@ -137,7 +137,7 @@ async def check_feed(channel: Any, streams: set[str]) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         async for response in feed.Follow(event_pb2.FollowRequest()):
             told += response.events
-            if any(event.stream in streams and event.type == "ProductDeleted" for event in told):
+            if any(event.stream in streams and event.type == "MatchRejected" for event in told):
                 break
     ours = [event for event in told if event.stream in streams]
     for stream in streams:
