@@ -15,7 +15,7 @@ from gateway.edge.extension import extension, filter_config, http_filter
 from gateway.edge.health import check_filter, path_filters, ready_filter
 from gateway.edge.kept import KEPT
 from gateway.edge.limits import told_policy, told_rest
-from gateway.edge.mutations import header, is_grpc, unless, written
+from gateway.edge.mutations import header, is_answer_over_grpc, is_grpc, unless, written
 from gateway.edge.pages import page_files, page_headers
 from gateway.edge.refusals import noted_code
 from gateway.edge.request_headers import FIRST_LOOK, without_trailers
@@ -153,7 +153,7 @@ def _finish_rest_answers() -> Json:
     mutations.append(told_policy())
     # What may be kept says so (gateway/edge/arrival.lua).
     mutations.append(written("cache-control", "no-store", "ADD_IF_ABSENT"))
-    return unless([is_grpc()], mutations)
+    return unless([is_answer_over_grpc()], mutations)
 
 
 def _stay_secure() -> Json:

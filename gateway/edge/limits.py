@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from gateway.contract.model import ADDRESS, PERSON, Contract, Method, seconds
 from gateway.edge.extension import filter_config
-from gateway.edge.mutations import header_of_answer, unless, written
+from gateway.edge.mutations import header_of_answer, is_answer_over_grpc, unless, written
 from gateway.edge.refusals import METADATA, OAUTH_PATHS
 from gateway.edge.routes import ANONYMOUS, JWT_METADATA, KEPT_READS, seconds_text
 from gateway.proto_json import Json
@@ -119,8 +119,7 @@ def told_rest() -> Json:
     anything = {"safe_regex": {"google_re2": {}, "regex": ".+"}}
     unasked = {"not_matcher": header_of_answer("x-ratelimit-remaining", anything)}
     # By the answer: conditions on it and on the request do not come together in one filter of Envoy's.
-    over_grpc = header_of_answer("content-type", {"prefix": "application/grpc"})
-    return unless([unasked, over_grpc], [written("ratelimit", left)])
+    return unless([unasked, is_answer_over_grpc()], [written("ratelimit", left)])
 
 
 def address_limits() -> Json:

@@ -29,6 +29,15 @@ def is_grpc() -> Json:
     return header("content-type", prefix="application/grpc")
 
 
+def is_answer_over_grpc() -> Json:
+    """Return what matches an answer that a caller of gRPC or gRPC-Web gets.
+
+    What a request was is unknown to a filter that has not seen it: where many come at once, one may be given
+    up before it has been looked at.
+    """
+    return header_of_answer("content-type", {"prefix": "application/grpc"})
+
+
 def header(name: str, **value: object) -> Json:
     read = extension(name.strip(":"), "envoy.type.matcher.v3.HttpRequestHeaderMatchInput", header_name=name)
     return {"single_predicate": {"input": read, "value_match": value}}

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import signal
 import struct
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -24,6 +25,7 @@ from tests.gateway.callers import Answer, rest
 from tests.gateway.conftest import RunningEdge
 from tests.support.waiting import until
 
+GET_PRODUCT = "/commerce.product.v1.ProductService/GetProduct"
 UPDATE = "/commerce.user.v1.UserService/UpdateUser"
 TOO_LATE = "REQUEST_LATE"
 # The time it takes, and some for a machine that is busy.
@@ -116,6 +118,45 @@ def _grpc_status(connection: RawConnection) -> str:
                 headers = {str(name): str(value) for name, value in Decoder().decode(frame.data)}
                 return headers["grpc-status"]
     return ""
+
+
+def test_a_call_that_was_given_up_before_it_was_looked_at_is_told_so(
+    start_edge: Callable[..., RunningEdge], backends: Backends
+) -> None:
+    edge = start_edge(backends)
+    # Those that the edge had read when it stood still, and had not begun to look at.
+    late: list[str] = []
+    while not late:
+        answers = _answers_of_an_edge_that_stood_still(edge)
+        assert "" not in answers
+        late = [status for status in answers if status == str(code_pb2.DEADLINE_EXCEEDED)]
+
+
+def _answers_of_an_edge_that_stood_still(edge: RunningEdge) -> list[str]:
+    """Make thirty calls at once, of which it looks at one after the other; return their grpc-status."""
+    message = product_pb2.GetProductRequest(product_id=PRODUCT_ID).SerializeToString()
+    body = struct.pack(">BI", 0, len(message)) + message
+    with raw_connection(*edge.place.http_address) as connection:
+        opened = [connection.request(grpc_post(GET_PRODUCT), ends=False) for _ in range(30)]
+        bodies = [DataFrame(each.stream_id, body, flags=["END_STREAM"]) for each in opened]
+        connection.send(*(frame for call in zip(opened, bodies, strict=True) for frame in call))
+        edge.process.send_signal(signal.SIGSTOP)
+        time.sleep(ARRIVAL_SECONDS + 0.2)
+        edge.process.send_signal(signal.SIGCONT)
+        return _every_grpc_status(connection, [each.stream_id for each in opened])
+
+
+def _every_grpc_status(connection: RawConnection, streams: list[int]) -> list[str]:
+    connection.socket.settimeout(PATIENCE_SECONDS)
+    decoder, statuses, ended = Decoder(), dict.fromkeys(streams, ""), set[int]()
+    while not ended.issuperset(streams):
+        for frame in connection.received():
+            if isinstance(frame, HeadersFrame):
+                headers = {str(name): str(value) for name, value in decoder.decode(frame.data)}
+                statuses[frame.stream_id] = headers.get("grpc-status", statuses[frame.stream_id])
+            if "END_STREAM" in frame.flags:
+                ended.add(frame.stream_id)
+    return list(statuses.values())
 
 
 async def test_a_stream_of_messages_may_take_its_time(edge: RunningEdge, signer: Signer) -> None:
