@@ -24,9 +24,8 @@ UNITS = 100
 SEED = 9
 # So many connections as the edge lets one address have.
 BUYERS_ON_A_CONNECTION = 5
-# No last word: the same request is sent again, and can only name the same order. UNKNOWN is what a client
-# makes of an edge that had no time to look at a call within two seconds.
-AGAIN = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "RESOURCE_EXHAUSTED", "UNKNOWN"})
+# No last word: the same request is sent again, and can only name the same order.
+AGAIN = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "RESOURCE_EXHAUSTED"})
 PAUSE_SECONDS = (0.2, 1.5)
 ORDERS_OF_PRODUCT = """
     SELECT o.state, count(*) AS orders, count(DISTINCT o.user_id) AS people
