@@ -5,14 +5,17 @@ import random
 from collections import Counter
 from functools import partial
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from commerce.product.v1 import inventory_pb2, product_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from services.product.locations.domain import allot
+from services.product.reservations import changes
+from services.storage.postgres import Connection, transaction
 from tests.product.conftest import Shop, hold, until_known
 from tests.support.refusals import refusal
+from tests.support.waiting import until
 
 BELOW_ZERO = ("FAILED_PRECONDITION", "STOCK_BELOW_ZERO")
 NOT_FOUND = ("NOT_FOUND", "LOCATION_NOT_FOUND")
@@ -133,6 +136,32 @@ async def test_an_order_says_where_its_units_lie_and_they_go_back_there(shop: Sh
     await shop.release(sold)
     assert await where(shop, product) == {"": (2, 0, 1), near: (3, 0, 1), far: (3, 0, 0)}
     await shop.assert_books_balance()
+
+
+async def test_who_waits_for_an_order_to_be_placed_anew_gives_its_units_back_where_they_are_now(
+    shop: Shop, second: Shop
+) -> None:
+    product, hall = await shop.create(0), await new_location(shop)
+    await shop.adjust(product, 2, location_id=hall)
+    order_id = str(uuid4())
+    assert places(await shop.reserve(order_id, (product, 2))) == {hall: 2}
+    await shop.lapse(order_id)
+    await shop.sweep()
+    await transfer(shop, product, 2, hall, "")
+    async with transaction(shop.pool) as conn:
+        [line] = (await changes.commit_alone(conn, UUID(order_id))).lines
+        assert line.at_default == 2
+        # It has looked at the order as it was before, and waits for this transaction.
+        released = asyncio.create_task(second.release(order_id))
+        await until(lambda: is_waited_for(conn))
+    assert (await released).state == inventory_pb2.RESERVATION_STATE_RELEASED
+    assert await where(shop, product) == {"": (2, 0, 0), hall: (0, 0, 0)}
+    await shop.assert_books_balance()
+
+
+async def is_waited_for(conn: Connection) -> bool:
+    asked = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
+    return bool(await conn.fetchval(asked))
 
 
 async def test_orders_of_one_batch_leave_less_to_one_another_at_each_location(shop: Shop) -> None:

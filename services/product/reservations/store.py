@@ -229,12 +229,15 @@ async def change_states(
                SET state = $2, version = r.version + 1, update_time = clock_timestamp()
               FROM locked
              WHERE r.order_id = locked.order_id
-            RETURNING r.order_id, r.state, r.version, r.expire_time, r.update_time, old.state AS former
+            RETURNING r.order_id, r.state, r.version, r.expire_time, r.update_time, old.state AS former,
+                      old.version AS former_version
         )
         SELECT r.order_id, r.state, r.version, r.expire_time, r.update_time, r.former,
+               r.former_version <> seen.version AS has_waited,
                l.product_id, l.quantity, l.sku, l.name, l.unit_price, l.currency, l.backordered,
                l.location_ids, l.location_quantities
           FROM changed r
+          JOIN reservations seen USING (order_id)
           LEFT JOIN reservation_lines l USING (order_id)
          ORDER BY r.order_id, l.product_id
         """,
@@ -242,7 +245,11 @@ async def change_states(
         to,
         former,
     )
-    return [(_reservation(group), State(group[0]["former"])) for group in _by_order(rows)]
+    # Whoever was waited for may have written the lines anew: this statement sees those from before.
+    late = {row["order_id"] for row in rows if row["has_waited"]}
+    read = {order_id: await get_reservation(conn, order_id) for order_id in sorted(late)}
+    changed = [(_reservation(group), State(group[0]["former"])) for group in _by_order(rows)]
+    return [(read.get(reservation.order_id, reservation), former) for reservation, former in changed]
 
 
 async def find_wanted(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, frozenset[UUID] | None]:
