@@ -7,7 +7,7 @@ import pytest_asyncio
 
 from tests.support.calls import Target, open_caller
 from tests.support.stack import Stack, running_stack
-from tests.support.world import World, build_world
+from tests.support.world import World, Worlds, build_world
 
 # Of those who prepare: what they register and log in counts against no attacker and no victim.
 PREPARING_ADDRESS = "127.0.0.4"
@@ -22,7 +22,13 @@ def guarded() -> Iterator[Stack]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def world(guarded: Stack) -> AsyncIterator[World]:
+async def worlds(guarded: Stack) -> AsyncIterator[Worlds]:
     """People of every role, a product in stock and a confirmed order, in the mesh that is attacked."""
     async with open_caller(Target.of(guarded.place), source=PREPARING_ADDRESS) as caller:
-        yield await build_world(caller, guarded.place.secret("signing_key.pem"))
+        yield Worlds(await build_world(caller, guarded.place.secret("signing_key.pem")))
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def world(worlds: Worlds) -> World:
+    """The same, with everybody logged in lately."""
+    return await worlds.now()

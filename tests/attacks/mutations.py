@@ -359,9 +359,14 @@ async def _proposed_match(parts: Parts) -> str:
         await _import_record(parts, attributes=model)
     while not await _find_matches(parts):
         pass
-    listing = Attempt(match_pb2.ListMatchesRequest(page_size=100), MERCHANT)
-    matches = (await parts.call(MATCHES + "ListMatches", listing)).matches
-    return next(str(each.match_id) for each in matches if each.rule == match_pb2.MATCH_RULE_BRAND_AND_MODEL)
+    request = match_pb2.ListMatchesRequest(page_size=100)
+    while True:
+        page = await parts.call(MATCHES + "ListMatches", Attempt(request, MERCHANT))
+        for match in page.matches:
+            if match.rule == match_pb2.MATCH_RULE_BRAND_AND_MODEL:
+                return str(match.match_id)
+        assert page.next_page_token, "a match was proposed"
+        request.page_token = page.next_page_token
 
 
 async def _import_record(parts: Parts, attributes: dict[str, str]) -> None:

@@ -31,6 +31,7 @@ from tests.support.world import (
     PRODUCTS,
     USERS,
     final_order,
+    new_location,
     new_product,
     operator_token,
     place_order,
@@ -90,6 +91,7 @@ def listings(lists: Lists) -> Mapping[str, Listing]:
             admin,
             f"movements {lists.product_id}",
         ),
+        INVENTORY + "ListLocations": Listing(inventory_pb2.ListLocationsRequest(page_size=1), admin, ""),
         ORDERS + "ListOrders": Listing(
             order_pb2.ListOrdersRequest(page_size=1),
             customer,
@@ -121,6 +123,8 @@ async def lists(guarded: Stack) -> AsyncIterator[Lists]:
         orders = [await place_order(caller, customer.token, product.product_id) for _ in range(2)]
         for order in orders:
             await final_order(caller, customer.token, order.order_id)
+        for _ in range(2):
+            await new_location(caller, admin.token)
         place = await match_records(caller, admin.token)
         yield Lists(caller, admin, customer, product.product_id, orders[0].order_id, place)
 
@@ -158,7 +162,7 @@ METHODS = (
     *(PRODUCTS + name for name in ("ListProducts", "SearchProducts")),
     CATEGORIES + "ListCategories",
     *(MATCHES + name for name in ("ListMatches", "ListSupplierRecords")),
-    INVENTORY + "ListStockMovements",
+    *(INVENTORY + name for name in ("ListStockMovements", "ListLocations")),
     *(ORDERS + name for name in ("ListOrders", "ListOrderEvents")),
     USERS + "ListUsers",
     AUTH + "ListSessions",

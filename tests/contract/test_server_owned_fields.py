@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from commerce.product.v1 import category_pb2, product_pb2
+from commerce.product.v1 import category_pb2, inventory_pb2, product_pb2
 from commerce.user.v1 import role_pb2, user_pb2
 from google.api import field_behavior_pb2
 from google.protobuf.message import Message
@@ -15,7 +15,17 @@ from google.protobuf.message import Message
 from services.rpc.policy import policies
 from tests.contract.access_table import RULES, ByRole
 from tests.support.calls import Outcome, descriptor, has_rest_path
-from tests.support.world import CATEGORIES, PASSWORD, PRODUCTS, ROLES, USERS, World, new_customer, new_person
+from tests.support.world import (
+    CATEGORIES,
+    INVENTORY,
+    PASSWORD,
+    PRODUCTS,
+    ROLES,
+    USERS,
+    World,
+    new_customer,
+    new_person,
+)
 
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="session")]
 
@@ -49,12 +59,19 @@ REQUESTS: Mapping[str, Callable[[World], Message]] = {
     CATEGORIES + "UpdateCategory": lambda w: category_pb2.UpdateCategoryRequest(
         category=category_pb2.Category(category_id=w.category_id, display_name=f"Renamed {uuid4().hex}")
     ),
+    INVENTORY + "CreateLocation": lambda w: inventory_pb2.CreateLocationRequest(
+        location=inventory_pb2.Location(display_name=f"Forged {uuid4().hex}")
+    ),
+    INVENTORY + "UpdateLocation": lambda w: inventory_pb2.UpdateLocationRequest(
+        location=inventory_pb2.Location(location_id=w.location_id, display_name=f"Renamed {uuid4().hex}")
+    ),
 }
 # Says which resource is meant, so it is given and not set.
 NAMES = {
     (USERS + "UpdateUser", "user_id"),
     (PRODUCTS + "UpdateProduct", "product_id"),
     (CATEGORIES + "UpdateCategory", "category_id"),
+    (INVENTORY + "UpdateLocation", "location_id"),
 }
 
 

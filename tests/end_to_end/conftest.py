@@ -27,16 +27,22 @@ from services.roster import NAMES
 from tests.conftest import Stack
 from tests.support.calls import Caller, Target, open_caller
 from tests.support.ports import free_port
-from tests.support.world import World, build_world
+from tests.support.world import World, Worlds, build_world
 
 MAX_HEAP_BYTES = 256 * 1024 * 1024
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def world(stack: Stack) -> AsyncIterator[World]:
+async def worlds(stack: Stack) -> AsyncIterator[Worlds]:
     """People of every role, a product in stock and a confirmed order, made over the mesh's own API."""
     async with open_caller(Target.of(stack.place)) as caller:
-        yield await build_world(caller, stack.place.secret("signing_key.pem"))
+        yield Worlds(await build_world(caller, stack.place.secret("signing_key.pem")))
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def world(worlds: Worlds) -> World:
+    """The same, with everybody logged in lately."""
+    return await worlds.now()
 
 
 @dataclass(frozen=True)

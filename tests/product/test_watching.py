@@ -19,7 +19,6 @@ from tests.support.refusals import refusal
 from tests.support.tokens import TOKENS, Metadata, token
 from tests.support.waiting import PATIENCE_SECONDS, until
 
-STAFF = token("inventory.read")
 INVALID = ("INVALID_ARGUMENT", "RESUME_TOKEN_INVALID")
 
 
@@ -80,12 +79,13 @@ def watch(
 
 
 def watch_stock(
-    shop: Shop, *products: product_pb2.Product, resume_token: str = "", metadata: Metadata = STAFF
+    shop: Shop, *products: product_pb2.Product, resume_token: str = "", metadata: Metadata | None = None
 ) -> AbstractAsyncContextManager[Reader]:
     request = inventory_pb2.WatchStockRequest(
         product_ids=[each.product_id for each in products], resume_token=resume_token
     )
-    return reading(shop.stock.WatchStock(request, metadata=metadata), resume_token)
+    call = shop.stock.WatchStock(request, metadata=metadata or token("inventory.read"))
+    return reading(call, resume_token)
 
 
 async def change(shop: Shop, product: product_pb2.Product, **fields: Any) -> product_pb2.Product:
