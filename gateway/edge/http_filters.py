@@ -17,7 +17,7 @@ from gateway.edge.kept import KEPT
 from gateway.edge.limits import told_policy, told_rest
 from gateway.edge.mutations import header, is_answer_over_grpc, is_grpc, unless, written
 from gateway.edge.pages import page_files, page_headers
-from gateway.edge.refusals import noted_code
+from gateway.edge.refusals import is_refusal_over_grpc, noted_code
 from gateway.edge.request_headers import FIRST_LOOK, without_trailers
 from gateway.edge.rest import CONDITIONAL, REST
 from gateway.edge.routes import (
@@ -80,9 +80,9 @@ def public_filters(
     return [
         page_headers(),
         *([_stay_secure()] if secure else []),
+        http_filter("header_to_metadata", noted_code()),
         _finish_rest_answers(),
         told_rest(),
-        http_filter("header_to_metadata", noted_code()),
         _limit(ADDRESS_LIMIT),
         *path_filters(edge.services),
         {"name": CONDITIONAL, "typed_config": edge.filters["conditional"], "disabled": True},
@@ -153,7 +153,7 @@ def _finish_rest_answers() -> Json:
     mutations.append(told_policy())
     # What may be kept says so (gateway/edge/arrival.lua).
     mutations.append(written("cache-control", "no-store", "ADD_IF_ABSENT"))
-    return unless([is_answer_over_grpc()], mutations)
+    return unless([is_answer_over_grpc(), is_refusal_over_grpc()], mutations)
 
 
 def _stay_secure() -> Json:

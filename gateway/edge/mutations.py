@@ -47,3 +47,11 @@ def header_of_answer(name: str, value: Json) -> Json:
     """Return what matches a header of the answer (StringMatcher); one that is not there matches nothing."""
     read = extension(name, "envoy.type.matcher.v3.HttpResponseHeaderMatchInput", header_name=name)
     return {"single_predicate": {"input": read, "value_match": value}}
+
+
+def every(*predicates: Json) -> Json:
+    """Return what matches where all of these do."""
+    return {"and_matcher": {"predicate": list(predicates)}}
+
+
+ANYTHING: Json = {"safe_regex": {"google_re2": {}, "regex": ".+"}}

@@ -14,6 +14,7 @@ from gateway.contract.model import Method
 from gateway.edge.arrival import NOTES, has_arrived
 from gateway.edge.bounds import LARGEST_HEADERS_BYTES, LONGEST_TARGET_BYTES, MOST_HEADERS
 from gateway.edge.extension import extension, filter_config
+from gateway.edge.mutations import ANYTHING, every, header_of_answer
 from gateway.failures import DOMAIN, Failure
 from gateway.proto_json import Json, typed
 
@@ -253,8 +254,17 @@ def told_of_size(largest_bytes: int) -> Json:
     }
 
 
+def is_refusal_over_grpc() -> Json:
+    """Return what matches the edge's own refusal of a call over gRPC-Web: Envoy gives it no content type."""
+    is_json = header_of_answer("content-type", {"prefix": "application/json"})
+    return every(header_of_answer(_CODE_HEADER, ANYTHING), {"not_matcher": is_json})
+
+
 def noted_code() -> Json:
-    """Return the filter that notes the code of a refusal for the log: HTTP alone does not tell it."""
+    """Return the filter that notes the code of a refusal for the log: HTTP alone does not tell it.
+
+    It takes the header away: what reads it stands behind it.
+    """
     rule = {
         "header": _CODE_HEADER,
         "on_header_present": {"metadata_namespace": NOTES, "key": "grpc_status"},

@@ -55,7 +55,7 @@ async def processes(product_database: DatabaseHandle, certificates: Authority) -
         yield shops
 
 
-def reader() -> Metadata:
+def somebody() -> Metadata:
     """Somebody who may read alone, with a token that has just been issued."""
     return token("orders.read")
 
@@ -139,14 +139,14 @@ async def test_a_product_that_is_taken_out_of_sale_is_hidden_also_where_it_was_k
     here, there = processes
     product = await here.create()
     for shop in processes:
-        await shop.get(product.product_id, reader())
+        await shop.get(product.product_id, somebody())
     hidden = product_pb2.Product(product_id=product.product_id, active=False)
     request = product_pb2.UpdateProductRequest(product=hidden, update_mask={"paths": ["active"]})
     await here.products.UpdateProduct(request, metadata=here.writer)
-    assert await reason_of(here.get(product.product_id, reader())) == "PRODUCT_NOT_FOUND"
+    assert await reason_of(here.get(product.product_id, somebody())) == "PRODUCT_NOT_FOUND"
 
     async def is_hidden() -> bool:
-        return await reason_of(there.get(product.product_id, reader())) == "PRODUCT_NOT_FOUND"
+        return await reason_of(there.get(product.product_id, somebody())) == "PRODUCT_NOT_FOUND"
 
     await until(is_hidden)
     for shop in processes:
@@ -159,13 +159,13 @@ async def test_a_deleted_product_is_gone_at_once_in_the_process_that_deleted_it(
     here, there = processes
     product = await here.create()
     for shop in processes:
-        await shop.get(product.product_id, reader())
+        await shop.get(product.product_id, somebody())
     request = product_pb2.DeleteProductRequest(product_id=product.product_id)
     await here.products.DeleteProduct(request, metadata=here.writer)
-    assert await reason_of(here.get(product.product_id, reader())) == "PRODUCT_NOT_FOUND"
+    assert await reason_of(here.get(product.product_id, somebody())) == "PRODUCT_NOT_FOUND"
 
     async def is_gone() -> bool:
-        return await reason_of(there.get(product.product_id, reader())) == "PRODUCT_NOT_FOUND"
+        return await reason_of(there.get(product.product_id, somebody())) == "PRODUCT_NOT_FOUND"
 
     await until(is_gone)
 
@@ -178,7 +178,7 @@ async def test_a_writer_reads_its_write_in_every_process_while_others_keep_the_p
 
     async def keep_reading(shop: Shop, versions: list[int]) -> None:
         while True:
-            versions.append(int((await shop.get(product.product_id, reader())).etag))
+            versions.append(int((await shop.get(product.product_id, somebody())).etag))
 
     async with asyncio.TaskGroup() as group:
         readers = []
@@ -201,13 +201,13 @@ async def test_within_two_seconds_nothing_is_stale_although_writers_die_before_t
 ) -> None:
     products = [await processes[0].create() for _ in range(40)]
     for shop in processes:
-        await asyncio.gather(*(shop.get(each.product_id, reader()) for each in products))
+        await asyncio.gather(*(shop.get(each.product_id, somebody()) for each in products))
     for number, each in enumerate(products):
         await write_and_die(processes[number % 2].pool, each.product_id, f"Name {number}")
     await asyncio.sleep(FRESH_SECONDS)
     for shop in processes:
         for number, each in enumerate(products):
-            assert (await shop.get(each.product_id, reader())).name == f"Name {number}"
+            assert (await shop.get(each.product_id, somebody())).name == f"Name {number}"
 
 
 async def test_a_change_is_heard_before_it_has_a_position_in_the_feed(
@@ -251,5 +251,5 @@ async def test_while_changes_are_not_heard_of_every_read_is_right(shop: Shop, st
     product = await shop.create()
     for number in range(3):
         await write_and_die(shop.pool, product.product_id, f"Name {number}")
-        assert (await shop.get(product.product_id, reader())).name == f"Name {number}"
+        assert (await shop.get(product.product_id, somebody())).name == f"Name {number}"
     assert statements == [1, 1, 1]
