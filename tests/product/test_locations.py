@@ -142,9 +142,12 @@ async def test_who_waits_for_an_order_to_be_placed_anew_gives_its_units_back_whe
     shop: Shop, second: Shop
 ) -> None:
     product, hall = await shop.create(0), await new_location(shop)
-    await shop.adjust(product, 2, location_id=hall)
-    order_id = str(uuid4())
-    assert places(await shop.reserve(order_id, (product, 2))) == {hall: 2}
+    await shop.adjust(product, 4, location_id=hall)
+    other, order_id = str(uuid4()), str(uuid4())
+    for each in (other, order_id):
+        assert places(await shop.reserve(each, (product, 2))) == {hall: 2}
+    # Its units are sold where those of the order were: they would be taken for them.
+    await shop.commit(other)
     await shop.lapse(order_id)
     await shop.sweep()
     await transfer(shop, product, 2, hall, "")
@@ -155,7 +158,7 @@ async def test_who_waits_for_an_order_to_be_placed_anew_gives_its_units_back_whe
         released = asyncio.create_task(second.release(order_id))
         await until(lambda: is_waited_for(conn))
     assert (await released).state == inventory_pb2.RESERVATION_STATE_RELEASED
-    assert await where(shop, product) == {"": (2, 0, 0), hall: (0, 0, 0)}
+    assert await where(shop, product) == {"": (2, 0, 0), hall: (0, 0, 2)}
     await shop.assert_books_balance()
 
 
