@@ -1,6 +1,7 @@
 """The index of searches: never behind what it shows, written by one process, made anew if useless."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,19 @@ async def test_one_process_writes_and_another_takes_over_when_it_ends(
     await upkeep.close()
     assert await other.follow() > 0
     assert position(other) > position(upkeep)
+    await other.close()
+
+
+async def test_of_a_folder_that_was_deleted_one_process_makes_the_next_index(
+    pool: Pool, handle: DatabaseHandle, upkeep: IndexUpkeep
+) -> None:
+    await load(pool, {"A": "Red lamp"})
+    await catch_up(handle, pool, upkeep)
+    shutil.rmtree(upkeep._reader.folder)
+    other = IndexUpkeep(pool, IndexReader(upkeep._reader.folder))
+    await other.follow()
+    assert await upkeep.follow() == 0
+    assert (upkeep._lock, other._lock is None) == (None, False)
     await other.close()
 
 

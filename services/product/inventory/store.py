@@ -5,6 +5,7 @@ from uuid import UUID
 
 import asyncpg
 
+from services.errors import VersionConflict
 from services.product.catalogue.domain import not_found
 from services.product.inventory.domain import (
     BackorderLimitTooLow,
@@ -168,6 +169,7 @@ async def set_policy(
     Raises:
         ProductNotFound: there is no such product.
         BackorderLimitTooLow: more is backordered now.
+        VersionConflict: more was, and no longer is.
     """
     row = await conn.fetchrow(
         """
@@ -194,6 +196,9 @@ async def set_policy(
             "more units are backordered than the limit would allow",
             metadata={"product_id": str(product_id), "backordered": str(stock.backordered)},
         )
+    asked = ((backorder_limit, stock.backorder_limit), (hold_limit, stock.hold_limit))
+    if any(limit not in {None, now} for limit, now in asked):
+        raise VersionConflict("less has been backordered meanwhile: set the limits again")
     return stock, False
 
 

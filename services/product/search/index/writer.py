@@ -6,6 +6,8 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from os.path import samestat
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -61,6 +63,8 @@ class IndexUpkeep:
 
     async def follow(self) -> int:
         """Take one batch of events into the index; return how many those were."""
+        if self._lock is not None and not await asyncio.to_thread(self._is_locked, self._lock):
+            await self.close()
         if self._lock is None:
             self._lock = await asyncio.to_thread(self._take_lock)
         await asyncio.to_thread(self._reader.refresh)
@@ -92,6 +96,12 @@ class IndexUpkeep:
             os.close(lock)
             return None
         return lock
+
+    def _is_locked(self, lock: int) -> bool:
+        """Tell whether the lock is still the folder's: in one that was made anew, others take another."""
+        with suppress(FileNotFoundError):
+            return samestat(os.fstat(lock), (self._reader.folder / "lock").stat())
+        return False
 
     async def _is_usable(self) -> bool:
         """Tell whether there is an index to go on with: of this version, whole, and of this database."""
