@@ -13,7 +13,7 @@ from commerce.product.v1 import inventory_pb2, inventory_pb2_grpc
 
 from services.errors import ServiceUnavailable
 from services.product.catalogue.domain import not_found
-from services.product.freshness import record
+from services.product.freshness import answer_once, record
 from services.product.inventory import store
 from services.product.inventory.books_store import verify_stock
 from services.product.inventory.domain import Stock
@@ -34,7 +34,7 @@ from services.rpc.fields import read_optional_id
 from services.rpc.groups import GroupCommit
 from services.rpc.identity import caller
 from services.rpc.policy import policy_of
-from services.storage.idempotency import answer_once, optional_request_key
+from services.storage.idempotency import optional_request_key
 from services.storage.paging import IdKey, Pages
 from services.storage.postgres import Connection, Pool, connection, transaction
 
@@ -252,7 +252,7 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
         return await self._by_itself(lambda conn: changes.release_alone(conn, order_id))
 
     async def _by_itself(self, change: Callable[[Connection], Awaitable[Reservation]]) -> Reservation:
-        """Do what may be done again in a transaction of its own, until it has its rows or the deadline passes.
+        """Do what may be done again in a transaction of its own, as often as it takes within the deadline.
 
         Raises:
             ServiceUnavailable: units were moved between locations each time.
@@ -272,7 +272,7 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
                     if not attempt.expired():
                         raise
                     continue
-            await asyncio.sleep(random.uniform(0, _PLACED_AGAIN_SECONDS))  # noqa: S311  no secret
+            await asyncio.sleep(random.uniform(0, _PLACED_AGAIN_SECONDS))
 
     def _turn_of(self, holder_id: UUID | None) -> AbstractAsyncContextManager[object]:
         """Have a person's holds wait for one another here, where waiting takes no connection of the pool."""
