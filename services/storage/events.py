@@ -20,6 +20,7 @@ from tenacity.wait import wait_random_exponential
 
 from services.errors import VersionConflict
 from services.settings import DatabaseSettings
+from services.storage.cursors import Cursor, end_of_log, is_of_this_log
 from services.storage.event_ages import position_before
 from services.storage.loops import outliving
 from services.storage.paging import give_way
@@ -282,6 +283,16 @@ class EventLog:
         """Return the last position given."""
         async with connection(self._pool) as conn:
             return await read_head(conn)
+
+    async def end(self) -> Cursor:
+        """Return where the log ends."""
+        async with connection(self._pool) as conn:
+            return await end_of_log(conn)
+
+    async def has(self, cursor: Cursor) -> bool:
+        """Tell whether a cursor is one of this log: False after the database was set back past it."""
+        async with connection(self._pool) as conn:
+            return await is_of_this_log(conn, cursor)
 
     async def run_sequencer(self) -> None:
         """Give positions to events and hear of those given by other processes, until cancelled."""

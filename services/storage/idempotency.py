@@ -79,10 +79,18 @@ async def answer_once(
     key: RequestKey | None,
     response_type: type[Response],
     work: Callable[[Connection], Awaitable[Response]],
+    tell_repeated: Callable[[Connection], Awaitable[None]] | None = None,
 ) -> Response:
     """Run `work` in a transaction that also keeps its answer, or return the answer that was kept before.
 
     A refusal is not kept: the same request may be tried again.
+
+    Args:
+        pool: Of the service's database.
+        key: The request; None: `work` is done each time.
+        response_type: What `work` returns.
+        work: Does it, in the transaction of the connection that it gets.
+        tell_repeated: Called where the answer was kept before, by a connection that sees what was done then.
 
     Raises:
         RequestIdReused: the request_id came before, with another request.
@@ -92,25 +100,29 @@ async def answer_once(
             return await work(conn)
     try:
         async with transaction(pool) as conn:
-            return await _find_or_work(conn, key, response_type, work)
+            first = await find_answer(conn, key, response_type)
+            if first is None:
+                return await _work_first(conn, key, work)
+            await _tell(conn, tell_repeated)
+            return first
     except (_Overtaken, ServiceError):
         # A twin that was faster may also have taken what this attempt needed, such as the sku.
         async with connection(pool) as conn:
             first = await find_answer(conn, key, response_type)
-        if first is None:
-            raise
+            if first is None:
+                raise
+            await _tell(conn, tell_repeated)
         return first
 
 
-async def _find_or_work(
-    conn: Connection,
-    key: RequestKey,
-    response_type: type[Response],
-    work: Callable[[Connection], Awaitable[Response]],
+async def _tell(conn: Connection, tell_repeated: Callable[[Connection], Awaitable[None]] | None) -> None:
+    if tell_repeated is not None:
+        await tell_repeated(conn)
+
+
+async def _work_first(
+    conn: Connection, key: RequestKey, work: Callable[[Connection], Awaitable[Response]]
 ) -> Response:
-    first = await find_answer(conn, key, response_type)
-    if first is not None:
-        return first
     response = await work(conn)
     if await store_response(conn, key, response.SerializeToString()) is not None:
         raise _Overtaken

@@ -90,6 +90,7 @@ class Replica:
         try:
             await asyncio.wait({task}, timeout=give_up_at - time.monotonic())
             if not task.done():
+                self._is_well = False
                 raise _NotThere
             return task.result()
         except _FAILURES as error:
@@ -101,7 +102,7 @@ class Replica:
             if task.done():
                 await self._pool.release(conn)
             else:
-                self._is_well = False
+                # Also of a caller who went away, which says nothing about the replica.
                 self._leave(conn, task)
 
     async def close(self) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,7 @@ from services.product.search.index.reader import IndexReader
 from services.product.search.index.writer import IndexUpkeep
 from services.product.search.servicer import Searches
 from services.roster import EDGE
+from services.rpc.fields import to_money
 from services.rpc.identity import anonymous, set_caller
 from services.storage.events import append_events
 from services.storage.paging import Pages
@@ -164,6 +166,63 @@ async def test_a_page_of_the_table_is_followed_by_one_of_the_table(
     request.page_token = first.next_page_token
     second = await Searches(Reads(pool), PAGES, IndexEngine(pool, upkeep._reader)).search(request)
     assert sorted(each.sku for each in (*first.products, *second.products)) == [f"S{n}" for n in range(5)]
+
+
+async def next_page(searches: Searches, request: Any, before: Any) -> list[str]:
+    request.page_token = before.next_page_token
+    set_caller(anonymous(EDGE))
+    return [each.sku for each in (await searches.search(request)).products]
+
+
+async def test_the_table_goes_on_after_the_last_hit_of_the_index(
+    pool: Pool, handle: DatabaseHandle, upkeep: IndexUpkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await load(pool, {f"S{number}": "Steel bolt" for number in range(9)})
+    await catch_up(handle, pool, upkeep)
+    monkeypatch.setattr(store, "_FRESH", 0)
+    searches = Searches(Reads(pool), PAGES, IndexEngine(pool, upkeep._reader))
+    for order_by in ("", "price"):
+        request = product_pb2.SearchProductsRequest(query="steel", page_size=3, order_by=order_by)
+        set_caller(anonymous(EDGE))
+        first = await searches.search(request)
+        await load(pool, {f"L{order_by}": "Lamp"})
+        skus = [each.sku for each in first.products]
+        assert skus + await next_page(searches, request, first) == [f"S{number}" for number in range(6)]
+        await catch_up(handle, pool, upkeep)
+
+
+async def test_pages_of_the_index_repeat_and_leave_out_nothing_though_words_become_more_common(
+    pool: Pool, handle: DatabaseHandle, upkeep: IndexUpkeep, searches: Searches
+) -> None:
+    others = {f"L{number}": "Lamp" for number in range(40)}
+    await load(pool, {f"S{number}": "Steel bolt" for number in range(9)} | others)
+    await catch_up(handle, pool, upkeep)
+    for number, query in enumerate(("steel", "steel bolt")):
+        for name in ("Steel of another length", "Lamp"):
+            request = product_pb2.SearchProductsRequest(query=query, page_size=3)
+            set_caller(anonymous(EDGE))
+            first = await searches.search(request)
+            await load(pool, {f"{name}-{number}": name})
+            await catch_up(handle, pool, upkeep)
+            skus = [each.sku for each in first.products]
+            assert skus + await next_page(searches, request, first) == [f"S{each}" for each in range(6)]
+
+
+async def test_pages_keep_the_weights_of_words_for_what_the_index_does_not_know_yet(
+    pool: Pool, handle: DatabaseHandle, upkeep: IndexUpkeep, searches: Searches
+) -> None:
+    bolts = {f"S{number}": "Steel bolt" for number in range(9)}
+    await load(pool, bolts | {f"L{number}": "Lamp" for number in range(40)})
+    await catch_up(handle, pool, upkeep)
+    request = product_pb2.SearchProductsRequest(query="steel", page_size=3)
+    set_caller(anonymous(EDGE))
+    await load(pool, bolts, price=to_money(Decimal(7), "USD"))
+    first = await searches.search(request)
+    await load(pool, {f"M{number}": "Lamp" for number in range(9)})
+    await catch_up(handle, pool, upkeep)
+    await load(pool, bolts, price=to_money(Decimal(8), "USD"))
+    skus = [each.sku for each in first.products]
+    assert skus + await next_page(searches, request, first) == [f"S{number}" for number in range(6)]
 
 
 async def test_one_process_writes_and_another_takes_over_when_it_ends(

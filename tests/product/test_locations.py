@@ -3,13 +3,18 @@
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Collection
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from commerce.product.v1 import inventory_pb2, product_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from services.product.inventory import servicer
+from services.product.locations import store
 from services.product.locations.domain import allot
 from services.product.reservations import changes
 from services.storage.postgres import Connection, transaction
@@ -165,6 +170,42 @@ async def test_who_waits_for_an_order_to_be_placed_anew_gives_its_units_back_whe
 async def is_waited_for(conn: Connection) -> bool:
     asked = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
     return bool(await conn.fetchval(asked))
+
+
+async def test_an_order_that_has_lapsed_takes_units_of_a_deleted_product_where_they_lie(shop: Shop) -> None:
+    product, hall, order_id = await shop.create(), await new_location(shop), str(uuid4())
+    await shop.adjust(product, 5, location_id=hall)
+    await shop.reserve(order_id, (product, 2))
+    await shop.lapse(order_id)
+    await shop.sweep()
+    await shop.products.DeleteProduct(
+        product_pb2.DeleteProductRequest(product_id=product.product_id), metadata=shop.writer
+    )
+    assert places(await shop.commit(order_id)) == {hall: 2}
+    await shop.assert_books_balance()
+
+
+async def test_an_order_whose_units_are_moved_each_time_is_told_so_after_some_attempts(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product, hall, attempts = await shop.create(3), await new_location(shop, 1), 0
+    await shop.adjust(product, 3, location_id=hall)
+    read_levels = store.read_levels
+
+    async def read_what_was(conn: Connection, product_ids: Collection[UUID]) -> dict[UUID, Any]:
+        nonlocal attempts
+        attempts += 1
+        return {
+            product_id: [replace(level, free=level.free + 3) for level in levels]
+            for product_id, levels in (await read_levels(conn, product_ids)).items()
+        }
+
+    monkeypatch.setattr("services.product.reservations.changes.location_store.read_levels", read_what_was)
+    monkeypatch.setattr(servicer, "_PLACED_AGAIN_SECONDS", 0)
+    unavailable = ("UNAVAILABLE", "SERVICE_UNAVAILABLE")
+    assert await refusal(shop.reserve(str(uuid4()), (product, 5))) == unavailable
+    assert attempts > servicer._PLACED_AT_MOST
+    await shop.assert_books_balance()
 
 
 async def test_orders_of_one_batch_leave_less_to_one_another_at_each_location(shop: Shop) -> None:

@@ -207,6 +207,25 @@ async def test_a_frozen_replica_costs_50_ms_once_and_no_read(
     await until_read_there(reads, value)
 
 
+@pytest.mark.usefixtures("patient")
+async def test_a_caller_who_goes_away_amid_a_read_leaves_the_replica_to_the_others(
+    pool: Pool, replica: Replica
+) -> None:
+    reads, begun, go_on = Reads(pool, replica), asyncio.Event(), asyncio.Event()
+
+    async def read_slowly(conn: Connection) -> None:
+        begun.set()
+        await go_on.wait()
+
+    reading = asyncio.create_task(reads.run(read_slowly, 0))
+    await begun.wait()
+    reading.cancel()
+    await asyncio.wait({reading})
+    assert replica.is_well
+    assert (await read(reads))[1]
+    go_on.set()
+
+
 def test_every_method_that_reads_from_a_replica_may_be_as_old_as_that() -> None:
     for name in ("ListProducts", "SearchProducts", "SuggestProducts"):
         options = PRODUCT_SERVICE.methods_by_name[name].GetOptions().ListFields()

@@ -6,13 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from decimal import Decimal
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from commerce.product.v1 import inventory_pb2, product_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from services.product.watching.hub import Hub
 from services.rpc.fields import to_money
+from services.storage.cursors import Cursor
 from tests.product.conftest import Shop
 from tests.storage.conftest import sequencing
 from tests.support.refusals import refusal
@@ -252,6 +254,24 @@ async def test_who_hears_of_no_changes_hears_that_there_were_none(
             assert not (await reader.next()).WhichOneof("change")
             tokens.append(reader.token)
         assert len(set(tokens)) == 4
+
+
+@pytest.mark.parametrize("position", [1, 10**12], ids=["other events", "a log that ends sooner"])
+async def test_who_watches_is_told_all_anew_after_the_database_was_set_back(
+    shop: Shop, position: int
+) -> None:
+    product, hub = await shop.create(), Hub(shop.event_log)
+    await numbered(shop)
+    following = asyncio.create_task(hub.run())
+    async with hub.watching([UUID(product.product_id)]) as watcher:
+        # What it knows is of a log that is gone.
+        hub._cursor = Cursor(position, str(uuid4()))
+        changed, position = await watcher.changed(PATIENCE_SECONDS)
+        assert (changed, position) == ([UUID(product.product_id)], await shop.event_log.head())
+        await change(shop, product, name="Changed afterwards")
+        changed, position = await watcher.changed(PATIENCE_SECONDS)
+        assert (changed, position) == ([UUID(product.product_id)], await shop.event_log.head())
+    following.cancel()
 
 
 async def test_a_stream_ends_with_its_access_token_and_goes_on_with_the_next(shop: Shop) -> None:

@@ -29,7 +29,7 @@ from services.product.catalogue.kept import KeptProducts
 from services.product.catalogue.messages import product_message, read_details
 from services.product.catalogue.sorting import BY_CHANGE, SORTINGS, Listing
 from services.product.categories import store as category_store
-from services.product.freshness import must_see, record
+from services.product.freshness import answer_once, must_see, record
 from services.product.imports.rows import Import
 from services.product.inventory import store as stock_store
 from services.product.search.asked import Engine
@@ -42,7 +42,7 @@ from services.rpc.fields import read_optional_id, read_optional_time
 from services.rpc.groups import Groups
 from services.rpc.identity import caller
 from services.rpc.masks import left_out_fields, masked_fields
-from services.storage.idempotency import answer_once, optional_request_key
+from services.storage.idempotency import optional_request_key
 from services.storage.near_cache import NearCache
 from services.storage.paging import MAX_PAGE_BYTES, Pages
 from services.storage.postgres import Connection, Pool, connection, transaction

@@ -14,11 +14,11 @@ from services.product.categories import store
 from services.product.categories.domain import Category, check_move, check_name, not_found
 from services.product.categories.events import category_created, category_deleted, category_updated
 from services.product.categories.messages import category_message
-from services.product.freshness import record
+from services.product.freshness import answer_once, record
 from services.rpc.fields import read_optional_id
 from services.rpc.identity import caller
 from services.rpc.masks import masked_fields
-from services.storage.idempotency import answer_once, optional_request_key
+from services.storage.idempotency import optional_request_key
 from services.storage.paging import MAX_PAGE_BYTES, IdKey, Pages
 from services.storage.postgres import Connection, Pool, connection, transaction
 

@@ -1,6 +1,7 @@
 """InventoryService: messages to stock and reservations and back, and where transactions begin and end."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any
@@ -10,8 +11,9 @@ from weakref import WeakValueDictionary
 import grpc
 from commerce.product.v1 import inventory_pb2, inventory_pb2_grpc
 
+from services.errors import ServiceUnavailable
 from services.product.catalogue.domain import not_found
-from services.product.freshness import record
+from services.product.freshness import answer_once, record
 from services.product.inventory import store
 from services.product.inventory.books_store import verify_stock
 from services.product.inventory.domain import Stock
@@ -32,7 +34,7 @@ from services.rpc.fields import read_optional_id
 from services.rpc.groups import GroupCommit
 from services.rpc.identity import caller
 from services.rpc.policy import policy_of
-from services.storage.idempotency import answer_once, optional_request_key
+from services.storage.idempotency import optional_request_key
 from services.storage.paging import IdKey, Pages
 from services.storage.postgres import Connection, Pool, connection, transaction
 
@@ -47,6 +49,10 @@ _VERIFICATIONS_WAITING = 24
 _ALONE_AT_ONCE = 4
 # Then one that waits for a row gives its place to the next, and tries again.
 _ALONE_SECONDS = 0.5
+# Units were moved between locations at the same moment: so often it looks anew where they lie, ...
+_PLACED_AT_MOST = 10
+# ... after up to so long a pause, in which others end.
+_PLACED_AGAIN_SECONDS = 0.05
 
 
 class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
@@ -246,19 +252,27 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
         return await self._by_itself(lambda conn: changes.release_alone(conn, order_id))
 
     async def _by_itself(self, change: Callable[[Connection], Awaitable[Reservation]]) -> Reservation:
-        """Do what may be done again in a transaction of its own, as often as it takes within the deadline."""
+        """Do what may be done again in a transaction of its own, as often as it takes within the deadline.
+
+        Raises:
+            ServiceUnavailable: units were moved between locations each time.
+        """
+        short = 0
         while True:
             async with self._places:
                 attempt = asyncio.timeout(_ALONE_SECONDS)
                 try:
                     async with attempt, transaction(self._pool) as conn:
                         return await change(conn)
-                except LocationShort:
-                    # What is free at which location is read anew.
-                    continue
+                except LocationShort as error:
+                    short += 1
+                    if short == _PLACED_AT_MOST:
+                        raise ServiceUnavailable("units are being moved; repeat the call") from error
                 except TimeoutError:
                     if not attempt.expired():
                         raise
+                    continue
+            await asyncio.sleep(random.uniform(0, _PLACED_AGAIN_SECONDS))
 
     def _turn_of(self, holder_id: UUID | None) -> AbstractAsyncContextManager[object]:
         """Have a person's holds wait for one another here, where waiting takes no connection of the pool."""

@@ -229,6 +229,20 @@ async def find_stock(conn: Connection, product_ids: Collection[UUID]) -> dict[UU
     return {row["product_id"]: Stock(**row) for row in rows}
 
 
+async def find_levels(conn: Connection, product_ids: Collection[UUID]) -> dict[UUID, Stock]:
+    """Return levels, also of products that were deleted: an order may have a right to their units."""
+    rows = await conn.fetch(
+        """
+        SELECT product_id, free, held, committed, update_time, adjustment_count, backorder_limit, hold_limit,
+               free_elsewhere
+          FROM stock_levels
+         WHERE product_id = ANY($1)
+        """,
+        product_ids,
+    )
+    return {row["product_id"]: Stock(**row) for row in rows}
+
+
 async def find_locked(conn: Connection, product_ids: Collection[UUID]) -> set[UUID]:
     """Return those whose levels somebody is changing at this moment. Waits for none."""
     rows = await conn.fetch(

@@ -7,7 +7,7 @@ from uuid import UUID
 from commerce.product.v1 import inventory_pb2
 
 from services.etags import check_etag
-from services.product.freshness import record
+from services.product.freshness import answer_once, record
 from services.product.inventory import store as stock_store
 from services.product.inventory.messages import stock_message
 from services.product.locations import store
@@ -17,7 +17,7 @@ from services.product.locations.messages import location_message
 from services.rpc.fields import read_optional_id
 from services.rpc.identity import caller
 from services.rpc.masks import masked_fields
-from services.storage.idempotency import answer_once, optional_request_key
+from services.storage.idempotency import optional_request_key
 from services.storage.paging import IdKey, Pages
 from services.storage.postgres import Connection, Pool, connection, transaction
 

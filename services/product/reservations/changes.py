@@ -205,7 +205,7 @@ async def _place(
     if not spread:
         return list(taken)
     levels = await location_store.read_levels(conn, spread)
-    stock = await stock_store.find_stock(conn, spread)
+    stock = await stock_store.find_levels(conn, spread)
     placed = allot_all(taken, {each: (stock[each], levels.get(each, [])) for each in stock})
     if placed != list(taken):
         await places_store.write_places(conn, placed)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 from uuid import UUID
 
@@ -34,6 +34,11 @@ class Asked:
     # Its last word may be the begin of one, and names are all that is wanted.
     is_typing: bool = False
 
+    @property
+    def weights(self) -> list[float] | None:
+        """Of the words on the page before: counts may have changed since. None: there is none."""
+        return [float(weight) for weight in self.after.weights.split()] if self.after else None
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -43,6 +48,12 @@ class Answer:
     facets: list[FacetCount]
     # Up to MAX_CANDIDATES.
     total: int
+
+
+def keeping(hits: Sequence[Found], weights: Sequence[float]) -> list[Found]:
+    """Return hits whose places keep the weights of the words for the pages that follow."""
+    told = " ".join(str(weight) for weight in weights)
+    return [replace(hit, place=hit.place._replace(weights=told)) for hit in hits]
 
 
 class Engine(Protocol):

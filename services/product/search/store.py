@@ -34,6 +34,10 @@ class Filters:
     attributes: dict[str, str] = field(default_factory=dict)
 
 
+# Places of the index have it added to `exact`: the next page is of the same engine.
+_OF_INDEX = 2
+
+
 class Place(NamedTuple):
     """Where a hit stands, by the order asked: the first three descend, then name and id ascend."""
 
@@ -44,6 +48,19 @@ class Place(NamedTuple):
     product_id: UUID
     # Of the words, on the first page: counts may have changed since.
     weights: str = ""
+
+    @property
+    def is_of_index(self) -> bool:
+        """Whether the index gave it, whose ranks are no ranks of the table."""
+        return self.exact >= _OF_INDEX
+
+    def of_index(self) -> "Place":
+        """Return the same as the index gives it."""
+        return self._replace(exact=self.exact % _OF_INDEX + _OF_INDEX)
+
+    def bare(self) -> "Place":
+        """Return the same as the table compares it."""
+        return self._replace(exact=self.exact % _OF_INDEX)
 
 
 @dataclass(frozen=True)

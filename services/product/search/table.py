@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from services.product.categories.store import list_subtree_of
 from services.product.freshness import must_see
-from services.product.search.asked import Answer, Asked, ending_in_time
-from services.product.search.store import search_products
+from services.product.search.asked import Answer, Asked, ending_in_time, keeping
+from services.product.search.store import Filters, Place, search_products
 from services.product.search.vocabulary import read_words
-from services.product.search.words import question_of
+from services.product.search.words import Question, question_of
 from services.storage.postgres import Connection
 from services.storage.replica import Reads
 
@@ -34,8 +34,7 @@ class TableEngine:
 async def _find(conn: Connection, asked: Asked) -> Answer:
     await plan_for_searches(conn)
     words, all_products = await read_words(conn, asked.query, is_typing=asked.is_typing)
-    weights = [float(weight) for weight in asked.after.weights.split()] if asked.after else None
-    question = question_of(words, all_products, weights)
+    question = question_of(words, all_products, asked.weights)
     categories = await list_subtree_of(conn, asked.category_id)
     hits, facets, total = await search_products(
         conn,
@@ -43,14 +42,28 @@ async def _find(conn: Connection, asked: Asked) -> Answer:
         question,
         replace(asked.filters, category_ids=categories),
         order_by=asked.order_by,
-        after=asked.after,
+        after=await _place_in_table(conn, asked, question),
         limit=asked.limit,
         candidates=_SUGGESTED_CANDIDATES if asked.is_typing else None,
         facets=asked.facets,
     )
-    told = " ".join(str(weight) for weight in question.weights)
-    hits = [replace(hit, place=hit.place._replace(weights=told)) for hit in hits]
-    return Answer(hits, facets, total)
+    return Answer(keeping(hits, question.weights), facets, total)
+
+
+async def _place_in_table(conn: Connection, asked: Asked, question: Question) -> Place | None:
+    """Return after which place to go on: after a page of the index, where the table has its last product."""
+    if asked.after is None or not asked.after.is_of_index:
+        return asked.after
+    last, _, _ = await search_products(
+        conn,
+        asked.query,
+        question,
+        Filters(),
+        order_by=asked.order_by,
+        limit=1,
+        among=[asked.after.product_id],
+    )
+    return last[0].place if last else asked.after.bare()
 
 
 async def plan_for_searches(conn: Connection) -> None:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 from services.errors import ServiceUnavailable
+from services.storage.cursors import Cursor
 from services.storage.events import EventLog, RecordedEvent
 from services.storage.loops import outliving
 
@@ -59,7 +60,7 @@ class Hub:
         self._of_products: set[Watcher] = set()
         self._of_stock: set[Watcher] = set()
         # None while nobody watches.
-        self._position: int | None = None
+        self._cursor: Cursor | None = None
         self._wanted = asyncio.Event()
         self._ready = asyncio.Event()
 
@@ -97,23 +98,28 @@ class Hub:
         except TimeoutError:
             raise ServiceUnavailable("changes cannot be followed at the moment") from None
         # What was told to others meanwhile may have been told to this one too.
-        watcher.position = max(watcher.position, self._position or 0)
+        watcher.position = max(watcher.position, self._cursor.position if self._cursor else 0)
 
     async def _follow(self) -> None:
         await self._wanted.wait()
-        if self._position is None:
-            self._position = await self._log.head()
+        if self._cursor is None:
+            self._cursor = await self._log.end()
             self._ready.set()
         while self._of_products or self._of_stock:
             moved = self._log.moved
-            events, is_last = await self._log.read(self._position)
+            events, is_last = await self._log.read(self._cursor.position)
+            # After the read: what a log has that was set back before it is no news of this one.
+            if not await self._log.has(self._cursor):
+                self._cursor = await self._log.end()
+                self._tell_all(self._cursor.position)
+                continue
             if events:
-                self._position = events[-1].position or self._position
-                self._tell(events, self._position)
+                self._cursor = _cursor_of(events[-1])
+                self._tell(events, self._cursor.position)
             if is_last:
                 await self._log.more(moved)
         # No await from here to the end: nobody comes in between.
-        self._position = None
+        self._cursor = None
         self._ready.clear()
         self._wanted.clear()
 
@@ -123,6 +129,16 @@ class Hub:
             watcher.tell(products, position)
         for watcher in self._of_stock:
             watcher.tell(stock, position)
+
+    def _tell_all(self, position: int) -> None:
+        """Have all be told anew: of what the log has lost, nobody knows what it had changed."""
+        for watcher in (*self._of_products, *self._of_stock):
+            watcher.tell(watcher.product_ids, position)
+
+
+def _cursor_of(event: RecordedEvent) -> Cursor:
+    assert event.position is not None, "the feed has what is numbered"  # noqa: S101
+    return Cursor(event.position, str(event.event_id))
 
 
 def _touched(events: Iterable[RecordedEvent]) -> tuple[set[UUID], set[UUID]]:

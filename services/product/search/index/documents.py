@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -10,6 +9,7 @@ from uuid import UUID
 from tantivy import Document, Index, Schema, SchemaBuilder, TextAnalyzerBuilder, Tokenizer
 
 from services.product.search.words import accessories_of
+from services.storage.cursors import Cursor
 
 # Of what stands in this module: an index of another version is made anew.
 VERSION = 1
@@ -21,15 +21,6 @@ MAX_ACCESSORIES = 2
 WEIGHTS = {"named": 1.0, "branded": 0.8, "described": 0.9, "forms": 0.6, "specified": 0.2}
 NO_ACCESSORY = "-"
 _BITS = 2**64
-
-
-@dataclass(frozen=True)
-class Cursor:
-    """Up to which event of the log an index holds all that happened."""
-
-    position: int
-    # Of the event that stands there: that of another log differs.
-    event_id: str
 
 
 def _new_schema() -> Schema:

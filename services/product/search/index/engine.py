@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from services.product.catalogue.store import find_products
 from services.product.categories.store import list_subtree_of
-from services.product.search.asked import Answer, Asked, ending_in_time
+from services.product.search.asked import Answer, Asked, ending_in_time, keeping
 from services.product.search.index.hits import ORDERS, Hit, Hits, Search, find
 from services.product.search.index.meaning import Reading, means, unknown_in
 from services.product.search.index.queries import weigh
@@ -26,8 +26,6 @@ from services.product.search.vocabulary import read_tokens, similar_words
 from services.product.search.words import Question, joined
 from services.storage.postgres import Connection, Pool, connection
 
-# Places of this engine have it added to `exact`: the next page is of the same engine.
-_OF_INDEX = 2
 # They hold no lock of Python's while they search: more of them than cores would be of no use.
 _THREADS = 2
 # Queries whose words are remembered: a few hundred bytes each.
@@ -79,7 +77,7 @@ class IndexEngine:
 
 def _is_ours(asked: Asked) -> bool:
     """Tell whether the index knows the order, and the page before, where there is one, was its own."""
-    return asked.order_by in {"", *ORDERS} and (asked.after is None or asked.after.exact >= _OF_INDEX)
+    return asked.order_by in {"", *ORDERS} and (asked.after is None or asked.after.is_of_index)
 
 
 async def _search_of(
@@ -92,7 +90,10 @@ async def _search_of(
         found = await similar_words(conn, unknown)
         near = {word: [form for form, _ in forms] for word, forms in found.items()}
         words = means(searcher, reading, is_typing=asked.is_typing, synonyms=news.synonyms, near=near)
-    weights = [weigh(min(each.word.product_count, searcher.num_docs), searcher.num_docs) for each in words]
+    weights = asked.weights
+    if weights is None or len(weights) != len(words):
+        counts = (min(each.word.product_count, searcher.num_docs) for each in words)
+        weights = [weigh(count, searcher.num_docs) for count in counts]
     categories = await list_subtree_of(conn, asked.category_id)
     return Search(
         searcher=searcher,
@@ -111,19 +112,18 @@ async def _search_of(
 
 async def _search_fresh(conn: Connection, asked: Asked, search: Search) -> Answer:
     """Search among the products that the index does not know as they are now, by the table."""
-    after = asked.after and asked.after._replace(exact=asked.after.exact - _OF_INDEX)
     hits, facets, total = await search_products(
         conn,
         asked.query,
         search.question,
         search.filters,
         order_by=asked.order_by,
-        after=after,
+        after=asked.after and asked.after.bare(),
         limit=asked.limit,
         facets=asked.facets,
         among=search.without,
     )
-    return Answer([replace(hit, place=_place_of(_hit_of(hit.place))) for hit in hits], facets, total)
+    return Answer([replace(hit, place=hit.place.of_index()) for hit in hits], facets, total)
 
 
 async def _read_found(conn: Connection, page: Sequence[Hit]) -> list[Found]:
@@ -141,14 +141,14 @@ def _merged(asked: Asked, search: Search, hits: Hits, found: Sequence[Found], fr
     least = _least_words(asked, len(search.words), hits, fresh)
     if least > hits.least_words:
         found, hits = [], replace(hits, facets=[], total=0)
-    told = [each for each in fresh.hits if each.place.words >= least or each.place.exact > _OF_INDEX]
+    told = [each for each in fresh.hits if each.place.words >= least or _hit_of(each.place).exact]
     both = sorted([*found, *told], key=lambda each: _hit_of(each.place).key)[: asked.limit]
     counts: Counter[tuple[str, str]] = Counter()
     for each in (*hits.facets, *fresh.facets):
         counts[each.facet, each.value] += each.count
     facets = [count for facet in asked.facets for count in _most(facet, counts)]
     total = hits.total + fresh.total - (len(fresh.hits) - len(told))
-    return Answer(both, facets, min(total, MAX_CANDIDATES))
+    return Answer(keeping(both, search.question.weights), facets, min(total, MAX_CANDIDATES))
 
 
 def _least_words(asked: Asked, words: int, hits: Hits, fresh: Answer) -> int:
@@ -166,8 +166,8 @@ def _most(facet: str, counts: Counter[tuple[str, str]]) -> list[FacetCount]:
 
 
 def _place_of(hit: Hit) -> Place:
-    return Place(hit.exact + _OF_INDEX, hit.words, hit.rank, "", hit.product_id)
+    return Place(hit.exact, hit.words, hit.rank, "", hit.product_id).of_index()
 
 
 def _hit_of(place: Place) -> Hit:
-    return Hit(place.exact % _OF_INDEX, place.words, place.rank, place.product_id)
+    return Hit(place.bare().exact, place.words, place.rank, place.product_id)

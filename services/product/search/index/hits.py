@@ -14,6 +14,8 @@ from services.product.search.words import Question
 
 # Read beyond a page: hits that are equally good come in the order of their ids.
 _BEYOND = 50
+# The share of a rank by which it changes with others' writes between two pages.
+_DRIFT = 0.1
 # Of those that equally many products have, the first come in the order of letters.
 _FACET_VALUES_READ = 5 * MAX_FACET_VALUES
 # What hits are sorted by where the best are not to come first: a field, and whether the least comes first.
@@ -70,9 +72,24 @@ def find(search: Search) -> Hits:
     chosen = _choose(search)
     hits = _ordered(search, chosen.query) if search.order_by else _best(search, chosen)
     if search.after is not None:
-        hits = [hit for hit in hits if hit.key > search.after.key]
+        last = search.after if search.order_by else _as_now(search.after, hits)
+        hits = [hit for hit in hits if hit.key > last.key]
     counts = _count_facets(search, chosen.query)
     return Hits(hits[: search.limit], chosen.least_words, counts, chosen.total)
+
+
+def _as_now(last: Hit, hits: Sequence[Hit]) -> Hit:
+    """Return the last hit of the page before with the rank that it has now.
+
+    Each product that is written changes how rare the index takes a word for, and so the rank of all others a
+    little: by the rank of then, hits that are equally good would all come again, or none of them.
+    """
+    for hit in hits:
+        if hit.product_id == last.product_id:
+            # One that has moved further was changed itself: by its new place, whole pages would come again.
+            is_near = abs(hit.rank - last.rank) <= _DRIFT * abs(last.rank)
+            return hit if (hit.exact, hit.words) == (last.exact, last.words) and is_near else last
+    return last
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from uuid import UUID
 import structlog
 from tantivy import Index, Query, Searcher
 
-from services.product.search.index.documents import SCHEMA, VERSION, Cursor, prepare, read_cursor
+from services.product.search.index.documents import SCHEMA, VERSION, prepare, read_cursor
+from services.storage.cursors import Cursor
 
 log = structlog.get_logger(__name__)
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from services.product.search.index.documents import Cursor
 from services.storage.postgres import Connection
 
 # A search looks through so many events for products that the index does not know yet, ...
@@ -26,34 +25,6 @@ class Change:
     product_ids: Sequence[UUID]
     # False: of its stock.
     is_of_product: bool
-
-
-async def read_head(conn: Connection) -> Cursor:
-    """Return where the log ends: all that happened up to there is in what is read from now on."""
-    row = await conn.fetchrow(
-        """
-        SELECT s.last AS position, coalesce(e.event_id::text, '') AS event_id
-          FROM seq_head s
-          LEFT JOIN event_order o ON o.pos = s.last
-          LEFT JOIN events e USING (ev_id)
-        """
-    )
-    assert row is not None, "migrations write it"  # noqa: S101
-    return Cursor(row["position"], row["event_id"])
-
-
-async def is_of_this_log(conn: Connection, cursor: Cursor) -> bool:
-    """Tell whether a cursor is one of this database's log; a restored one may have another there, or none."""
-    found = await conn.fetchval(
-        """
-        SELECT e.event_id::text
-          FROM event_order o
-          JOIN events e USING (ev_id)
-         WHERE o.pos = $1
-        """,
-        cursor.position,
-    )
-    return bool((found or "") == cursor.event_id)
 
 
 async def read_changes(conn: Connection, position: int, limit: int) -> list[Change]:

@@ -18,12 +18,12 @@ from services.product.search.index import store
 from services.product.search.index.documents import (
     SCHEMA,
     VERSION,
-    Cursor,
     cursor_document,
     prepare,
     product_document,
 )
 from services.product.search.index.reader import IndexReader
+from services.storage.cursors import Cursor, end_of_log, is_of_this_log
 from services.storage.loops import run_batches
 from services.storage.postgres import Pool, connection
 
@@ -110,7 +110,7 @@ class IndexUpkeep:
             return False
         cursor = self._cursor if self._writer else snapshot.cursor
         async with connection(self._pool) as conn:
-            if not await store.is_of_this_log(conn, cursor):
+            if not await is_of_this_log(conn, cursor):
                 return False
         if self._writer is None:
             self._writer = await asyncio.to_thread(_open_writer, self._reader)
@@ -128,7 +128,7 @@ class IndexUpkeep:
         index = prepare(Index(SCHEMA, path=str(self._reader.folder / name)))
         writer = index.writer(_HEAP_BYTES, 1)
         async with connection(self._pool) as conn:
-            cursor = await store.read_head(conn)
+            cursor = await end_of_log(conn)
         after: UUID | None = _BEFORE_ALL
         while after is not None:
             began = time.monotonic()
