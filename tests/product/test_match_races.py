@@ -29,7 +29,7 @@ from tests.product.test_matches import (
     twins,
     undo,
 )
-from tests.product.waits import waits_behind_a_lock, waits_for_a_lock
+from tests.product.waits import waits_for_a_lock
 
 
 async def test_a_merge_and_a_proposal_of_one_record_never_wait_for_each_other(
@@ -52,9 +52,42 @@ async def test_a_merge_and_a_proposal_of_one_record_never_wait_for_each_other(
         merging_one = asyncio.create_task(accept(shop, match))
         await waits_for_a_lock(conn)
         finding = asyncio.create_task(find(second))
-        await waits_behind_a_lock(conn)
+        await waits_for_a_lock(conn, 2)
     await asyncio.gather(merging_one, finding)
     assert sorted(await records_at(shop, two)) == sorted([one.sku, two.sku, f"{third}-1"])
+
+
+async def test_two_merges_at_once_leave_no_chain(shop: Shop, second: Shop) -> None:
+    one, two = await twins(shop)
+    code, third = one.attributes["EAN"], supplier()
+    await find(shop, propose_only=True)
+    first = await match_of(shop, one)
+    # What the first goes into is to go into a third.
+    await shop.load([row(third, "1", "Kettle again", attributes={"ean": code})])
+    place = await product_of(shop, f"{third}-1")
+    match_id = await shop.pool.fetchval(
+        """
+        INSERT INTO product_matches (record_id, other_record_id, state, rule, probability, evidence)
+        SELECT $1, r.record_id, 'PROPOSED', m.rule, m.probability, m.evidence
+          FROM product_matches m, supplier_records r
+         WHERE m.match_id = $2 AND r.own_product_id = $3
+        RETURNING match_id
+        """,
+        UUID(first.other_record.record_id),
+        UUID(first.match_id),
+        UUID(place.product_id),
+    )
+    then = match_pb2.Match(match_id=str(match_id))
+    async with transaction(shop.pool) as conn:
+        lock_levels = "SELECT FROM stock_levels WHERE product_id = ANY ($1) FOR NO KEY UPDATE"
+        await conn.execute(lock_levels, [UUID(one.product_id), UUID(two.product_id)])
+        deciding = [asyncio.create_task(reason_of(accept(shop, first)))]
+        await waits_for_a_lock(conn)
+        deciding.append(asyncio.create_task(reason_of(accept(second, then))))
+        await waits_for_a_lock(conn, 2)
+    assert await asyncio.gather(*deciding) == ["", "MERGE_BLOCKED"]
+    at = [len(await records_at(shop, each)) for each in (one, two, place)]
+    assert at == [0, 2, 1]
 
 
 async def test_a_product_merged_while_an_import_puts_it_on_sale_stays_out_of_sale(shop: Shop) -> None:

@@ -4,26 +4,20 @@ from services.storage.postgres import Connection
 from tests.support.waiting import until
 
 
-async def waits_for_a_lock(conn: Connection) -> None:
-    """Wait until somebody waits for what this connection holds."""
+async def waits_for_a_lock(conn: Connection, count: int = 1) -> None:
+    """Wait until so many wait for what this connection holds, or for each other behind it."""
     await until(
         lambda: conn.fetchval(
             """
-            SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid)))
-            """
-        )
-    )
-
-
-async def waits_behind_a_lock(conn: Connection) -> None:
-    """Wait until somebody waits for one who waits for what this connection holds."""
-    await until(
-        lambda: conn.fetchval(
-            """
-            SELECT EXISTS (SELECT
-                             FROM pg_stat_activity first
-                             JOIN pg_stat_activity second ON first.pid = ANY (pg_blocking_pids(second.pid))
-                            WHERE pg_backend_pid() = ANY (pg_blocking_pids(first.pid)))
-            """
+            WITH RECURSIVE waiting AS (
+                SELECT pg_backend_pid() AS pid
+                 UNION
+                SELECT a.pid
+                  FROM waiting w
+                  JOIN pg_stat_activity a ON w.pid = ANY (pg_blocking_pids(a.pid))
+            )
+            SELECT count(*) > $1 FROM waiting
+            """,
+            count,
         )
     )
