@@ -13,16 +13,13 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from services.product.categories.store import insert_category, lock_tree
 from services.rpc.fields import to_decimal, to_money
-from services.storage.postgres import Connection, transaction
+from services.storage.postgres import transaction
 from tests.product.conftest import Shop, some_product
 from tests.product.real_rows import Row, bestbuy_rows, icecat_rows, jlcparts_rows
+from tests.product.waits import waits_for_a_lock
 from tests.support.refusals import refusal
-from tests.support.waiting import PATIENCE_SECONDS
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
-WAITS_FOR_US = """
-    SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid)))
-"""
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs the shared catalogues")
 
 
@@ -177,6 +174,36 @@ async def test_known_rows_are_neither_judged_nor_compared(
 
     monkeypatch.setattr("services.product.imports.rows.read_row", refuse_to_judge)
     assert counts(await shop.load(rows)) == (0, 0, 3, 0)
+
+
+async def test_rows_that_change_nothing_are_known_from_then_on(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = f"Noted {uuid4()}"
+    imported = row(1, (root,), brand="Eisen")
+    await shop.load([imported])
+    # Of these no import has written the product: one was made by hand, the other by a row that says more.
+    by_hand = await shop.create(description="By hand")
+    rows = [
+        row(2, sku=by_hand.sku, name=by_hand.name, price=by_hand.price, description="By hand"),
+        row(3, sku=imported.product.sku, name="Other", brand="Eisen", update_mask=["brand"]),
+    ]
+    trial = [Row.FromString(each.SerializeToString()) for each in rows]
+    for each in trial:
+        each.validate_only = True
+    assert counts(await shop.load(trial)) == (0, 0, 2, 0)
+    noted = "SELECT count(*) FROM products WHERE sku = $1 AND import_digest IS NOT NULL"
+    assert await shop.pool.fetchval(noted, by_hand.sku) == 0
+    before = await shop.count_events()
+    assert counts(await shop.load(rows)) == (0, 0, 2, 0)
+    assert await shop.count_events() == before
+    assert (await by_sku(shop, by_hand.sku)).SerializeToString() == by_hand.SerializeToString()
+
+    def refuse_to_judge(_: object) -> None:
+        raise AssertionError("a row that is known was judged")
+
+    monkeypatch.setattr("services.product.imports.rows.read_row", refuse_to_judge)
+    assert counts(await shop.load(rows)) == (0, 0, 2, 0)
 
 
 async def test_what_a_row_s_mask_leaves_out_stays_as_it_is(shop: Shop) -> None:
@@ -349,13 +376,6 @@ async def category_with_child(shop: Shop) -> tuple[str, category_pb2.Category]:
     """A root's name, and its child "kid"."""
     root = await shop.create_category(f"Moving {uuid4()}")
     return root.display_name, await shop.create_category("kid", root.category_id)
-
-
-async def waits_for_a_lock(conn: Connection) -> None:
-    """Wait until somebody waits for what this connection holds."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not await conn.fetchval(WAITS_FOR_US):  # noqa: ASYNC110  PostgreSQL cannot tell
-            await asyncio.sleep(0.01)
 
 
 async def test_a_category_renamed_while_an_import_waits_for_the_tree_is_made_again(shop: Shop) -> None:

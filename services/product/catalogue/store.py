@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from itertools import zip_longest
 from typing import Any, get_type_hints
@@ -25,16 +25,6 @@ from services.storage.postgres import Connection, constraint_name
 
 # Of the values that lists are sorted by.
 _TYPES = {UUID: "uuid", datetime: "timestamptz"}
-
-
-@dataclass(frozen=True)
-class Imported:
-    """What an import knows of a product before it looks at what a row says of it."""
-
-    version: int
-    category_id: UUID | None
-    # Of the row that wrote this version; another one's, or None, where something else did.
-    digest: bytes | None
 
 
 async def insert_products(
@@ -191,19 +181,6 @@ async def find_products_by_sku(conn: Connection, skus: Sequence[str]) -> dict[st
         skus,
     )
     return {row["sku"]: product_of(row) for row in rows}
-
-
-async def find_imported(conn: Connection, skus: Sequence[str]) -> dict[str, Imported]:
-    """Return what imports know of those of the products that exist, by sku."""
-    rows = await conn.fetch(
-        """
-        SELECT sku, version, category_id, import_digest
-          FROM products
-         WHERE sku = ANY($1) AND delete_time IS NULL
-        """,
-        skus,
-    )
-    return {row["sku"]: Imported(row["version"], row["category_id"], row["import_digest"]) for row in rows}
 
 
 async def lock_product(conn: Connection, product_id: UUID) -> Product:

@@ -15,6 +15,7 @@ from services.product.catalogue.domain import (
     UPDATABLE_FIELDS,
     Product,
     ProductDetails,
+    ProductMerged,
     SkuTaken,
     changed_fields,
     check_details,
@@ -25,6 +26,7 @@ from services.product.categories import store as category_store
 from services.product.categories.domain import CategoryNotFound, CategoryTooDeep, check_path
 from services.product.categories.events import category_created
 from services.product.freshness import record
+from services.product.imports import store
 from services.product.imports.digests import AskedRow, digest_of, says_category
 from services.product.inventory import store as stock_store
 from services.product.inventory.events import stock_opened
@@ -53,6 +55,7 @@ _ISSUE_FIELD_CHARACTERS = 200
 _MAX_INITIAL_QUANTITY = 1_000_000_000
 # Other writers may change the same products or categories; then the batch is read and written anew.
 _ATTEMPTS = 5
+_OVERTAKEN = (SkuTaken, VersionConflict, ProductMerged, CategoryNotFound, CategoryTooDeep)
 
 Path = tuple[str, ...]
 
@@ -158,7 +161,7 @@ class Import:
         for attempts_left in reversed(range(_ATTEMPTS if rows else 0)):
             try:
                 await self._write(rows)
-            except (SkuTaken, VersionConflict, CategoryNotFound, CategoryTooDeep):
+            except _OVERTAKEN:
                 # The categories may have been removed, moved or renamed since they were looked up.
                 self._categories = {}
                 if not attempts_left:
@@ -171,7 +174,7 @@ class Import:
         async with connection(self._pool) as conn:
             # Of some texts PostgreSQL can hold none to compare them with.
             skus = [sku for sku in asked if not text_violations("sku", sku)]
-            written = await product_store.find_imported(conn, skus)
+            written = await store.find_imported(conn, skus)
             known = {
                 sku: imported.category_id
                 for sku, imported in written.items()
@@ -222,13 +225,14 @@ class Import:
         with suppress(_TrialOver):
             async with transaction(self._pool) as conn:
                 happened = await _ensure_paths(conn, categories, {row.path for row in rows if row.path})
-                new, changed = await _sort_out(conn, categories, rows)
+                new, changed, same = await _sort_out(conn, categories, rows)
                 if self._is_trial:
                     categories = self._categories
                     raise _TrialOver
                 happened += await _create(conn, new)
                 happened += await _change(conn, changed)
                 await _keep_records(conn, rows, {row.details.sku for _, row in changed})
+                await store.note_digests(conn, same)
                 if happened:
                     await record(conn, happened)
         self._categories = categories if len(categories) <= _REMEMBERED_PATHS else {}
@@ -244,8 +248,8 @@ class Import:
 
 async def _sort_out(
     conn: Connection, categories: dict[Path, UUID], rows: list[Row]
-) -> tuple[list[Row], list[tuple[Product, Row]]]:
-    """Part rows that make a product from those that change one; the others change nothing."""
+) -> tuple[list[Row], list[tuple[Product, Row]], list[store.Unchanged]]:
+    """Part rows that make a product from those that change one, and from those that change nothing."""
     filed = [replace(row, details=replace(row.details, category_id=categories.get(row.path))) for row in rows]
     known = await product_store.find_products_by_sku(conn, [row.details.sku for row in rows])
     new = [row for row in filed if row.details.sku not in known]
@@ -256,7 +260,18 @@ async def _sort_out(
         (product, row.over(product).out_of_sale() if product.product_id in merged else row.over(product))
         for product, row in there
     ]
-    return new, [(product, row) for product, row in wanted if product.details != row.details]
+    changed = [(product, row) for product, row in wanted if product.details != row.details]
+    same = [
+        store.Unchanged(
+            product.product_id,
+            product.version,
+            product.product_id in merged,
+            digest_of(row.asked, product.version),
+        )
+        for product, row in wanted
+        if product.details == row.details
+    ]
+    return new, changed, same
 
 
 async def _create(conn: Connection, rows: list[Row]) -> list[NewEvent]:

@@ -202,6 +202,17 @@ async def set_policy(
     return stock, False
 
 
+async def set_merged(conn: Connection, product_id: UUID, *, is_merged: bool) -> int:
+    """Let nobody hold units of a product, or let them again; return how many are held.
+
+    A reservation that has seen the product for sale, and writes after this, finds its level closed.
+    """
+    held: int | None = await conn.fetchval(
+        "UPDATE stock_levels SET is_merged = $2 WHERE product_id = $1 RETURNING held", product_id, is_merged
+    )
+    return held or 0
+
+
 async def get_stock(conn: Connection, product_id: UUID) -> Stock:
     """Return the level of a product.
 
@@ -275,7 +286,7 @@ async def apply_movements(
 
     Raises:
         OutOfStock: fewer units of a product are free, or may be backordered, than leave them.
-        LocationShort: a location has fewer units than leave it.
+        LocationShort: a location has fewer units than leave it, or the product was merged meanwhile.
         VersionConflict: another writer appended to a stream first.
     """
     if not movements:
@@ -320,6 +331,7 @@ async def apply_movements(
               FROM sums s
               JOIN locked USING (product_id)
              WHERE l.product_id = s.product_id
+               AND NOT (l.is_merged AND s.held_delta > 0)
                AND l.free_elsewhere + s.free_elsewhere >= 0
                -- Elsewhere free is never below 0: what is left is the default location's.
                AND (s.free_delta >= s.free_elsewhere
@@ -341,19 +353,19 @@ async def apply_movements(
     if refused:
         short = next(movement for movement in movements if movement.product_id in refused)
         taken = -sum(each.free_delta for each in movements if each.product_id == short.product_id)
-        await _refuse_if_placed_wrongly(conn, short.product_id, taken)
+        await _refuse_if_there(conn, short.product_id, taken)
         raise out_of_stock(short.product_id, taken)
     await move_levels(conn, movements)
     return free
 
 
-async def _refuse_if_placed_wrongly(conn: Connection, product_id: UUID, taken: int) -> None:
-    """Tell what is short at its locations, because stock was moved meanwhile, from what is short in all."""
+async def _refuse_if_there(conn: Connection, product_id: UUID, taken: int) -> None:
+    """Tell what is short in all from what lies elsewhere, or was merged, since it was read."""
     is_there: bool = await conn.fetchval(
         "SELECT free + backorder_limit >= $2 FROM stock_levels WHERE product_id = $1", product_id, taken
     )
     if is_there:
-        raise LocationShort("stock was moved between locations; repeat the call")
+        raise LocationShort("stock was moved or the product merged at the same moment; repeat the call")
 
 
 async def list_movements(

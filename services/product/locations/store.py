@@ -20,7 +20,10 @@ from services.storage.postgres import Connection, constraint_name
 
 
 class LocationShort(Aborted):
-    """Somebody else took a location's last units at the same moment; what is free elsewhere is read anew."""
+    """Somebody else took a location's last units, or merged the product, at the same moment.
+
+    What is free, and where, is read anew.
+    """
 
     reason = "RESERVATION_CHANGED"
 

@@ -11,7 +11,10 @@ from services.storage.postgres import Connection
 
 
 async def insert_match(conn: Connection, match: NewMatch) -> UUID | None:
-    """Add a proposal; None where the pair was proposed or decided before, or the record has another one."""
+    """Add a proposal; None where the pair was proposed or decided before, or the record has another one.
+
+    Both records are locked: a proposal refers to them.
+    """
     match_id: UUID | None = await conn.fetchval(
         """
         INSERT INTO product_matches (record_id, other_record_id, state, rule, probability, evidence)

@@ -22,8 +22,8 @@ from services.storage.postgres import Connection, Pool, connection, transaction
 # Some tenths of a second each.
 _KEYED_AT_ONCE = 200
 _COMPARED_AT_ONCE = 20
-# What is in the way of a merge leaves it to a person.
-_IN_THE_WAY = (MergeBlocked, ProductNotFound, VersionConflict)
+# What was found is of another state than now: the record is compared again in the next round.
+_MOVED = (ProductNotFound, VersionConflict)
 
 
 @dataclass(frozen=True)
@@ -82,19 +82,28 @@ class Matcher:
         self, record_id: UUID, match: NewMatch | None, *, propose_only: bool
     ) -> tuple[bool, bool]:
         """Write what was found of a record; return whether it was merged, and whether a person is asked."""
-        async with transaction(self._pool) as conn:
-            match_id = await match_store.insert_match(conn, match) if match else None
-            is_sure = match is not None and match.probability >= SURE and not propose_only
-            is_merged = match_id is not None and is_sure and await _merge(conn, match_id)
-            await store.note_compared(conn, record_id)
+        try:
+            async with transaction(self._pool) as conn:
+                match_id = await _propose(conn, match) if match else None
+                is_sure = match is not None and match.probability >= SURE and not propose_only
+                is_merged = match_id is not None and is_sure and await _merge(conn, match_id)
+                await store.note_compared(conn, record_id)
+        except _MOVED:
+            return False, False
         return is_merged, match_id is not None and not is_merged
+
+
+async def _propose(conn: Connection, match: NewMatch) -> UUID | None:
+    await merging.lock_pair(conn, match.record_id, match.other_record_id)
+    return await match_store.insert_match(conn, match)
 
 
 async def _merge(conn: Connection, match_id: UUID) -> bool:
     try:
         async with conn.transaction():
             await merging.accept(conn, match_id)
-    except _IN_THE_WAY:
+    except MergeBlocked:
+        # What is in the way of a merge leaves it to a person.
         return False
     return True
 

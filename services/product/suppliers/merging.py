@@ -1,21 +1,51 @@
 """What is done of a match, inside its caller's transaction: product, record and log together.
 
-Locks are taken in one order: the match, products by their ids, records by theirs. An import locks products
-before records too.
+Locks are taken in one order: the match, products by their ids, records by theirs, the level of stock. A match
+is added only under the locks of its products and records (`lock_pair`): it refers to both records, and who
+moves one of them would wait for it. An import locks products before records too; a reservation locks levels,
+and no products.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from services.errors import VersionConflict
 from services.product.catalogue import store as product_store
 from services.product.catalogue.domain import Product
 from services.product.catalogue.events import product_updated
+from services.product.freshness import record as record_events
+from services.product.inventory import store as stock_store
 from services.product.suppliers import match_store, store
 from services.product.suppliers.events import match_rejected, match_undone, products_merged
-from services.product.suppliers.records import Match, State, check_merge, decided
-from services.storage.events import NewEvent, append_events
+from services.product.suppliers.records import Match, Record, State, check_merge, decided
+from services.storage.events import NewEvent
 from services.storage.postgres import Connection
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two locked records, and the locked own product of the first; the product of the other is locked too."""
+
+    record: Record
+    other: Record
+    own: Product
+
+
+async def lock_pair(conn: Connection, record_id: UUID, other_id: UUID) -> Pair:
+    """Lock all that a merge of two records changes, but for the level of stock.
+
+    Raises:
+        ProductNotFound: one of the products was deleted.
+        VersionConflict: one of the records moved at the same moment.
+    """
+    seen = await store.find_records(conn, [record_id, other_id])
+    wanted = sorted({seen[record_id].own_product_id, seen[other_id].product_id})
+    products = {each: await product_store.lock_product(conn, each) for each in wanted}
+    records = await store.lock_records(conn, [record_id, other_id])
+    record, other = records[record_id], records[other_id]
+    if not {record.own_product_id, other.product_id} <= products.keys():
+        raise VersionConflict("a record was matched at the same moment; repeat the command")
+    return Pair(record, other, products[record.own_product_id])
 
 
 async def accept(conn: Connection, match_id: UUID) -> Match:
@@ -28,26 +58,21 @@ async def accept(conn: Connection, match_id: UUID) -> Match:
         MatchDecided: it was rejected or undone.
         MergeBlocked: something would be lost.
         ProductNotFound: one of the products was deleted.
-        VersionConflict: the other record moved at the same moment.
+        VersionConflict: one of the records moved at the same moment.
     """
     match = await match_store.lock_match(conn, match_id)
     if match.state is State.ACCEPTED:
         return match
     if match.state is not State.PROPOSED:
         raise decided(match)
-    wanted = sorted({match.record.own_product_id, match.other.product_id})
-    products = {each: await product_store.lock_product(conn, each) for each in wanted}
-    records = await store.lock_records(conn, [match.record.record_id, match.other.record_id])
-    record, other = records[match.record.record_id], records[match.other.record_id]
-    if other.product_id != match.other.product_id:
-        raise VersionConflict("the other record was matched at the same moment; repeat the command")
-    companions, held = await store.read_burden(conn, record)
-    check_merge(record, other, companions=companions, held=held)
-    own = products[record.own_product_id]
-    happened = await _sell(conn, own, is_for_sale=False)
-    await store.move_record(conn, record, other.product_id)
-    merged = await match_store.decide_match(conn, match, State.ACCEPTED, was_active=own.details.active)
-    await append_events(conn, [*happened, products_merged(merged)])
+    pair = await lock_pair(conn, match.record.record_id, match.other.record_id)
+    companions = await store.count_companions(conn, pair.record)
+    held = await stock_store.set_merged(conn, pair.own.product_id, is_merged=True)
+    check_merge(pair.record, pair.other, companions=companions, held=held)
+    happened = await _sell(conn, pair.own, is_for_sale=False)
+    await store.move_record(conn, pair.record, pair.other.product_id)
+    merged = await match_store.decide_match(conn, match, State.ACCEPTED, was_active=pair.own.details.active)
+    await record_events(conn, [*happened, products_merged(merged)])
     return merged
 
 
@@ -64,7 +89,7 @@ async def reject(conn: Connection, match_id: UUID) -> Match:
     if match.state is not State.PROPOSED:
         raise decided(match)
     rejected = await match_store.decide_match(conn, match, State.REJECTED, was_active=None)
-    await append_events(conn, [match_rejected(rejected)])
+    await record_events(conn, [match_rejected(rejected)])
     return rejected
 
 
@@ -82,10 +107,11 @@ async def undo(conn: Connection, match_id: UUID) -> Match:
         raise decided(match)
     own = await product_store.lock_product(conn, match.record.own_product_id)
     record = (await store.lock_records(conn, [match.record.record_id]))[match.record.record_id]
+    await stock_store.set_merged(conn, own.product_id, is_merged=False)
     await store.move_record(conn, record, record.own_product_id)
     happened = await _sell(conn, own, is_for_sale=bool(match.was_active))
     undone = await match_store.decide_match(conn, match, State.UNDONE, was_active=match.was_active)
-    await append_events(conn, [*happened, match_undone(undone, str(record.product_id))])
+    await record_events(conn, [*happened, match_undone(undone, str(record.product_id))])
     return undone
 
 

@@ -125,33 +125,29 @@ async def find_records(conn: Connection, record_ids: Collection[UUID]) -> dict[U
 
 
 async def lock_records(conn: Connection, record_ids: Collection[UUID]) -> dict[UUID, Record]:
-    """Return records that nobody else changes before the transaction ends."""
+    """Return records that nobody else moves, proposes or changes before the transaction ends."""
     rows = await conn.fetch(
         """
         SELECT record_id, supplier, supplier_id, own_product_id, product_id, create_time, update_time
           FROM supplier_records
          WHERE record_id = ANY($1)
          ORDER BY record_id
-           FOR NO KEY UPDATE
+           -- product_id is in a unique key: moving a record waits also for those who add a proposal of it.
+           FOR UPDATE
         """,
         record_ids,
     )
     return {row["record_id"]: Record(**row) for row in rows}
 
 
-async def read_burden(conn: Connection, record: Record) -> tuple[int, int]:
-    """Return how many other records are at a locked record's own product, and how many units orders hold."""
-    [row] = await conn.fetch(
-        """
-        SELECT (SELECT count(*)
-                  FROM supplier_records
-                 WHERE product_id = $1 AND record_id <> $2) AS companions,
-               coalesce((SELECT held FROM stock_levels WHERE product_id = $1), 0) AS held
-        """,
+async def count_companions(conn: Connection, record: Record) -> int:
+    """Return how many other records are at a locked record's own product, which is locked too."""
+    count: int = await conn.fetchval(
+        "SELECT count(*) FROM supplier_records WHERE product_id = $1 AND record_id <> $2",
         record.own_product_id,
         record.record_id,
     )
-    return row["companions"], row["held"]
+    return count
 
 
 async def move_record(conn: Connection, record: Record, product_id: UUID) -> None:
@@ -171,7 +167,12 @@ async def move_record(conn: Connection, record: Record, product_id: UUID) -> Non
             product_id,
         )
     await conn.execute(
-        "UPDATE products SET merged_into = nullif($2, product_id) WHERE product_id = $1",
+        """
+        UPDATE products
+           -- A row that is unchanged while its product is merged may say something else of it afterwards.
+           SET merged_into = nullif($2, product_id), import_digest = NULL
+         WHERE product_id = $1
+        """,
         record.own_product_id,
         product_id,
     )

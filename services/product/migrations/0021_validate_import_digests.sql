@@ -1,0 +1,2 @@
+-- Reads the table beside its writers.
+ALTER TABLE products VALIDATE CONSTRAINT products_import_digest_check;
