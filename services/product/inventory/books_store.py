@@ -1,6 +1,10 @@
-"""SQL that compares the books of stock."""
+"""SQL that reads the books of stock, and compares them."""
 
-from services.product.inventory.domain import Verdict
+from uuid import UUID
+
+import asyncpg
+
+from services.product.inventory.domain import Kind, Movement, RecordedMovement, Verdict
 from services.storage.postgres import Connection
 
 # How many products a verdict names.
@@ -73,3 +77,37 @@ async def verify_stock(conn: Connection) -> Verdict:
         _NAMED_PRODUCTS,
     )
     return Verdict(**row)
+
+
+async def list_movements(
+    conn: Connection, product_id: UUID, *, before: UUID | None, limit: int
+) -> list[RecordedMovement]:
+    """Return the movements of a product, newest first."""
+    rows = await conn.fetch(
+        """
+        SELECT movement_id, product_id, kind, free_delta, held_delta, committed_delta, order_id, reason,
+               create_time, location_id
+          FROM stock_movements
+         WHERE product_id = $1 AND ($2::uuid IS NULL OR movement_id < $2)
+         ORDER BY movement_id DESC
+         LIMIT $3
+        """,
+        product_id,
+        before,
+        limit,
+    )
+    return [_recorded(row) for row in rows]
+
+
+def _recorded(row: asyncpg.Record) -> RecordedMovement:
+    movement = Movement(
+        product_id=row["product_id"],
+        kind=Kind(row["kind"]),
+        free_delta=row["free_delta"],
+        held_delta=row["held_delta"],
+        committed_delta=row["committed_delta"],
+        order_id=row["order_id"],
+        reason=row["reason"],
+        location_id=row["location_id"],
+    )
+    return RecordedMovement(row["movement_id"], movement, row["create_time"])

@@ -15,7 +15,7 @@ from services.errors import ServiceUnavailable
 from services.product.catalogue.domain import not_found
 from services.product.freshness import answer_once, record
 from services.product.inventory import store
-from services.product.inventory.books_store import verify_stock
+from services.product.inventory.books_store import list_movements, verify_stock
 from services.product.inventory.domain import Stock
 from services.product.inventory.events import policy_changed, stock_adjusted
 from services.product.inventory.messages import movement_message, stock_message
@@ -164,7 +164,7 @@ class InventoryServicer(inventory_pb2_grpc.InventoryServiceServicer):
         before = page.after.id if page.after else None
         async with connection(self._pool) as conn:
             await store.get_stock(conn, product_id)
-            found = await store.list_movements(conn, product_id, before=before, limit=page.limit)
+            found = await list_movements(conn, product_id, before=before, limit=page.limit)
         movements, token = await page.cut(
             found, movement_message, lambda recorded: IdKey(recorded.movement_id)
         )

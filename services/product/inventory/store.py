@@ -3,15 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
-import asyncpg
-
 from services.errors import VersionConflict
 from services.product.catalogue.domain import not_found
 from services.product.inventory.domain import (
     BackorderLimitTooLow,
     Kind,
     Movement,
-    RecordedMovement,
     Stock,
     StockBelowZero,
     out_of_stock,
@@ -366,37 +363,3 @@ async def _refuse_if_there(conn: Connection, product_id: UUID, taken: int) -> No
     )
     if is_there:
         raise LocationShort("stock was moved or the product merged at the same moment; repeat the call")
-
-
-async def list_movements(
-    conn: Connection, product_id: UUID, *, before: UUID | None, limit: int
-) -> list[RecordedMovement]:
-    """Return the movements of a product, newest first."""
-    rows = await conn.fetch(
-        """
-        SELECT movement_id, product_id, kind, free_delta, held_delta, committed_delta, order_id, reason,
-               create_time, location_id
-          FROM stock_movements
-         WHERE product_id = $1 AND ($2::uuid IS NULL OR movement_id < $2)
-         ORDER BY movement_id DESC
-         LIMIT $3
-        """,
-        product_id,
-        before,
-        limit,
-    )
-    return [_recorded(row) for row in rows]
-
-
-def _recorded(row: asyncpg.Record) -> RecordedMovement:
-    movement = Movement(
-        product_id=row["product_id"],
-        kind=Kind(row["kind"]),
-        free_delta=row["free_delta"],
-        held_delta=row["held_delta"],
-        committed_delta=row["committed_delta"],
-        order_id=row["order_id"],
-        reason=row["reason"],
-        location_id=row["location_id"],
-    )
-    return RecordedMovement(row["movement_id"], movement, row["create_time"])
