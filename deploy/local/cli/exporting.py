@@ -1,12 +1,14 @@
 """`mesh export` writes products to a file; `--retire-missing` takes out of sale what a file lacks."""
 
-import os
-import tempfile
-from collections.abc import Callable
-from contextlib import closing
+import secrets
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import typer
+from commerce.product.v1.product_pb2 import ExportedProduct
 from rich.console import Console
 
 from deploy.local.cli.running import RunningMesh, running_mesh
@@ -14,7 +16,7 @@ from deploy.local.cli.tokens import issue_token
 from deploy.local.errors import MeshError
 from deploy.local.imports.exporting import exported, write_lines
 from deploy.local.imports.report import RETIRED, Outcome
-from deploy.local.imports.retiring import Missing, retire
+from deploy.local.imports.retiring import NO_SUPPLIER, OTHER_SUPPLIERS, Missing, retire
 from deploy.local.imports.seen import SeenSkus
 from deploy.local.imports.sending import Tokens
 from deploy.local.shop import clients
@@ -30,22 +32,50 @@ def export_file(data: Path, path: Path, console: Console, supplier: str) -> None
         MeshError: nothing runs, the export broke off, or the file cannot be written.
     """
     mesh = running_mesh(data)
-    prefix = f"{supplier}-" if supplier else ""
+    unknown = 0
+
+    def wanted(products: Iterable[ExportedProduct]) -> Iterator[ExportedProduct]:
+        nonlocal unknown
+        for each in products:
+            if supplier and not each.supplier:
+                unknown += 1
+            else:
+                yield each
+
+    with _written_whole(path) as file, clients.edge_channel(mesh.layout) as channel:
+        products = exported(channel, issue_token(mesh, "merchant"), supplier)
+        count = write_lines(wanted(products), file.write)
+    _say(console, f"{path.name}: {count:,} products.")
+    if unknown:
+        _say(console, f"Left out, as no supplier's record has them: {unknown:,} whose sku begins so too.")
+
+
+@contextmanager
+def _written_whole(path: Path) -> Iterator[TextIO]:
+    """Open a file that takes the place of one there once it is whole; its mode is as the umask has it."""
+    _refuse_special(path)
+    unfinished = path.absolute().parent / f".mesh-export-{secrets.token_hex(8)}"
     try:
-        descriptor, unfinished = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+        with unfinished.open("x", encoding="utf-8") as file:
+            yield file
+        unfinished.rename(path)
     except OSError as error:
         raise MeshError(f"The file cannot be written: {error}.", "Name another one.") from error
+    finally:
+        # Gone already where all went well.
+        unfinished.unlink(missing_ok=True)
+
+
+def _refuse_special(path: Path) -> None:
+    """Refuse what would be replaced and not written to: a device, a pipe, a link, a folder."""
     try:
-        with (
-            os.fdopen(descriptor, "w", encoding="utf-8") as file,
-            clients.edge_channel(mesh.layout) as channel,
-        ):
-            count = write_lines(exported(channel, issue_token(mesh, "merchant"), prefix), file.write)
-        Path(unfinished).rename(path)
-    except BaseException:
-        Path(unfinished).unlink(missing_ok=True)
-        raise
-    console.print(harmless(f"{path.name}: {count:,} products."), markup=False, highlight=False)
+        is_regular = stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise MeshError(f"The file cannot be written: {error}.", "Name another one.") from error
+    if not is_regular:
+        raise MeshError(f"{path} is no regular file.", "Name a new file, or one to replace.")
 
 
 def retire_missing(
@@ -65,15 +95,12 @@ def retire_missing(
     """
     tokens = Tokens(lambda: issue_token(mesh, "merchant"))
     with clients.edge_channel(mesh.layout) as channel, closing(Missing()) as missing:
-        missing.find(exported(channel, tokens.get(), f"{supplier}-"), seen)
-        if not missing.count:
-            console.print(
-                harmless(f"The file has all products of {supplier} that are for sale."), markup=False
-            )
+        missing.find(exported(channel, tokens.get(), supplier), seen)
+        _tell_of_missing(missing, supplier, console)
+        for outcomes in missing.left():
+            on_done(outcomes)
+        if not missing.count():
             return
-        skus = ", ".join(missing.first(_SHOWN_SKUS))
-        told = f"{missing.count:,} products of {supplier} that are for sale are not in the file: {skus}"
-        console.print(harmless(f"{told}{' …' if missing.count > _SHOWN_SKUS else ''}"), markup=False)
         if not is_agreed:
             typer.confirm("Take them out of sale?", abort=True)
         retired = 0
@@ -87,3 +114,22 @@ def retire_missing(
             retire(channel, tokens.get, missing, done)
         finally:
             console.print(f"{retired:,} products were taken out of sale.", markup=False)
+
+
+def _tell_of_missing(missing: Missing, supplier: str, console: Console) -> None:
+    """Say of each kind of them how many there are; last those that there is a question about."""
+    for left_by, told in (
+        (OTHER_SUPPLIERS, "are not in the file, and stay for sale: others' records are merged into them"),
+        (NO_SUPPLIER, "look so by their sku, and stay for sale: no supplier's record has them"),
+        ("", "that are for sale are not in the file"),
+    ):
+        if count := missing.count(left_by):
+            skus = ", ".join(missing.first(_SHOWN_SKUS, left_by))
+            more = " …" if count > _SHOWN_SKUS else ""
+            _say(console, f"{count:,} products of {supplier} {told}: {skus}{more}")
+    if not missing.count():
+        _say(console, f"The file has all products of {supplier} that are for sale and its alone.")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(harmless(text), markup=False, highlight=False)

@@ -84,7 +84,7 @@ def export(
     file: Annotated[Path, typer.Argument(help="Written as JSON lines; what is there is replaced.")],
     data: Data = DATA,
     *,
-    supplier: Annotated[str, typer.Option(help="Only products whose sku begins with it and a hyphen.")] = "",
+    supplier: Annotated[str, typer.Option(help="Only products that its rows made.")] = "",
 ) -> None:
     """Write all products, as they are at one moment, to a file that `mesh import` reads back."""
     from rich.console import Console

@@ -71,7 +71,7 @@ async def insert_products(
 
 
 async def update_products(
-    conn: Connection, changed: Sequence[Product], digests: Sequence[bytes] = ()
+    conn: Connection, changed: Sequence[Product], digests: Sequence[bytes | None] = ()
 ) -> list[Product]:
     """Write products that were read before, each one version further, in the order given.
 
@@ -199,7 +199,8 @@ async def find_imported(conn: Connection, skus: Sequence[str]) -> dict[str, Impo
         """
         SELECT sku, version, category_id, import_digest
           FROM products
-         WHERE sku = ANY($1) AND delete_time IS NULL
+         -- Of one that was merged the row says also what becomes of it when that is undone.
+         WHERE sku = ANY($1) AND delete_time IS NULL AND merged_into IS NULL
         """,
         skus,
     )

@@ -15,6 +15,7 @@ from services.product.catalogue.domain import (
     UPDATABLE_FIELDS,
     Product,
     ProductDetails,
+    ProductMerged,
     SkuTaken,
     changed_fields,
     check_details,
@@ -28,8 +29,9 @@ from services.product.freshness import record
 from services.product.imports.digests import AskedRow, digest_of, says_category
 from services.product.inventory import store as stock_store
 from services.product.inventory.events import stock_opened
+from services.product.suppliers import match_store
 from services.product.suppliers import store as supplier_store
-from services.product.suppliers.records import NewRecord, check_supplier
+from services.product.suppliers.records import NewRecord, check_owner, check_supplier
 from services.product.text import refuse, text_violations
 from services.rpc.masks import masked_fields
 from services.rpc.validation import violations_in
@@ -77,8 +79,29 @@ class Row:
         kept = {name: getattr(product.details, name) for name in UPDATABLE_FIELDS if name not in self.fields}
         return replace(self, details=replace(self.details, **kept))
 
+    @property
+    def is_for_sale(self) -> bool | None:
+        """Say whether the row wants its product for sale; None: it says nothing of that."""
+        return self.asked.product.active if "active" in self.fields else None
+
     def out_of_sale(self) -> "Row":
         return replace(self, details=replace(self.details, active=False))
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """Rows by what becomes of them."""
+
+    new: list[Row]
+    changed: list[tuple[Product, Row]]
+    unchanged: list[Row]
+    refused: list[tuple[Row, ServiceError]]
+    # Of products that were merged into others: whether their rows want them for sale.
+    merged: dict[UUID, bool]
+
+    @property
+    def taken(self) -> list[Row]:
+        return [*self.new, *(row for _, row in self.changed), *self.unchanged]
 
 
 class _TrialOver(Exception):
@@ -135,6 +158,7 @@ class Import:
     async def finish(self) -> product_pb2.ImportProductsResponse:
         """Write what is left and return the report."""
         await self._flush()
+        self._report.issues.sort(key=lambda issue: issue.row_number)
         return self._report
 
     async def _add(self, asked: AskedRow) -> None:
@@ -217,35 +241,38 @@ class Import:
 
     async def _write(self, rows: list[Row]) -> None:
         categories = dict(self._categories)
-        new: list[Row] = []
-        changed: list[tuple[Product, Row]] = []
+        told = _Sorted([], [], [], [], {})
         with suppress(_TrialOver):
             async with transaction(self._pool) as conn:
                 happened = await _ensure_paths(conn, categories, {row.path for row in rows if row.path})
-                new, changed = await _sort_out(conn, categories, rows)
+                told = await _sort_out(conn, categories, rows)
                 if self._is_trial:
                     categories = self._categories
                     raise _TrialOver
-                happened += await _create(conn, new)
-                happened += await _change(conn, changed)
-                await _keep_records(conn, rows, {row.details.sku for _, row in changed})
+                # Before products are locked, as merges are undone.
+                if told.merged:
+                    await match_store.note_wanted(conn, told.merged)
+                happened += await _create(conn, told.new)
+                happened += await _change(conn, told.changed)
+                await _keep_records(conn, told.taken, {row.details.sku for _, row in told.changed})
                 if happened:
                     await record(conn, happened)
         self._categories = categories if len(categories) <= _REMEMBERED_PATHS else {}
-        self._count(rows, new, [row for _, row in changed])
+        self._count(told)
 
-    def _count(self, rows: list[Row], new: list[Row], changed: list[Row]) -> None:
-        self._report.created_count += len(new)
+    def _count(self, told: _Sorted) -> None:
+        changed = [row for _, row in told.changed]
+        self._report.created_count += len(told.new)
         self._report.updated_count += len(changed)
-        self._report.unchanged_count += len(rows) - len(new) - len(changed)
-        for numbers, told in ((self._report.created_rows, new), (self._report.updated_rows, changed)):
-            numbers.extend(row.asked.row_number for row in told[: _MAX_NUMBERS - len(numbers)])
+        self._report.unchanged_count += len(told.unchanged)
+        for numbers, rows in ((self._report.created_rows, told.new), (self._report.updated_rows, changed)):
+            numbers.extend(row.asked.row_number for row in rows[: _MAX_NUMBERS - len(numbers)])
+        for row, error in told.refused:
+            self._refuse(row.asked, error)
 
 
-async def _sort_out(
-    conn: Connection, categories: dict[Path, UUID], rows: list[Row]
-) -> tuple[list[Row], list[tuple[Product, Row]]]:
-    """Part rows that make a product from those that change one; the others change nothing."""
+async def _sort_out(conn: Connection, categories: dict[Path, UUID], rows: list[Row]) -> _Sorted:
+    """Part rows that make a product, that change one, that change nothing, and that may not."""
     filed = [replace(row, details=replace(row.details, category_id=categories.get(row.path))) for row in rows]
     known = await product_store.find_products_by_sku(conn, [row.details.sku for row in rows])
     new = [row for row in filed if row.details.sku not in known]
@@ -256,7 +283,41 @@ async def _sort_out(
         (product, row.over(product).out_of_sale() if product.product_id in merged else row.over(product))
         for product, row in there
     ]
-    return new, [(product, row) for product, row in wanted if product.details != row.details]
+    wanted, refused = await _part_refused(conn, wanted)
+    return _Sorted(
+        new,
+        [(product, row) for product, row in wanted if product.details != row.details],
+        [row for product, row in wanted if product.details == row.details],
+        refused,
+        {
+            product.product_id: row.is_for_sale
+            for product, row in wanted
+            if product.product_id in merged and row.is_for_sale is not None
+        },
+    )
+
+
+async def _part_refused(
+    conn: Connection, wanted: list[tuple[Product, Row]]
+) -> tuple[list[tuple[Product, Row]], list[tuple[Row, ServiceError]]]:
+    """Part rows from those whose product is another supplier's, or that others are merged into."""
+    suppliers = await supplier_store.find_suppliers(conn, [product.product_id for product, _ in wanted])
+    taken, refused = [], []
+    for product, row in wanted:
+        of = suppliers[product.product_id]
+        try:
+            check_owner(row.supplier, of.own)
+            if of.matched and _goes_out_of_sale(product, row):
+                raise ProductMerged("others are merged into the product: undo their matches first")
+        except ServiceError as error:
+            refused.append((row, error))
+        else:
+            taken.append((product, row))
+    return taken, refused
+
+
+def _goes_out_of_sale(product: Product, row: Row) -> bool:
+    return product.details.active and not row.details.active
 
 
 async def _create(conn: Connection, rows: list[Row]) -> list[NewEvent]:
@@ -282,12 +343,30 @@ async def _change(conn: Connection, changed: list[tuple[Product, Row]]) -> list[
     if not changed:
         return []
     wanted = [replace(product, details=row.details) for product, row in changed]
-    digests = [digest_of(row.asked, product.version + 1) for product, row in changed]
+    # What a row wants that its product cannot have yet is looked at again when the row comes again.
+    digests = [
+        digest_of(row.asked, product.version + 1) if row.is_for_sale in (None, row.details.active) else None
+        for product, row in changed
+    ]
     written = await product_store.update_products(conn, wanted, digests)
+    await _check_places(
+        conn, [before.product_id for before, row in changed if _goes_out_of_sale(before, row)]
+    )
     return [
         product_updated(after, changed_fields(before.details, after.details))
         for after, (before, _) in zip(written, changed, strict=True)
     ]
+
+
+async def _check_places(conn: Connection, product_ids: list[UUID]) -> None:
+    """See that nothing was merged into products before they were locked and taken out of sale.
+
+    Raises:
+        VersionConflict: it was.
+    """
+    suppliers = await supplier_store.find_suppliers(conn, product_ids) if product_ids else {}
+    if any(each.matched for each in suppliers.values()):
+        raise VersionConflict("a product was merged into another at the same moment")
 
 
 async def _keep_records(conn: Connection, rows: list[Row], changed: set[str]) -> None:

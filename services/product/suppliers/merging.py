@@ -42,7 +42,8 @@ async def accept(conn: Connection, match_id: UUID) -> Match:
     if other.product_id != match.other.product_id:
         raise VersionConflict("the other record was matched at the same moment; repeat the command")
     companions, held = await store.read_burden(conn, record)
-    check_merge(record, other, companions=companions, held=held)
+    is_for_sale = products[other.product_id].details.active
+    check_merge(record, other, companions=companions, held=held, is_for_sale=is_for_sale)
     own = products[record.own_product_id]
     happened = await _sell(conn, own, is_for_sale=False)
     await store.move_record(conn, record, other.product_id)
@@ -52,7 +53,7 @@ async def accept(conn: Connection, match_id: UUID) -> Match:
 
 
 async def reject(conn: Connection, match_id: UUID) -> Match:
-    """Say that two records are not one product.
+    """Say that two records are not one product; the next best of the record is asked about next.
 
     Raises:
         MatchNotFound: there is no such match.
@@ -64,6 +65,7 @@ async def reject(conn: Connection, match_id: UUID) -> Match:
     if match.state is not State.PROPOSED:
         raise decided(match)
     rejected = await match_store.decide_match(conn, match, State.REJECTED, was_active=None)
+    await store.compare_again(conn, match.record.record_id)
     await append_events(conn, [match_rejected(rejected)])
     return rejected
 
