@@ -2,6 +2,7 @@
 
 import secrets
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from deploy.local.cli.running import RunningMesh, running_mesh
 from deploy.local.cli.tokens import issue_token
 from deploy.local.errors import MeshError
 from deploy.local.imports.exporting import exported, write_lines
-from deploy.local.imports.report import RETIRED, Outcome
+from deploy.local.imports.report import REFUSED, RETIRED, Outcome
 from deploy.local.imports.retiring import NO_SUPPLIER, OTHER_SUPPLIERS, Missing, retire
 from deploy.local.imports.seen import SeenSkus
 from deploy.local.imports.sending import Tokens
@@ -23,6 +24,9 @@ from deploy.local.shop import clients
 from deploy.local.terminal import harmless
 
 _SHOWN_SKUS = 10
+# What --yes alone takes out of sale: a tenth of what the supplier has for sale, or ten products.
+_SMALL_SHARE = 10
+_SMALL_COUNT = 10
 
 
 def export_file(data: Path, path: Path, console: Console, supplier: str) -> None:
@@ -85,12 +89,22 @@ def retire_missing(
     console: Console,
     *,
     is_agreed: bool,
+    agreed_count: int | None,
     on_done: Callable[[list[Outcome]], None],
 ) -> None:
     """Take products of a supplier out of sale that are not among some skus, after saying how many.
 
+    Args:
+        mesh: where they are.
+        supplier: whose they are.
+        seen: the skus.
+        console: for what is said and asked.
+        is_agreed: nothing is asked.
+        agreed_count: how many that holds for; None: a small share.
+        on_done: told what became of each.
+
     Raises:
-        MeshError: the products could not be read.
+        MeshError: the products could not be read, or are more than was agreed to.
         Abort: whoever was asked does not want it.
     """
     tokens = Tokens(lambda: issue_token(mesh, "merchant"))
@@ -101,19 +115,39 @@ def retire_missing(
             on_done(outcomes)
         if not missing.count():
             return
-        if not is_agreed:
+        if is_agreed:
+            _check_agreed(missing, agreed_count)
+        else:
             typer.confirm("Take them out of sale?", abort=True)
-        retired = 0
+        results: Counter[str] = Counter()
 
         def done(outcomes: list[Outcome]) -> None:
-            nonlocal retired
-            retired += sum(outcome.result == RETIRED for outcome in outcomes)
+            results.update(outcome.result for outcome in outcomes)
             on_done(outcomes)
 
         try:
             retire(channel, tokens.get, missing, done)
         finally:
-            console.print(f"{retired:,} products were taken out of sale.", markup=False)
+            _say(console, f"{results[RETIRED]:,} products were taken out of sale.")
+            if results[REFUSED]:
+                _say(console, f"{results[REFUSED]:,} may be for sale still; --report FILE says why.")
+
+
+def _check_agreed(missing: Missing, agreed_count: int | None) -> None:
+    """Refuse what nobody looked at and would take much out of sale: a file that was cut off reads as whole.
+
+    Raises:
+        MeshError: it is more than was agreed to.
+    """
+    share = max(_SMALL_COUNT, missing.for_sale_count // _SMALL_SHARE)
+    if missing.count() > (share if agreed_count is None else agreed_count):
+        told = (
+            f"Nothing was taken out of sale: it is {missing.count():,} of {missing.for_sale_count:,} products"
+        )
+        raise MeshError(
+            f"{told}, more than was agreed to.",
+            "See that the file is whole; then name their number by --yes-up-to.",
+        )
 
 
 def _tell_of_missing(missing: Missing, supplier: str, console: Console) -> None:

@@ -48,7 +48,8 @@ def line_of(each: ExportedProduct) -> str:
     values = {
         "sku": product.sku,
         "name": product.name,
-        "price": json_format.MessageToDict(product.price),
+        # With its zeros: a price without units and nanos is none.
+        "price": json_format.MessageToDict(product.price, always_print_fields_with_no_presence=True),
         "description": product.description,
         "brand": product.brand,
         "category_path": list(each.category_path),

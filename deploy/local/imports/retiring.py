@@ -45,6 +45,8 @@ class Missing:
     """Products that a file does not have; on disk, so that there may be any number."""
 
     def __init__(self) -> None:
+        # Of the supplier alone, with those that the file has.
+        self.for_sale_count = 0
         # SQLite's own temporary file: it is gone with the connection.
         self._database = sqlite3.connect("", isolation_level=None)
         self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
@@ -59,11 +61,17 @@ class Missing:
             "INSERT INTO missing (sku, product_id, etag, left_by, message) VALUES (?, ?, ?, ?, ?)",
             (
                 (each.product.sku, each.product.product_id, each.product.etag, *_why_left(each))
-                for each in products
-                if each.product.active and not seen.has(each.product.sku)
+                for each in self._counted(products)
+                if not seen.has(each.product.sku)
             ),
         )
         self._database.execute("COMMIT")
+
+    def _counted(self, products: Iterable[ExportedProduct]) -> Iterator[ExportedProduct]:
+        for each in products:
+            if each.product.active:
+                self.for_sale_count += bool(each.supplier)
+                yield each
 
     def count(self, left_by: str = "") -> int:
         """Say how many are to be taken out of sale, or are left for a reason."""
