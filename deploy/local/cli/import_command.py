@@ -79,15 +79,7 @@ def import_(
     if retire_missing and plan:
         raise typer.BadParameter("--plan changes nothing.", param_hint="--retire-missing")
     wishes = importing.Wishes(
-        mapping,
-        supplier,
-        currency,
-        encoding,
-        stock,
-        report,
-        retire_missing,
-        is_agreed=yes or yes_up_to is not None,
-        agreed_count=yes_up_to,
+        mapping, supplier, currency, encoding, stock, report, retire_missing, yes, yes_up_to
     )
     command = importing.plan_file if plan else importing.import_file
     command(data.absolute(), file, Console(highlight=False, soft_wrap=True), wishes)

@@ -120,7 +120,7 @@ def _retire_missing(
         mapping.supplier,
         seen,
         console,
-        is_agreed=wishes.is_agreed,
+        is_agreed=wishes.is_agreed or wishes.agreed_count is not None,
         agreed_count=wishes.agreed_count,
         on_done=done,
     )
