@@ -3,6 +3,7 @@
 import asyncio
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from commerce.product.v1 import match_pb2, product_pb2
@@ -27,6 +28,8 @@ from tests.product.test_matches import (
     twins,
     undo,
 )
+
+_LETTERS = str.maketrans("0123456789", "ghijklmnop")
 
 
 def again(product: product_pb2.Product, **changes: Any) -> product_pb2.ImportProductsRequest:
@@ -192,3 +195,22 @@ async def test_after_a_rejection_the_next_best_is_asked_about(shop: Shop) -> Non
         second.product_id,
         (await product_of(shop, f"{one}-1")).product_id,
     }
+
+
+async def test_what_was_rejected_makes_no_other_of_its_supplier_doubtful(shop: Shop) -> None:
+    one, two, code = supplier(), supplier(), gtin()
+    # Words without digits, which nobody else has.
+    name = " ".join(uuid4().hex[:8].translate(_LETTERS) for _ in range(3))
+    await shop.load([row(one, "1", "Kettle", attributes={"gtin": code}), row(one, "2", name)])
+    await find(shop, propose_only=True)
+    await shop.load([row(two, "1", name, attributes={"gtin": code})])
+    await find(shop, propose_only=True)
+    asked = await product_of(shop, f"{two}-1")
+    rejected = await match_of(shop, asked)
+    assert rejected.rule == match_pb2.MATCH_RULE_GTIN
+    request = match_pb2.RejectMatchRequest(match_id=rejected.match_id)
+    await shop.matches.RejectMatch(request, metadata=shop.writer)
+    await find(shop, propose_only=True)
+    following = await match_of(shop, asked)
+    assert following.other_record.supplier_id == "2"
+    assert following.probability >= 0.7

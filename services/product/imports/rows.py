@@ -94,14 +94,14 @@ class _Sorted:
 
     new: list[Row]
     changed: list[tuple[Product, Row]]
-    unchanged: list[Row]
+    unchanged: list[tuple[Product, Row]]
     refused: list[tuple[Row, ServiceError]]
     # Of products that were merged into others: whether their rows want them for sale.
     merged: dict[UUID, bool]
 
     @property
     def taken(self) -> list[Row]:
-        return [*self.new, *(row for _, row in self.changed), *self.unchanged]
+        return [*self.new, *(row for _, row in (*self.changed, *self.unchanged))]
 
 
 class _TrialOver(Exception):
@@ -287,7 +287,7 @@ async def _sort_out(conn: Connection, categories: dict[Path, UUID], rows: list[R
     return _Sorted(
         new,
         [(product, row) for product, row in wanted if product.details != row.details],
-        [row for product, row in wanted if product.details == row.details],
+        [(product, row) for product, row in wanted if product.details == row.details],
         refused,
         {
             product.product_id: row.is_for_sale
