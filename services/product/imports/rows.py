@@ -1,40 +1,33 @@
-"""An import of products: rows judged one by one, written in batches, each with a result."""
+"""An import of products: rows judged one by one (judging.py), written in batches, each with a result."""
 
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from uuid import UUID
 
 from commerce.product.v1 import product_pb2
-from google.protobuf.field_mask_pb2 import FieldMask
 
-from services.errors import FieldViolation, ServiceError, VersionConflict
+from services.errors import ServiceError, VersionConflict
 from services.product.catalogue import store as product_store
 from services.product.catalogue.domain import (
-    UPDATABLE_FIELDS,
     Product,
-    ProductDetails,
     ProductMerged,
     SkuTaken,
     changed_fields,
-    check_details,
 )
 from services.product.catalogue.events import product_created, product_updated
-from services.product.catalogue.messages import read_details
 from services.product.categories import store as category_store
-from services.product.categories.domain import CategoryNotFound, CategoryTooDeep, check_path
+from services.product.categories.domain import CategoryNotFound, CategoryTooDeep
 from services.product.categories.events import category_created
 from services.product.freshness import record
 from services.product.imports.digests import AskedRow, digest_of, says_category
+from services.product.imports.judging import Path, Row, is_quantity, read_row
 from services.product.inventory import store as stock_store
 from services.product.inventory.events import stock_opened
 from services.product.suppliers import match_store
 from services.product.suppliers import store as supplier_store
-from services.product.suppliers.records import NewRecord, check_owner, check_supplier
-from services.product.text import refuse, text_violations
-from services.rpc.masks import masked_fields
-from services.rpc.validation import violations_in
+from services.product.suppliers.records import NewRecord, check_owner
+from services.product.text import text_violations
 from services.storage.events import NewEvent
 from services.storage.postgres import Connection, Pool, connection, transaction
 
@@ -51,41 +44,8 @@ _ISSUE_SKU_CHARACTERS = 64
 # It may quote the row, which may be 64 kB of one name.
 _ISSUE_MESSAGE_CHARACTERS = 300
 _ISSUE_FIELD_CHARACTERS = 200
-# As AdjustStock allows in one call.
-_MAX_INITIAL_QUANTITY = 1_000_000_000
 # Other writers may change the same products or categories; then the batch is read and written anew.
 _ATTEMPTS = 5
-
-Path = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row that passed every check; `details` are without their category until its path is resolved."""
-
-    details: ProductDetails
-    path: Path
-    # As it came: its digest is of that.
-    asked: AskedRow
-    # What it says of a product that is there; the others stay as they are.
-    fields: frozenset[str]
-    # Whose record it is; empty: the shop's own.
-    supplier: str
-
-    def over(self, product: Product) -> "Row":
-        """Return the row with what it says nothing of as the product has it."""
-        if len(self.fields) == len(UPDATABLE_FIELDS):
-            return self
-        kept = {name: getattr(product.details, name) for name in UPDATABLE_FIELDS if name not in self.fields}
-        return replace(self, details=replace(self.details, **kept))
-
-    @property
-    def is_for_sale(self) -> bool | None:
-        """Say whether the row wants its product for sale; None: it says nothing of that."""
-        return self.asked.product.active if "active" in self.fields else None
-
-    def out_of_sale(self) -> "Row":
-        return replace(self, details=replace(self.details, active=False))
 
 
 @dataclass(frozen=True)
@@ -106,35 +66,6 @@ class _Sorted:
 
 class _TrialOver(Exception):
     """Ends the transaction of a trial, so that nothing of it stays."""
-
-
-def read_row(asked: AskedRow) -> Row:
-    """Judge a row by the contract's rules and the domain's.
-
-    Raises:
-        InvalidArgument: the row breaks one, or its mask names what cannot be changed.
-        CategoryPathInvalid: its category_path does.
-    """
-    refuse(violations_in(asked.product))
-    details = read_details(asked.product, is_filed=False)
-    check_details(details)
-    if not _is_quantity(asked.initial_quantity):
-        description = f"must lie between 0 and {_MAX_INITIAL_QUANTITY}"
-        refuse([FieldViolation("initial_quantity", description, "OUT_OF_BOUNDS")])
-    check_supplier(asked.supplier, details.sku)
-    fields = _fields_of(tuple(asked.update_mask.paths))
-    return Row(details, check_path(asked.category_path), asked, fields, asked.supplier)
-
-
-# Files have one mask, or one for each set of columns that a row may leave out.
-@lru_cache(256)
-def _fields_of(paths: tuple[str, ...]) -> frozenset[str]:
-    mask = FieldMask(paths=paths)
-    return frozenset(masked_fields(product_pb2.Product(), mask, UPDATABLE_FIELDS) or UPDATABLE_FIELDS)
-
-
-def _is_quantity(units: int) -> bool:
-    return 0 <= units <= _MAX_INITIAL_QUANTITY
 
 
 class Import:
@@ -200,7 +131,7 @@ class Import:
                 sku: imported.category_id
                 for sku, imported in written.items()
                 if imported.digest == digest_of(asked[sku], imported.version)
-                and _is_quantity(asked[sku].initial_quantity)
+                and is_quantity(asked[sku].initial_quantity)
             }
             await self._find_paths(conn, set(known.values()))
         # A category may have been renamed or moved since: then the row files its product in another one.
