@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commerce.product.v1.product_pb2 import ExportedProduct, Product
 from google.protobuf import json_format
+from google.type.money_pb2 import Money
 
 from deploy.local.errors import MeshError
+from deploy.local.imports import exporting
 from deploy.local.imports.columns import FIELDS
 from deploy.local.imports.mapping import committed_mappings, read_mapping
 from tests.deploy.importing import Judged, judged
@@ -248,3 +251,12 @@ def test_the_committed_mappings_name_fields_alone() -> None:
     mappings = committed_mappings()
     assert sorted(mapping.name for mapping in mappings) == ["bestbuy", "icecat", "jlcparts", "ours"]
     assert all(set(mapping.fields) <= set(FIELDS) for mapping in mappings)
+
+
+@pytest.mark.parametrize(("units", "nanos"), [(0, 0), (0, 10_000_000), (12, 0)])
+def test_a_price_is_read_back_as_it_was_exported(tmp_path: Path, units: int, nanos: int) -> None:
+    price = Money(currency_code="EUR", units=units, nanos=nanos)
+    product = Product(sku="A", name="Kettle", price=price, active=True)
+    path = tmp_path / "rows.jsonl"
+    path.write_text(exporting.line_of(ExportedProduct(product=product)) + "\n")
+    assert [each.price for each in Judged(path).products] == [price]

@@ -19,7 +19,11 @@ RetireMissing = Annotated[
         "--retire-missing", help="Take out of sale what the supplier has no more, after a question."
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="With --retire-missing: ask nothing.")]
+Yes = Annotated[
+    bool,
+    typer.Option("--yes", help="With --retire-missing: ask nothing for up to 10 products, or a tenth."),
+]
+YesUpTo = Annotated[int | None, typer.Option(min=0, help="As --yes, for up to so many products.")]
 
 
 def import_(
@@ -41,6 +45,7 @@ def import_(
     report: Report = None,
     retire_missing: RetireMissing = False,
     yes: Yes = False,
+    yes_up_to: YesUpTo = None,
 ) -> None:
     """Import products: created or updated by sku. Importing a file again changes nothing.
 
@@ -74,7 +79,7 @@ def import_(
     if retire_missing and plan:
         raise typer.BadParameter("--plan changes nothing.", param_hint="--retire-missing")
     wishes = importing.Wishes(
-        mapping, supplier, currency, encoding, stock, report, retire_missing, is_agreed=yes
+        mapping, supplier, currency, encoding, stock, report, retire_missing, yes, yes_up_to
     )
     command = importing.plan_file if plan else importing.import_file
     command(data.absolute(), file, Console(highlight=False, soft_wrap=True), wishes)
@@ -84,7 +89,7 @@ def export(
     file: Annotated[Path, typer.Argument(help="Written as JSON lines; what is there is replaced.")],
     data: Data = DATA,
     *,
-    supplier: Annotated[str, typer.Option(help="Only products whose sku begins with it and a hyphen.")] = "",
+    supplier: Annotated[str, typer.Option(help="Only products that its rows made.")] = "",
 ) -> None:
     """Write all products, as they are at one moment, to a file that `mesh import` reads back."""
     from rich.console import Console

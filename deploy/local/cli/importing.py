@@ -54,6 +54,8 @@ class Wishes:
     # Products of the supplier that the file does not have are taken out of sale, also without being asked.
     retire_missing: bool = False
     is_agreed: bool = False
+    # Up to so many; None: a small share.
+    agreed_count: int | None = None
 
 
 def import_file(data: Path, path: Path, console: Console, wishes: Wishes) -> None:
@@ -113,7 +115,15 @@ def _retire_missing(
         report.add(outcomes)
         written.write(outcomes)
 
-    exporting.retire_missing(mesh, mapping.supplier, seen, console, is_agreed=wishes.is_agreed, on_done=done)
+    exporting.retire_missing(
+        mesh,
+        mapping.supplier,
+        seen,
+        console,
+        is_agreed=wishes.is_agreed or wishes.agreed_count is not None,
+        agreed_count=wishes.agreed_count,
+        on_done=done,
+    )
 
 
 def plan_file(data: Path, path: Path, console: Console, wishes: Wishes) -> None:

@@ -15,24 +15,31 @@ from deploy.local.shop import clients
 _EXPORT_SECONDS = 300
 
 
-def exported(channel: grpc.Channel, token: str, sku_prefix: str = "") -> Iterator[ExportedProduct]:
-    """Yield the products whose sku begins so, as they all were at one moment.
+def exported(channel: grpc.Channel, token: str, supplier: str = "") -> Iterator[ExportedProduct]:
+    """Yield all products as they were at one moment, or those that may be a supplier's.
+
+    Which its rows made its records say. A product without any supplier, whose sku looks like one of its own,
+    is the shop's, or of before there were records: who asks decides.
 
     Raises:
         MeshError: it broke off.
     """
-    request = ExportProductsRequest(sku_prefix=sku_prefix)
+    request = ExportProductsRequest(sku_prefix=f"{supplier}-" if supplier else "")
     call = ProductServiceStub(channel).ExportProducts(
         request, metadata=clients.bearer(token), timeout=_EXPORT_SECONDS
     )
     try:
         for answer in call:
-            yield from answer.products
+            yield from (each for each in answer.products if _may_be_of(each, supplier))
     except grpc.RpcError as error:
         told = f"The export broke off: {error.code().name}: {error.details()}"
         raise MeshError(told, "Repeat it when the mesh is well.") from error
     finally:
         call.cancel()
+
+
+def _may_be_of(each: ExportedProduct, supplier: str) -> bool:
+    return not supplier or each.supplier in ("", supplier)
 
 
 def line_of(each: ExportedProduct) -> str:
@@ -41,7 +48,8 @@ def line_of(each: ExportedProduct) -> str:
     values = {
         "sku": product.sku,
         "name": product.name,
-        "price": json_format.MessageToDict(product.price),
+        # With its zeros: a price without units and nanos is none.
+        "price": json_format.MessageToDict(product.price, always_print_fields_with_no_presence=True),
         "description": product.description,
         "brand": product.brand,
         "category_path": list(each.category_path),

@@ -16,6 +16,8 @@ CREATED, UPDATED, UNCHANGED, REFUSED, DUPLICATE = "created", "updated", "unchang
 THERE = "in the shop"
 # Not in the file any more, and out of sale now.
 RETIRED = "retired"
+# Not in the file any more, and as it was: it is not the supplier's alone, or not known to be its own.
+LEFT = "left"
 # As many as a person reads; the file of `--report` has them all.
 _KEPT_NOTES = 50
 _COLUMNS = ("line", "row", "sku", "result", "field", "value", "reason", "message")

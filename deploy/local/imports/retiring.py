@@ -14,7 +14,7 @@ from tenacity.retry import retry_if_exception
 from tenacity.stop import stop_after_delay
 from tenacity.wait import wait_exponential_jitter
 
-from deploy.local.imports.report import REFUSED, RETIRED, Outcome
+from deploy.local.imports.report import LEFT, REFUSED, RETIRED, Outcome
 from deploy.local.imports.seen import SeenSkus
 from deploy.local.shop import clients
 
@@ -26,6 +26,10 @@ _PATIENCE_SECONDS = 60
 _MAX_WAIT_SECONDS = 3
 _AGAIN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED}
 _CACHE_KIB = 8 * 1024
+
+# Why a product is left for sale that the file does not have.
+OTHER_SUPPLIERS = "OTHER_SUPPLIERS"
+NO_SUPPLIER = "NO_SUPPLIER"
 
 
 @dataclass(frozen=True)
@@ -41,44 +45,73 @@ class Missing:
     """Products that a file does not have; on disk, so that there may be any number."""
 
     def __init__(self) -> None:
+        # Of the supplier alone, with those that the file has.
+        self.for_sale_count = 0
         # SQLite's own temporary file: it is gone with the connection.
         self._database = sqlite3.connect("", isolation_level=None)
         self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        self._database.execute("CREATE TABLE missing (sku TEXT, product_id TEXT, etag TEXT)")
+        self._database.execute(
+            "CREATE TABLE missing (sku TEXT, product_id TEXT, etag TEXT, left_by TEXT, message TEXT)"
+        )
 
     def find(self, products: Iterable[ExportedProduct], seen: SeenSkus) -> None:
         """Note those that are for sale and that the file does not have."""
         self._database.execute("BEGIN")
         self._database.executemany(
-            "INSERT INTO missing (sku, product_id, etag) VALUES (?, ?, ?)",
+            "INSERT INTO missing (sku, product_id, etag, left_by, message) VALUES (?, ?, ?, ?, ?)",
             (
-                (each.product.sku, each.product.product_id, each.product.etag)
-                for each in products
-                if each.product.active and not seen.has(each.product.sku)
+                (each.product.sku, each.product.product_id, each.product.etag, *_why_left(each))
+                for each in self._counted(products)
+                if not seen.has(each.product.sku)
             ),
         )
         self._database.execute("COMMIT")
 
-    @property
-    def count(self) -> int:
-        """Say how many there are."""
-        count: int = self._database.execute("SELECT count(*) FROM missing").fetchone()[0]
+    def _counted(self, products: Iterable[ExportedProduct]) -> Iterator[ExportedProduct]:
+        for each in products:
+            if each.product.active:
+                self.for_sale_count += bool(each.supplier)
+                yield each
+
+    def count(self, left_by: str = "") -> int:
+        """Say how many are to be taken out of sale, or are left for a reason."""
+        select = "SELECT count(*) FROM missing WHERE left_by = ?"
+        count: int = self._database.execute(select, (left_by,)).fetchone()[0]
         return count
 
-    def first(self, limit: int) -> list[str]:
+    def first(self, limit: int, left_by: str = "") -> list[str]:
         """Return some of their skus."""
-        found = self._database.execute("SELECT sku FROM missing ORDER BY sku LIMIT ?", (limit,))
-        return [sku for (sku,) in found]
+        select = "SELECT sku FROM missing WHERE left_by = ? ORDER BY sku LIMIT ?"
+        return [sku for (sku,) in self._database.execute(select, (left_by, limit))]
 
     def chunks(self) -> Iterator[list[MissingProduct]]:
-        """Yield all, some at once."""
-        found = self._database.execute("SELECT sku, product_id, etag FROM missing ORDER BY sku")
+        """Yield those that are to be taken out of sale, some at once."""
+        select = "SELECT sku, product_id, etag FROM missing WHERE left_by = '' ORDER BY sku"
+        found = self._database.execute(select)
         while chunk := found.fetchmany(_CHUNK):
             yield [MissingProduct(*each) for each in chunk]
+
+    def left(self) -> Iterator[list[Outcome]]:
+        """Yield what is told of those that stay as they are, some at once."""
+        found = self._database.execute(
+            "SELECT sku, left_by, message FROM missing WHERE left_by <> '' ORDER BY sku"
+        )
+        while chunk := found.fetchmany(_CHUNK):
+            yield [Outcome(0, 0, sku, LEFT, reason=why, message=message) for sku, why, message in chunk]
 
     def close(self) -> None:
         """Forget all."""
         self._database.close()
+
+
+def _why_left(each: ExportedProduct) -> tuple[str, str]:
+    """Return why a product that a file does not have stays for sale, or two empty texts."""
+    if not each.supplier:
+        return NO_SUPPLIER, "It is for sale still: no supplier's record says whose it is."
+    if each.matched_suppliers:
+        others = ", ".join(each.matched_suppliers)
+        return OTHER_SUPPLIERS, f"It is for sale still: records of {others} are merged into it."
+    return "", ""
 
 
 def retire(

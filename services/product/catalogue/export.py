@@ -1,6 +1,6 @@
 """The catalogue as it was at one moment, in messages of a bounded size."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from uuid import UUID
 
 from commerce.product.v1 import product_pb2
@@ -9,6 +9,8 @@ from services.product.catalogue import store
 from services.product.catalogue.domain import Product
 from services.product.catalogue.messages import product_message
 from services.product.categories import store as category_store
+from services.product.suppliers import store as supplier_store
+from services.product.suppliers.store import Suppliers
 from services.storage.events import read_head
 from services.storage.paging import MAX_PAGE_BYTES
 from services.storage.postgres import Connection, Pool, snapshot
@@ -31,7 +33,8 @@ async def export(pool: Pool, sku_prefix: str) -> AsyncIterator[product_pb2.Expor
         while page := await store.export_products(conn, sku_prefix, after, _PAGE_PRODUCTS):
             after = page[-1].product_id
             paths = await _with_paths(conn, paths, page)
-            for products in _parted(page, paths):
+            suppliers = await supplier_store.find_suppliers(conn, [each.product_id for each in page])
+            for products in _parted(page, paths, suppliers):
                 yield product_pb2.ExportProductsResponse(position=position, products=products)
 
 
@@ -43,12 +46,19 @@ async def _with_paths(conn: Connection, paths: _Paths, page: Iterable[Product]) 
     return kept | {each.category_id: each.path for each in found}
 
 
-def _parted(page: Iterable[Product], paths: _Paths) -> Iterable[list[product_pb2.ExportedProduct]]:
+def _parted(
+    page: Iterable[Product], paths: _Paths, suppliers: Mapping[UUID, Suppliers]
+) -> Iterable[list[product_pb2.ExportedProduct]]:
     part: list[product_pb2.ExportedProduct] = []
     left = MAX_PAGE_BYTES
     for each in page:
-        path = paths[each.details.category_id] if each.details.category_id else ()
-        exported = product_pb2.ExportedProduct(product=product_message(each), category_path=path)
+        of = suppliers[each.product_id]
+        exported = product_pb2.ExportedProduct(
+            product=product_message(each),
+            category_path=paths[each.details.category_id] if each.details.category_id else (),
+            supplier=of.own,
+            matched_suppliers=of.matched,
+        )
         if part and exported.ByteSize() > left:
             yield part
             part, left = [], MAX_PAGE_BYTES

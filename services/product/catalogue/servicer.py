@@ -166,6 +166,8 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
             _check_sku(asked.sku, product)
             wanted = change(product, {name: getattr(asked, name) for name in names})
             changed = changed_fields(product.details, wanted.details)
+            if product.details.active and not wanted.details.active:
+                await check_unmerged(conn, product.product_id)
             if changed:
                 [product] = await store.update_products(conn, [wanted])
                 await record(conn, [product_updated(product, changed)])

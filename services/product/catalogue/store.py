@@ -61,7 +61,7 @@ async def insert_products(
 
 
 async def update_products(
-    conn: Connection, changed: Sequence[Product], digests: Sequence[bytes] = ()
+    conn: Connection, changed: Sequence[Product], digests: Sequence[bytes | None] = ()
 ) -> list[Product]:
     """Write products that were read before, each one version further, in the order given.
 

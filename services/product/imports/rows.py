@@ -1,40 +1,34 @@
-"""An import of products: rows judged one by one, written in batches, each with a result."""
+"""An import of products: rows judged one by one (judging.py), written in batches, each with a result."""
 
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from uuid import UUID
 
 from commerce.product.v1 import product_pb2
-from google.protobuf.field_mask_pb2 import FieldMask
 
-from services.errors import FieldViolation, ServiceError, VersionConflict
+from services.errors import ServiceError, VersionConflict
 from services.product.catalogue import store as product_store
 from services.product.catalogue.domain import (
-    UPDATABLE_FIELDS,
     Product,
-    ProductDetails,
     ProductMerged,
     SkuTaken,
     changed_fields,
-    check_details,
 )
 from services.product.catalogue.events import product_created, product_updated
-from services.product.catalogue.messages import read_details
 from services.product.categories import store as category_store
-from services.product.categories.domain import CategoryNotFound, CategoryTooDeep, check_path
+from services.product.categories.domain import CategoryNotFound, CategoryTooDeep
 from services.product.categories.events import category_created
 from services.product.freshness import record
 from services.product.imports import store
 from services.product.imports.digests import AskedRow, digest_of, says_category
+from services.product.imports.judging import Path, Row, is_quantity, read_row
 from services.product.inventory import store as stock_store
 from services.product.inventory.events import stock_opened
+from services.product.suppliers import match_store
 from services.product.suppliers import store as supplier_store
-from services.product.suppliers.records import NewRecord, check_supplier
-from services.product.text import refuse, text_violations
-from services.rpc.masks import masked_fields
-from services.rpc.validation import violations_in
+from services.product.suppliers.records import NewRecord, check_owner
+from services.product.text import text_violations
 from services.storage.events import NewEvent
 from services.storage.postgres import Connection, Pool, connection, transaction
 
@@ -51,70 +45,29 @@ _ISSUE_SKU_CHARACTERS = 64
 # It may quote the row, which may be 64 kB of one name.
 _ISSUE_MESSAGE_CHARACTERS = 300
 _ISSUE_FIELD_CHARACTERS = 200
-# As AdjustStock allows in one call.
-_MAX_INITIAL_QUANTITY = 1_000_000_000
 # Other writers may change the same products or categories; then the batch is read and written anew.
 _ATTEMPTS = 5
 _OVERTAKEN = (SkuTaken, VersionConflict, ProductMerged, CategoryNotFound, CategoryTooDeep)
 
-Path = tuple[str, ...]
-
 
 @dataclass(frozen=True)
-class Row:
-    """A row that passed every check; `details` are without their category until its path is resolved."""
+class _Sorted:
+    """Rows by what becomes of them."""
 
-    details: ProductDetails
-    path: Path
-    # As it came: its digest is of that.
-    asked: AskedRow
-    # What it says of a product that is there; the others stay as they are.
-    fields: frozenset[str]
-    # Whose record it is; empty: the shop's own.
-    supplier: str
+    new: list[Row]
+    changed: list[tuple[Product, Row]]
+    unchanged: list[tuple[Product, Row]]
+    refused: list[tuple[Row, ServiceError]]
+    # Of products that were merged into others: whether their rows want them for sale.
+    merged: dict[UUID, bool]
 
-    def over(self, product: Product) -> "Row":
-        """Return the row with what it says nothing of as the product has it."""
-        if len(self.fields) == len(UPDATABLE_FIELDS):
-            return self
-        kept = {name: getattr(product.details, name) for name in UPDATABLE_FIELDS if name not in self.fields}
-        return replace(self, details=replace(self.details, **kept))
-
-    def out_of_sale(self) -> "Row":
-        return replace(self, details=replace(self.details, active=False))
+    @property
+    def taken(self) -> list[Row]:
+        return [*self.new, *(row for _, row in (*self.changed, *self.unchanged))]
 
 
 class _TrialOver(Exception):
     """Ends the transaction of a trial, so that nothing of it stays."""
-
-
-def read_row(asked: AskedRow) -> Row:
-    """Judge a row by the contract's rules and the domain's.
-
-    Raises:
-        InvalidArgument: the row breaks one, or its mask names what cannot be changed.
-        CategoryPathInvalid: its category_path does.
-    """
-    refuse(violations_in(asked.product))
-    details = read_details(asked.product, is_filed=False)
-    check_details(details)
-    if not _is_quantity(asked.initial_quantity):
-        description = f"must lie between 0 and {_MAX_INITIAL_QUANTITY}"
-        refuse([FieldViolation("initial_quantity", description, "OUT_OF_BOUNDS")])
-    check_supplier(asked.supplier, details.sku)
-    fields = _fields_of(tuple(asked.update_mask.paths))
-    return Row(details, check_path(asked.category_path), asked, fields, asked.supplier)
-
-
-# Files have one mask, or one for each set of columns that a row may leave out.
-@lru_cache(256)
-def _fields_of(paths: tuple[str, ...]) -> frozenset[str]:
-    mask = FieldMask(paths=paths)
-    return frozenset(masked_fields(product_pb2.Product(), mask, UPDATABLE_FIELDS) or UPDATABLE_FIELDS)
-
-
-def _is_quantity(units: int) -> bool:
-    return 0 <= units <= _MAX_INITIAL_QUANTITY
 
 
 class Import:
@@ -138,6 +91,7 @@ class Import:
     async def finish(self) -> product_pb2.ImportProductsResponse:
         """Write what is left and return the report."""
         await self._flush()
+        self._report.issues.sort(key=lambda issue: issue.row_number)
         return self._report
 
     async def _add(self, asked: AskedRow) -> None:
@@ -179,7 +133,7 @@ class Import:
                 sku: imported.category_id
                 for sku, imported in written.items()
                 if imported.digest == digest_of(asked[sku], imported.version)
-                and _is_quantity(asked[sku].initial_quantity)
+                and is_quantity(asked[sku].initial_quantity)
             }
             await self._find_paths(conn, set(known.values()))
         # A category may have been renamed or moved since: then the row files its product in another one.
@@ -220,36 +174,39 @@ class Import:
 
     async def _write(self, rows: list[Row]) -> None:
         categories = dict(self._categories)
-        new: list[Row] = []
-        changed: list[tuple[Product, Row]] = []
+        told = _Sorted([], [], [], [], {})
         with suppress(_TrialOver):
             async with transaction(self._pool) as conn:
                 happened = await _ensure_paths(conn, categories, {row.path for row in rows if row.path})
-                new, changed, same = await _sort_out(conn, categories, rows)
+                told = await _sort_out(conn, categories, rows)
                 if self._is_trial:
                     categories = self._categories
                     raise _TrialOver
-                happened += await _create(conn, new)
-                happened += await _change(conn, changed)
-                await _keep_records(conn, rows, {row.details.sku for _, row in changed})
-                await store.note_digests(conn, same)
+                # Before products are locked, as merges are undone.
+                if told.merged:
+                    await match_store.note_wanted(conn, told.merged)
+                happened += await _create(conn, told.new)
+                happened += await _change(conn, told.changed)
+                await _keep_records(conn, told.taken, {row.details.sku for _, row in told.changed})
+                await store.note_digests(conn, [each for each in map(_known_by, told.unchanged) if each])
                 if happened:
                     await record(conn, happened)
         self._categories = categories if len(categories) <= _REMEMBERED_PATHS else {}
-        self._count(rows, new, [row for _, row in changed])
+        self._count(told)
 
-    def _count(self, rows: list[Row], new: list[Row], changed: list[Row]) -> None:
-        self._report.created_count += len(new)
+    def _count(self, told: _Sorted) -> None:
+        changed = [row for _, row in told.changed]
+        self._report.created_count += len(told.new)
         self._report.updated_count += len(changed)
-        self._report.unchanged_count += len(rows) - len(new) - len(changed)
-        for numbers, told in ((self._report.created_rows, new), (self._report.updated_rows, changed)):
-            numbers.extend(row.asked.row_number for row in told[: _MAX_NUMBERS - len(numbers)])
+        self._report.unchanged_count += len(told.unchanged)
+        for numbers, rows in ((self._report.created_rows, told.new), (self._report.updated_rows, changed)):
+            numbers.extend(row.asked.row_number for row in rows[: _MAX_NUMBERS - len(numbers)])
+        for row, error in told.refused:
+            self._refuse(row.asked, error)
 
 
-async def _sort_out(
-    conn: Connection, categories: dict[Path, UUID], rows: list[Row]
-) -> tuple[list[Row], list[tuple[Product, Row]], list[store.Unchanged]]:
-    """Part rows that make a product from those that change one, and from those that change nothing."""
+async def _sort_out(conn: Connection, categories: dict[Path, UUID], rows: list[Row]) -> _Sorted:
+    """Part rows that make a product, that change one, that change nothing, and that may not."""
     filed = [replace(row, details=replace(row.details, category_id=categories.get(row.path))) for row in rows]
     known = await product_store.find_products_by_sku(conn, [row.details.sku for row in rows])
     new = [row for row in filed if row.details.sku not in known]
@@ -260,18 +217,49 @@ async def _sort_out(
         (product, row.over(product).out_of_sale() if product.product_id in merged else row.over(product))
         for product, row in there
     ]
-    changed = [(product, row) for product, row in wanted if product.details != row.details]
-    same = [
-        store.Unchanged(
-            product.product_id,
-            product.version,
-            product.product_id in merged,
-            digest_of(row.asked, product.version),
-        )
-        for product, row in wanted
-        if product.details == row.details
-    ]
-    return new, changed, same
+    wanted, refused = await _part_refused(conn, wanted)
+    return _Sorted(
+        new,
+        [(product, row) for product, row in wanted if product.details != row.details],
+        [(product, row) for product, row in wanted if product.details == row.details],
+        refused,
+        {
+            product.product_id: row.is_for_sale
+            for product, row in wanted
+            if product.product_id in merged and row.is_for_sale is not None
+        },
+    )
+
+
+def _known_by(unchanged: tuple[Product, Row]) -> store.Unchanged | None:
+    """Return what the row is known by from now on; None where the product is not as it wants."""
+    product, row = unchanged
+    if row.is_for_sale not in {None, row.details.active}:
+        return None
+    return store.Unchanged(product.product_id, product.version, digest_of(row.asked, product.version))
+
+
+async def _part_refused(
+    conn: Connection, wanted: list[tuple[Product, Row]]
+) -> tuple[list[tuple[Product, Row]], list[tuple[Row, ServiceError]]]:
+    """Part rows from those whose product is another supplier's, or that others are merged into."""
+    suppliers = await supplier_store.find_suppliers(conn, [product.product_id for product, _ in wanted])
+    taken, refused = [], []
+    for product, row in wanted:
+        of = suppliers[product.product_id]
+        try:
+            check_owner(row.supplier, of.own)
+            if of.matched and _goes_out_of_sale(product, row):
+                raise ProductMerged("others are merged into the product: undo their matches first")
+        except ServiceError as error:
+            refused.append((row, error))
+        else:
+            taken.append((product, row))
+    return taken, refused
+
+
+def _goes_out_of_sale(product: Product, row: Row) -> bool:
+    return product.details.active and not row.details.active
 
 
 async def _create(conn: Connection, rows: list[Row]) -> list[NewEvent]:
@@ -297,12 +285,30 @@ async def _change(conn: Connection, changed: list[tuple[Product, Row]]) -> list[
     if not changed:
         return []
     wanted = [replace(product, details=row.details) for product, row in changed]
-    digests = [digest_of(row.asked, product.version + 1) for product, row in changed]
+    # What a row wants that its product cannot have yet is looked at again when the row comes again.
+    digests = [
+        digest_of(row.asked, product.version + 1) if row.is_for_sale in (None, row.details.active) else None
+        for product, row in changed
+    ]
     written = await product_store.update_products(conn, wanted, digests)
+    await _check_places(
+        conn, [before.product_id for before, row in changed if _goes_out_of_sale(before, row)]
+    )
     return [
         product_updated(after, changed_fields(before.details, after.details))
         for after, (before, _) in zip(written, changed, strict=True)
     ]
+
+
+async def _check_places(conn: Connection, product_ids: list[UUID]) -> None:
+    """See that nothing was merged into products before they were locked and taken out of sale.
+
+    Raises:
+        VersionConflict: it was.
+    """
+    suppliers = await supplier_store.find_suppliers(conn, product_ids) if product_ids else {}
+    if any(each.matched for each in suppliers.values()):
+        raise VersionConflict("a product was merged into another at the same moment")
 
 
 async def _keep_records(conn: Connection, rows: list[Row], changed: set[str]) -> None:

@@ -23,7 +23,6 @@ class Unchanged:
 
     product_id: UUID
     version: int
-    is_merged: bool
     digest: bytes
 
 
@@ -33,7 +32,8 @@ async def find_imported(conn: Connection, skus: Sequence[str]) -> dict[str, Impo
         """
         SELECT sku, version, category_id, import_digest
           FROM products
-         WHERE sku = ANY($1) AND delete_time IS NULL
+          -- Of one that was merged the row says also what becomes of it when that is undone.
+         WHERE sku = ANY($1) AND delete_time IS NULL AND merged_into IS NULL
         """,
         skus,
     )
@@ -52,10 +52,9 @@ async def note_digests(conn: Connection, unchanged: Sequence[Unchanged]) -> None
         """
         WITH noted AS (
             SELECT product_id, n.digest
-              FROM unnest($1::uuid[], $2::bigint[], $3::boolean[], $4::bytea[])
-                   AS n (product_id, version, is_merged, digest)
+              FROM unnest($1::uuid[], $2::bigint[], $3::bytea[]) AS n (product_id, version, digest)
               JOIN products p USING (product_id)
-             WHERE p.version = n.version AND (p.merged_into IS NOT NULL) = n.is_merged
+             WHERE p.version = n.version AND p.merged_into IS NULL
                AND p.delete_time IS NULL AND p.import_digest IS DISTINCT FROM n.digest
                FOR NO KEY UPDATE OF p SKIP LOCKED
         )
@@ -66,6 +65,5 @@ async def note_digests(conn: Connection, unchanged: Sequence[Unchanged]) -> None
         """,
         [each.product_id for each in unchanged],
         [each.version for each in unchanged],
-        [each.is_merged for each in unchanged],
         [each.digest for each in unchanged],
     )

@@ -16,6 +16,8 @@ CREATE TABLE supplier_records (
     update_time    timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT supplier_records_pkey PRIMARY KEY (record_id),
     CONSTRAINT supplier_records_supplier_id_key UNIQUE (supplier, supplier_id),
+    -- No two suppliers' rows write one product.
+    CONSTRAINT supplier_records_own_product_id_key UNIQUE (own_product_id),
     -- Two records of one supplier are two products.
     CONSTRAINT supplier_records_one_of_supplier UNIQUE (product_id, supplier),
     CONSTRAINT supplier_records_own_product_id_fkey FOREIGN KEY (own_product_id) REFERENCES products (product_id),
@@ -24,7 +26,6 @@ CREATE TABLE supplier_records (
     CONSTRAINT supplier_records_supplier_id_check CHECK (supplier_id <> ''),
     CONSTRAINT supplier_records_stage_check CHECK (stage IN ('NEW', 'KEYED', 'DONE'))
 );
-CREATE INDEX supplier_records_own_product_id_idx ON supplier_records (own_product_id);
 CREATE INDEX supplier_records_stage_idx ON supplier_records (stage, record_id) WHERE stage <> 'DONE';
 CREATE INDEX supplier_records_keys_idx ON supplier_records USING gin (keys) WITH (gin_pending_list_limit = 64);
 

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import asyncpg
 
+from services.errors import VersionConflict
 from services.product.suppliers.records import Match, NewMatch, Record, State, not_found
 from services.product.suppliers.store import find_records
 from services.storage.postgres import Connection
@@ -112,6 +113,38 @@ async def decide_match(conn: Connection, match: Match, state: State, *, was_acti
         was_active,
     )
     return await get_match(conn, match.match_id)
+
+
+async def note_wanted(conn: Connection, is_active: Mapping[UUID, bool]) -> None:
+    """Note what suppliers want of products that were merged: undoing puts them on sale or does not.
+
+    Raises:
+        VersionConflict: one of them is not merged any more.
+    """
+    noted: int = await conn.fetchval(
+        """
+        WITH asked AS MATERIALIZED (
+            -- In one order, so that two imports of the same rows never wait for each other (a deadlock).
+            SELECT m.match_id, w.is_active
+              FROM unnest($1::uuid[], $2::boolean[]) AS w (product_id, is_active)
+              JOIN supplier_records r ON r.own_product_id = w.product_id
+              JOIN product_matches m ON m.record_id = r.record_id AND m.state = 'ACCEPTED'
+             ORDER BY m.match_id
+               FOR NO KEY UPDATE OF m
+        ),
+        noted AS (
+            UPDATE product_matches m
+               SET was_active = a.is_active
+              FROM asked a
+             WHERE m.match_id = a.match_id AND m.was_active <> a.is_active
+        )
+        SELECT count(*) FROM asked
+        """,
+        list(is_active),
+        list(is_active.values()),
+    )
+    if noted < len(is_active):
+        raise VersionConflict("a merge was undone at the same moment; repeat the command")
 
 
 async def _with_records(conn: Connection, rows: Sequence[asyncpg.Record]) -> list[Match]:

@@ -124,7 +124,13 @@ async def _best_match(conn: Connection, record_id: UUID) -> NewMatch | None:
     if not free:
         return None
     best = max(free, key=lambda each: each.likeness.score)
-    rivals = (each for each in rated if each.other.record.supplier == best.other.record.supplier)
+    # What was decided of a rival is decided: one that was rejected makes no other doubtful.
+    rivals = (
+        each
+        for each in rated
+        if each.other.record.supplier == best.other.record.supplier
+        and each.other.record.record_id not in matched
+    )
     back = await _rate(conn, best.other, record.record.supplier, is_of_others=False)
     chance = probability(best.likeness.score, _best_but(rivals, best.other), _best_but(back, record))
     if chance < UNSURE:

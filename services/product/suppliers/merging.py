@@ -29,6 +29,8 @@ class Pair:
     record: Record
     other: Record
     own: Product
+    # Whether the product of the other is.
+    is_for_sale: bool
 
 
 async def lock_pair(conn: Connection, record_id: UUID, other_id: UUID) -> Pair:
@@ -45,7 +47,8 @@ async def lock_pair(conn: Connection, record_id: UUID, other_id: UUID) -> Pair:
     record, other = records[record_id], records[other_id]
     if not {record.own_product_id, other.product_id} <= products.keys():
         raise VersionConflict("a record was matched at the same moment; repeat the command")
-    return Pair(record, other, products[record.own_product_id])
+    is_for_sale = products[other.product_id].details.active
+    return Pair(record, other, products[record.own_product_id], is_for_sale)
 
 
 async def accept(conn: Connection, match_id: UUID) -> Match:
@@ -68,7 +71,7 @@ async def accept(conn: Connection, match_id: UUID) -> Match:
     pair = await lock_pair(conn, match.record.record_id, match.other.record_id)
     companions = await store.count_companions(conn, pair.record)
     held = await stock_store.set_merged(conn, pair.own.product_id, is_merged=True)
-    check_merge(pair.record, pair.other, companions=companions, held=held)
+    check_merge(pair.record, pair.other, companions=companions, held=held, is_for_sale=pair.is_for_sale)
     happened = await _sell(conn, pair.own, is_for_sale=False)
     await store.move_record(conn, pair.record, pair.other.product_id)
     merged = await match_store.decide_match(conn, match, State.ACCEPTED, was_active=pair.own.details.active)
@@ -77,7 +80,7 @@ async def accept(conn: Connection, match_id: UUID) -> Match:
 
 
 async def reject(conn: Connection, match_id: UUID) -> Match:
-    """Say that two records are not one product.
+    """Say that two records are not one product; the next best of the record is asked about next.
 
     Raises:
         MatchNotFound: there is no such match.
@@ -89,6 +92,7 @@ async def reject(conn: Connection, match_id: UUID) -> Match:
     if match.state is not State.PROPOSED:
         raise decided(match)
     rejected = await match_store.decide_match(conn, match, State.REJECTED, was_active=None)
+    await store.compare_again(conn, match.record.record_id)
     await record_events(conn, [match_rejected(rejected)])
     return rejected
 

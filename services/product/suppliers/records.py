@@ -104,7 +104,18 @@ def check_supplier(supplier: str, sku: str) -> None:
         )
 
 
-def check_merge(record: Record, other: Record, *, companions: int, held: int) -> None:
+def check_owner(supplier: str, owner: str) -> None:
+    """Refuse a supplier's row whose product is another's: `acme` and `acme-b` may name one sku.
+
+    Raises:
+        InvalidArgument: it is. Empty is no supplier.
+    """
+    if supplier and owner and supplier != owner:
+        told = f"is that of a product of the supplier {owner}"
+        refuse([FieldViolation("product.sku", told, "SKU_OF_OTHER_SUPPLIER")])
+
+
+def check_merge(record: Record, other: Record, *, companions: int, held: int, is_for_sale: bool) -> None:
     """Refuse a merge that would lose something.
 
     Args:
@@ -112,6 +123,7 @@ def check_merge(record: Record, other: Record, *, companions: int, held: int) ->
         other: Into whose product.
         companions: How many other records are at the record's product.
         held: How many of its units orders hold.
+        is_for_sale: Whether the other's product is.
 
     Raises:
         MergeBlocked: one of these is in the way.
@@ -120,6 +132,10 @@ def check_merge(record: Record, other: Record, *, companions: int, held: int) ->
         raise _blocked(record, "the record is matched already: undo that match first")
     if other.product_id == record.product_id or companions:
         raise _blocked(record, "other records are merged into the product: undo their matches first")
+    if not is_for_sale:
+        raise _blocked(
+            record, "the other product is not for sale, and nothing would be: put it on sale first"
+        )
     if held:
         raise _blocked(record, "orders hold units of the product: try again once they are over")
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
+from services.errors import VersionConflict
 from services.product.catalogue.domain import ProductMerged
 from services.product.suppliers.domain import MAX_RECORDS_A_KEY
 from services.product.suppliers.records import NewRecord, Record, one_of_supplier
@@ -31,6 +32,16 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Suppliers:
+    """Whose a product is."""
+
+    # Whose rows made it; empty: the shop's own.
+    own: str
+    # Those whose records are at it from products of their own.
+    matched: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Unkeyed:
     """A record whose keys are to be noted."""
 
@@ -41,7 +52,16 @@ class Unkeyed:
 
 
 async def keep_records(conn: Connection, records: Sequence[NewRecord]) -> None:
-    """Write the records of products that an import has met; what is new or changed is matched anew."""
+    """Write the records of products that an import has met; what is new or changed is matched anew.
+
+    Raises:
+        VersionConflict: another supplier's record took one of the products at the same moment.
+    """
+    with _taken():
+        await _keep_records(conn, records)
+
+
+async def _keep_records(conn: Connection, records: Sequence[NewRecord]) -> None:
     await conn.execute(
         """
         INSERT INTO supplier_records AS r (supplier, supplier_id, own_product_id, product_id)
@@ -77,8 +97,29 @@ async def find_merged(conn: Connection, product_ids: Collection[UUID]) -> set[UU
     return {row["product_id"] for row in rows}
 
 
+async def find_suppliers(conn: Connection, product_ids: Collection[UUID]) -> dict[UUID, Suppliers]:
+    """Return for each of the products whose it is."""
+    rows = await conn.fetch(
+        """
+        SELECT wanted.product_id,
+               coalesce((SELECT supplier
+                           FROM supplier_records
+                          WHERE own_product_id = wanted.product_id), '') AS own,
+               ARRAY(SELECT supplier
+                       FROM supplier_records
+                      WHERE product_id = wanted.product_id AND own_product_id <> wanted.product_id
+                      ORDER BY supplier) AS matched
+          FROM unnest($1::uuid[]) AS wanted (product_id)
+        """,
+        product_ids,
+    )
+    return {row["product_id"]: Suppliers(row["own"], row["matched"]) for row in rows}
+
+
 async def check_unmerged(conn: Connection, product_id: UUID) -> None:
-    """Refuse to delete a locked product that a merge has to do with: what was merged would have no way back.
+    """Refuse to delete a locked product, or to take it out of sale, where a merge has to do with it.
+
+    What was merged would have no way back, and what it was merged into would not be sold at all.
 
     Raises:
         ProductMerged: it was merged into another, or others into it.
@@ -237,6 +278,13 @@ async def list_due(conn: Connection, limit: int) -> list[UUID]:
     return [row["record_id"] for row in rows]
 
 
+async def compare_again(conn: Connection, record_id: UUID) -> None:
+    """Have a record that was compared looked at again."""
+    await conn.execute(
+        "UPDATE supplier_records SET stage = 'KEYED' WHERE record_id = $1 AND stage = 'DONE'", record_id
+    )
+
+
 async def note_compared(conn: Connection, record_id: UUID) -> None:
     """Say that a record was compared, if it was not changed since."""
     await conn.execute(
@@ -320,6 +368,16 @@ def _words(row: asyncpg.Record) -> Words:
             model=model_in(attributes),
         )
     )
+
+
+@contextmanager
+def _taken() -> Iterator[None]:
+    try:
+        yield
+    except asyncpg.UniqueViolationError as error:
+        if constraint_name(error) == "supplier_records_own_product_id_key":
+            raise VersionConflict("a product got another supplier at the same moment") from error
+        raise
 
 
 @contextmanager

@@ -304,12 +304,16 @@ class ExportProductsResponse(_message.Message):
     def __init__(self, position: _Optional[int] = ..., products: _Optional[_Iterable[_Union[ExportedProduct, _Mapping]]] = ...) -> None: ...
 
 class ExportedProduct(_message.Message):
-    __slots__ = ("product", "category_path")
+    __slots__ = ("product", "category_path", "supplier", "matched_suppliers")
     PRODUCT_FIELD_NUMBER: _ClassVar[int]
     CATEGORY_PATH_FIELD_NUMBER: _ClassVar[int]
+    SUPPLIER_FIELD_NUMBER: _ClassVar[int]
+    MATCHED_SUPPLIERS_FIELD_NUMBER: _ClassVar[int]
     product: Product
     category_path: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, product: _Optional[_Union[Product, _Mapping]] = ..., category_path: _Optional[_Iterable[str]] = ...) -> None: ...
+    supplier: str
+    matched_suppliers: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, product: _Optional[_Union[Product, _Mapping]] = ..., category_path: _Optional[_Iterable[str]] = ..., supplier: _Optional[str] = ..., matched_suppliers: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ImportIssue(_message.Message):
     __slots__ = ("row_number", "sku", "reason", "message", "field")
