@@ -11,7 +11,13 @@ import pytest
 from commerce.order.v1 import ledger_pb2
 
 from services.order.ledger import store as ledger_store
-from services.order.orders.domain import Order, decide_cancel, decide_payment_seen, decide_stock_unavailable
+from services.order.orders.domain import (
+    Order,
+    decide_cancel,
+    decide_payment_failed,
+    decide_payment_seen,
+    decide_stock_unavailable,
+)
 from services.order.orders.events import CancelReason, PaymentState
 from services.storage.postgres import Pool, connection
 from tests.conftest import DatabaseHandle
@@ -62,9 +68,16 @@ async def captured_while_it_is_cancelled(pool: Pool) -> Order:
     return await append(pool, order, *decide_payment_seen(order, PaymentState.REFUNDED, str(uuid4())))
 
 
+async def cancelled_before_it_was_paid(pool: Pool) -> Order:
+    order = await write_order(pool)
+    order = await append(pool, order, *decide_cancel(order, CancelReason.REQUESTED))
+    return await append(pool, order, *decide_payment_failed(order))
+
+
 HISTORIES: dict[Callable[[Pool], Any], list[tuple[str, str]]] = {
     write_order: [],
     declined: [],
+    cancelled_before_it_was_paid: [],
     voided: [SET_ASIDE, LET_GO],
     paid: [SET_ASIDE, SOLD, CAPTURED],
     refunded: [SET_ASIDE, SOLD, CAPTURED, REFUNDED],
