@@ -31,6 +31,7 @@ LET_GO = ("PENDING_SALES", "CUSTOMER_RECEIVABLE")
 SOLD = ("PENDING_SALES", "SALES")
 CAPTURED = ("PROVIDER_CLEARING", "CUSTOMER_RECEIVABLE")
 REFUNDED = ("REFUNDS", "PROVIDER_CLEARING")
+OF_NO_RULE = ("REFUNDS", "PENDING_SALES")
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +167,7 @@ async def enter(conn: Any, order_id: UUID, debit: str, credit: str, amount: Deci
 
 
 @pytest.mark.parametrize("history", HISTORIES)
-@pytest.mark.parametrize("accounts", [SET_ASIDE, LET_GO, SOLD, CAPTURED, REFUNDED])
+@pytest.mark.parametrize("accounts", [SET_ASIDE, LET_GO, SOLD, CAPTURED, REFUNDED, OF_NO_RULE])
 async def test_one_transfer_more_is_found_whatever_it_moves(
     pool: Pool, owner: Any, history: Callable[[Pool], Any], accounts: tuple[str, str]
 ) -> None:
