@@ -2,16 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import uuid4
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from services.order.orders.domain import Order, ReservedLine, decide_place, place
 from services.order.orders.events import PaymentState
-from services.order.payments.gate import PaymentProviderUnavailable
+from services.order.payments.gate import PaymentProviderAway, PaymentProviderUnavailable
 from services.order.payments.provider import (
     NoPayment,
     Outcome,
@@ -174,6 +176,46 @@ async def test_a_wrong_api_key_is_unavailable_not_declined(sandbox: Sandbox, tmp
         provider = PaymentProvider(session, sandbox.url, wrong)
         with pytest.raises(PaymentProviderUnavailable):
             await provider.authorize(an_order(), "tok_ok")
+
+
+@asynccontextmanager
+async def busy_provider(headers: dict[str, str]) -> AsyncIterator[tuple[str, list[str]]]:
+    """A provider that has too many calls, and the paths of those that came."""
+    paths: list[str] = []
+
+    async def refuse(request: web.BaseRequest) -> web.Response:
+        paths.append(request.path)
+        return web.Response(status=429, headers=headers)
+
+    runner = web.ServerRunner(web.Server(refuse))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}", paths
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("headers", "least", "most"),
+    [
+        ({"Retry-After": "20"}, 10, 20),
+        ({"Retry-After": "9" * 400}, 20, 30),
+        ({"Retry-After": "soon"}, 0, 1),
+        ({}, 0, 1),
+    ],
+)
+async def test_a_provider_that_asks_for_a_pause_gets_it_and_is_not_away(
+    sandbox: Sandbox, headers: dict[str, str], least: float, most: float
+) -> None:
+    async with aiohttp.ClientSession() as session, busy_provider(headers) as (url, paths):
+        provider = PaymentProvider(session, url, sandbox.api_key_file)
+        with pytest.raises(PaymentProviderAway) as raised:
+            await provider.authorize(an_order(), OK)
+        assert least < (raised.value.retry_after_seconds or 0) <= most
+        assert (provider.gate.free, provider.gate.is_away) == (0, False)
+        assert len(paths) == 1
 
 
 @pytest.mark.parametrize("amount", ["1e999999", "1e30"])

@@ -15,6 +15,7 @@ from services.order.orders import store
 from services.order.orders.domain import decide_declined
 from services.order.orders.recording import change_of
 from services.order.payments.gate import Gate, PaymentProviderAway
+from services.order.payments.provider import PaymentProvider
 from services.order.pipeline import store as task_store
 from services.storage.postgres import connection, transaction
 from tests.order.conftest import Mesh, customer, describe, now, working
@@ -139,12 +140,31 @@ def test_a_try_that_is_cancelled_leaves_its_place_to_another(gate: Gate, clock: 
 def test_no_more_calls_are_under_way_than_there_are_places(
     gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.order.payments.gate._MOST_CALLS", 2)
+    monkeypatch.setattr("services.order.payments.gate.MOST_CALLS", 2)
     with gate.call(), gate.call():
         with pytest.raises(PaymentProviderAway), gate.call():
             pass
         assert gate.pause_seconds > 0
     assert gate.free == 2
+
+
+@pytest.mark.parametrize(("asked", "kept"), [(0, 1), (7, 7), (3600, 30)])
+def test_a_pause_that_the_provider_asks_for_is_kept_within_bounds_and_is_no_absence(
+    gate: Gate, clock: Clock, asked: float, kept: float
+) -> None:
+    ask(gate, 4)
+    with told() as lines:
+        with gate.call() as call, gate.call() as beside:
+            call.asked_to_wait(asked)
+            beside.asked_to_wait(asked)
+        assert (gate.free, gate.pause_seconds, gate.is_away) == (0, kept, False)
+        with pytest.raises(PaymentProviderAway), gate.call():
+            pass
+    assert len(lines) == 1
+    clock.seconds += kept
+    assert gate.free > 1
+    ask(gate, 4)
+    assert not gate.is_away
 
 
 async def decline(mesh: Mesh, order_id: str) -> None:
@@ -189,10 +209,6 @@ async def test_while_the_provider_hangs_orders_wait_and_all_else_ends_and_then_e
     async def is_away() -> bool:
         return mesh.provider.gate.free <= 1
 
-    async def all_wait() -> bool:
-        due: int = await mesh.pool.fetchval("SELECT count(*) FROM order_tasks WHERE due_time <= now()")
-        return due == 0
-
     with told() as lines:
         async with working(mesh.pipeline):
             with mesh.sandbox.frozen():
@@ -200,7 +216,6 @@ async def test_while_the_provider_hangs_orders_wait_and_all_else_ends_and_then_e
                 assert describe(await mesh.settled(anna, declined.order_id))[0] == "CANCELLED"
                 late = await untouched(mesh, anna, product)
                 assert describe(await mesh.settled(anna, late))[:2] == ("CANCELLED", "VOIDED")
-                await until(all_wait)
                 for order_id, who in waiting.items():
                     assert describe(await mesh.get(who, order_id))[0] == "PENDING"
             for order_id, who in waiting.items():
@@ -219,7 +234,7 @@ async def test_a_provider_that_hangs_has_no_more_orders_than_its_places_and_keep
     mesh: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_WORKERS + "_DRAIN_SECONDS", 0.1)
-    monkeypatch.setattr("services.order.payments.gate._MOST_CALLS", 6)
+    monkeypatch.setattr("services.order.payments.gate.MOST_CALLS", 6)
     monkeypatch.setattr(
         "services.order.payments.provider._CALL_TIMEOUT", aiohttp.ClientTimeout(PATIENCE_SECONDS)
     )
@@ -276,24 +291,78 @@ async def test_no_more_orders_are_taken_in_than_may_wait_for_a_provider_that_is_
         await until(is_taken_in)
 
 
-async def test_orders_are_put_off_without_an_attempt_but_for_those_that_are_paid_or_need_not_be(
+async def due(mesh: Mesh) -> dict[str, int]:
+    """Return the attempts of each order that is due now."""
+    rows = await mesh.pool.fetch("SELECT order_id, attempt_count FROM order_tasks WHERE due_time <= now()")
+    return {str(row["order_id"]): row["attempt_count"] for row in rows}
+
+
+async def test_no_more_orders_with_a_payment_are_taken_than_may_be_paid_and_others_stay_due_untried(
     mesh: Mesh,
 ) -> None:
     anna, product = customer(), await mesh.new_product()
-    placed = [(await mesh.place(anna, product)).order_id for _ in range(4)]
-    await decline(mesh, placed[3])
+    placed = [(await mesh.place(anna, product)).order_id for _ in range(5)]
+    await decline(mesh, placed[4])
+    for payable, taken in [(0, {placed[4]}), (1, {placed[0]}), (2, {placed[1], placed[2]})]:
+        async with connection(mesh.pool) as conn:
+            tasks = await task_store.claim_tasks(conn, 10, timedelta(minutes=1), payable=payable)
+        assert {str(each.order.order_id) for each in tasks} == taken
+    assert await due(mesh) == {placed[3]: 0}
+
+
+async def test_of_the_places_for_orders_some_are_kept_for_those_that_need_no_payment(mesh: Mesh) -> None:
+    anna, product = customer(), await mesh.new_product()
+    placed = [(await mesh.place(anna, product)).order_id for _ in range(3)]
+    for order_id in placed:
+        await decline(mesh, order_id)
     async with connection(mesh.pool) as conn:
-        await task_store.put_off_unpaid(conn, 1, 100, timedelta(minutes=1), timedelta(minutes=1))
-        tasks = await task_store.claim_tasks(conn, 100, timedelta(seconds=10))
-    assert {str(each.order.order_id) for each in tasks} == {placed[0], placed[3]}
-    rows = await mesh.pool.fetch(
-        "SELECT extract(epoch FROM due_time - now())::float8 AS seconds, attempt_count, claim_id "
-        "FROM order_tasks WHERE order_id = ANY ($1)",
-        [UUID(each) for each in placed[1:3]],
-    )
-    for row in rows:
-        assert 55 < row["seconds"] <= 120
-        assert (row["attempt_count"], row["claim_id"]) == (0, None)
+        tasks = await task_store.claim_tasks(conn, 3, timedelta(minutes=1), payable=1)
+    assert len(tasks) == 2
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_process_that_alone_finds_the_provider_away_leaves_orders_to_the_others(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.order.payments.gate._FIRST_PAUSE_SECONDS", 3600.0)
+    gate = Gate()
+    monkeypatch.setattr(mesh.provider, "gate", gate)
+    ask(gate, 5)
+    anna, product = customer(), await mesh.new_product(units=50)
+    declined = await mesh.place(anna, product)
+    await decline(mesh, declined.order_id)
+    waiting = await place_many(mesh, product, 6)
+    async with working(mesh.pipeline), aiohttp.ClientSession() as session:
+        # It has looked through the queue by then.
+        assert describe(await mesh.settled(anna, declined.order_id))[0] == "CANCELLED"
+        assert await due(mesh) == dict.fromkeys(waiting, 0)
+        healthy = PaymentProvider(session, mesh.sandbox.url, mesh.sandbox.api_key_file)
+        async with working(mesh.new_pipeline(provider=healthy)):
+            for order_id, who in waiting.items():
+                assert describe(await mesh.settled(who, order_id)) == CONFIRMED
+    assert gate.is_away
+
+
+@pytest.mark.usefixtures("quick")
+async def test_no_order_is_refused_while_the_provider_answers_however_many_wait_for_it(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_WORKERS + "_MOST_UNPAID", 1)
+    monkeypatch.setattr("services.order.payments.gate.MOST_CALLS", 2)
+    anna, product = customer(), await mesh.new_product(units=50)
+    declined = await mesh.place(anna, product)
+    with ExitStack() as under_way:
+        for _ in range(2):
+            under_way.enter_context(mesh.provider.gate.call())
+        async with working(mesh.pipeline):
+            await decline(mesh, declined.order_id)
+            assert describe(await mesh.settled(anna, declined.order_id))[0] == "CANCELLED"
+            waiting = await place_many(mesh, product, 4)
+            looked = await mesh.place(anna, product)
+            await decline(mesh, looked.order_id)
+            assert describe(await mesh.settled(anna, looked.order_id))[0] == "CANCELLED"
+            assert set(await due(mesh)) == set(waiting)
+            await mesh.place(anna, product)
 
 
 async def test_an_order_that_was_tried_or_parked_is_cancelled_by_asking_the_provider(mesh: Mesh) -> None:

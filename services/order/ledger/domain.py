@@ -1,4 +1,4 @@
-"""The accounts of the books, and what a look through them found. No I/O.
+"""What a look through the books found. No I/O.
 
 Which event moves what between which accounts stands in the schema (ledger_rules), whose trigger enters it in
 the statement that writes the event.
@@ -7,26 +7,15 @@ the statement that writes the event.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import StrEnum
 from uuid import UUID
-
-
-class Account(StrEnum):
-    # Set aside by customers, and not taken: an asset.
-    CUSTOMER_RECEIVABLE = "CUSTOMER_RECEIVABLE"
-    # Sales that are set aside and not taken.
-    PENDING_SALES = "PENDING_SALES"
-    # Taken by the provider for us, and not given back: an asset.
-    PROVIDER_CLEARING = "PROVIDER_CLEARING"
-    SALES = "SALES"
-    REFUNDS = "REFUNDS"
 
 
 @dataclass(frozen=True)
 class Balance:
     """The sums of one account in one currency."""
 
-    account: Account
+    # A LedgerAccount of the contract, without its prefix.
+    account: str
     currency: str
     debits: Decimal
     credits: Decimal

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from services.order.ledger.domain import Account, Balance, Verdict
+from services.order.ledger.domain import Balance, Verdict
 from services.storage.postgres import Connection
 
 # Of one page; more of them say no more.
@@ -15,12 +15,13 @@ async def verify(conn: Connection, after: UUID | None, limit: int) -> Verdict:
     """Compare the books with the orders whose ids come after one, in one snapshot.
 
     What is set aside of an order is its total while its payment is authorized, and what was captured and not
-    refunded its total while it is captured; all else is nothing.
+    refunded its total while it is captured; all else is nothing. What was let go of, or given back, was set
+    aside, or captured, before.
     """
     [row] = await conn.fetch(
         """
         WITH page AS (
-            SELECT order_id, currency, total, payment_state
+            SELECT order_id, currency, total, payment_state, payment_id
               FROM orders
              WHERE order_id > $1
              ORDER BY order_id
@@ -53,6 +54,8 @@ async def verify(conn: Connection, after: UUID | None, limit: int) -> Verdict:
                 OR coalesce(captured, 0) <> coalesce(sold, 0)
                 OR coalesce(refunded, 0) <> coalesce(given_back, 0)
                 OR (payment_state = 'REFUNDED' AND coalesce(captured, 0) <> total)
+                -- One without a payment_id was cancelled before the provider heard of it.
+                OR (payment_state = 'VOIDED' AND payment_id IS NOT NULL AND coalesce(set_aside, 0) <> total)
         )
         SELECT checked_count, last,
                ARRAY(SELECT DISTINCT order_id FROM divergent ORDER BY order_id LIMIT $4) AS divergent
@@ -80,4 +83,4 @@ async def balances(conn: Connection, after: UUID | None, last: UUID | None) -> l
         after or _FIRST,
         last or _LAST,
     )
-    return [Balance(Account(row["account"]), row["currency"], row["debits"], row["credits"]) for row in rows]
+    return [Balance(**row) for row in rows]

@@ -16,13 +16,17 @@ log = structlog.get_logger(__name__)
 
 # Calls under way at once. Each takes three seconds at most, so a provider that hangs keeps so many orders of
 # a process waiting in memory; all others wait in the queue, and hold nothing.
-_MOST_CALLS = 256
+MOST_CALLS = 256
 # Questions in a row that had no answer. Acts do not count: a single customer's card may make them fail, and
 # each is followed by a question that tells whether it was the card or the provider.
 _MOST_UNANSWERED = 5
 # Between two tries of a provider that does not answer: twice as long after each.
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 30.0
+# What the provider may ask for, by its word that it has too many calls. One that asks for more is asked again
+# then; one that says no time, at once after the shortest.
+_LEAST_ASKED_SECONDS = 1.0
+_MOST_ASKED_SECONDS = 30.0
 # Where all places are taken, or somebody else tries: about as long as a call takes at most.
 _FULL_PAUSE_SECONDS = 2.0
 
@@ -34,7 +38,7 @@ class PaymentProviderUnavailable(Unavailable):
 
 
 class PaymentProviderAway(PaymentProviderUnavailable):
-    """Nothing was sent: the provider is known to be away, or has as many calls as it gets from us."""
+    """Nothing was done: the provider is away or wants a pause, or has as many calls as it gets from us."""
 
 
 class Gate:
@@ -54,20 +58,32 @@ class Gate:
         self._try_at: float | None = None
         self._pause_seconds = _FIRST_PAUSE_SECONDS
         self._is_tried = False
+        # Until when the provider, which answers, asked for no calls.
+        self._asked_until = float("-inf")
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the provider does not answer."""
+        return self._try_at is not None
 
     @property
     def free(self) -> int:
         """How many calls may go out now."""
+        if self._clock() < self._asked_until:
+            return 0
         if self._try_at is None:
-            return _MOST_CALLS - self._calls
+            return MOST_CALLS - self._calls
         return int(not self._is_tried and self._clock() >= self._try_at)
 
     @property
     def pause_seconds(self) -> float:
         """How long those wait who may not call now."""
+        now = self._clock()
+        if now < self._asked_until:
+            return self._asked_until - now
         if self._try_at is None or self._is_tried:
             return _FULL_PAUSE_SECONDS
-        return max(self._try_at - self._clock(), 0.0)
+        return max(self._try_at - now, 0.0)
 
     @contextmanager
     def call(self) -> Iterator["GatedCall"]:
@@ -100,6 +116,15 @@ class Gate:
             self._try_at, self._pause_seconds = None, _FIRST_PAUSE_SECONDS
             log.info("the payment provider answers again")
 
+    def asked_to_wait(self, seconds: float) -> None:
+        """Note that the provider lives, and wants no calls for a while."""
+        self.answered()
+        now = self._clock()
+        seconds = min(max(seconds, _LEAST_ASKED_SECONDS), _MOST_ASKED_SECONDS)
+        if now >= self._asked_until:
+            log.warning("the payment provider asks for a pause", seconds=seconds)
+        self._asked_until = max(self._asked_until, now + seconds)
+
     def unanswered(self, call: "GatedCall") -> None:
         """Note that a question was not answered."""
         # An answer that came meanwhile is the better witness.
@@ -129,6 +154,10 @@ class GatedCall:
     def answered(self) -> None:
         """Say that the provider has answered."""
         self._gate.answered()
+
+    def asked_to_wait(self, seconds: float) -> None:
+        """Say that the provider has answered, with nothing but a wish for a pause."""
+        self._gate.asked_to_wait(seconds)
 
     def unanswered(self) -> None:
         """Say that it was a question, and the provider has not answered it."""

@@ -15,7 +15,12 @@ from tenacity.wait import wait_random_exponential
 from services.errors import Code, ServiceError
 from services.order.orders.domain import Order
 from services.order.orders.events import PaymentState
-from services.order.payments.gate import Gate, PaymentProviderUnavailable
+from services.order.payments.gate import (
+    MOST_CALLS,
+    Gate,
+    PaymentProviderAway,
+    PaymentProviderUnavailable,
+)
 from services.settings import read_secret
 
 # Longer than the provider takes on a bad day, and short enough that two of them fit into a lease.
@@ -24,8 +29,6 @@ _CALL_TIMEOUT = aiohttp.ClientTimeout(total=3.0, connect=1.0)
 _SLOW_SECONDS = 0.1
 # Where the event loop comes so late, it is this process that is slow.
 _LAG_SECONDS = 0.02
-# Connections, and so calls that may be under way: more than a process has orders in work.
-_MOST_CALLS = 320
 # A key that was rotated is seen after it.
 _KEY_SECONDS = 1.0
 _MAX_ATTEMPTS = 3
@@ -73,9 +76,17 @@ class _OutcomeUnknown(Exception):
     """No answer, or one that does not say whether anything happened."""
 
 
+class _PauseAsked(Exception):
+    """The provider has too many calls, and did nothing with this one."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+
 def open_session() -> aiohttp.ClientSession:
     """Open the connections that a PaymentProvider calls over; the caller closes them."""
-    connector = aiohttp.TCPConnector(limit=_MOST_CALLS)
+    connector = aiohttp.TCPConnector(limit=MOST_CALLS)
     # One customer's call shall not carry what the answer to another's set.
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
@@ -231,6 +242,11 @@ class PaymentProvider:
         with self.gate.call() as call:
             try:
                 answer = await self._exchange(method, path, key, body)
+            except _PauseAsked as asked:
+                call.asked_to_wait(asked.seconds)
+                raise PaymentProviderAway(
+                    "the payment provider asks for a pause", retry_after_seconds=self.gate.pause_seconds
+                ) from None
             except (_OutcomeUnknown, TimeoutError, aiohttp.ClientError, ValueError) as error:
                 if is_question:
                     call.unanswered()
@@ -249,7 +265,9 @@ class PaymentProvider:
             async with self._session.request(
                 method, self._url + path, headers=headers, json=body, timeout=_CALL_TIMEOUT
             ) as response:
-                if response.status >= _ERROR or response.status == _TOO_MANY:
+                if response.status == _TOO_MANY:
+                    raise _PauseAsked(_seconds_of(response.headers.get("Retry-After", "")))
+                if response.status >= _ERROR:
                     raise _OutcomeUnknown
                 return response.status, await response.json()
 
@@ -281,6 +299,11 @@ class _Watch:
         else:
             self._is_slow = True
             self._provider.slow_calls += 1
+
+
+def _seconds_of(retry_after: str) -> float:
+    """Return the seconds of a Retry-After (RFC 9110, 10.2.3); 0 where it has none, or a date."""
+    return float(retry_after) if retry_after.isdecimal() else 0.0
 
 
 def _refusal(status: int) -> ServiceError:

@@ -42,27 +42,59 @@ class Parked:
     create_time: datetime
 
 
-async def claim_tasks(conn: Connection, limit: int, lease: timedelta) -> list[Task]:
-    """Take up to `limit` orders that are due; nobody else gets them before the lease ends."""
+async def claim_tasks(
+    conn: Connection, limit: int, lease: timedelta, *, payable: int | None = None
+) -> list[Task]:
+    """Take up to `limit` orders that are due; nobody else gets them before the lease ends.
+
+    Those that are not taken stay due, for other processes and for later, with no attempt counted.
+
+    Args:
+        conn: Of the order database.
+        limit: The most that are taken.
+        lease: From now.
+        payable: If given, up to so many of them have a payment that is not settled, and up to the rest of
+            `limit` are cancelled and past that.
+    """
+    some, unpaid, others = (limit, 0, 0) if payable is None else (0, payable, limit - payable)
     rows = await conn.fetch(
         """
         UPDATE order_tasks t
            SET due_time = now() + $2, claim_id = gen_random_uuid(), attempt_count = t.attempt_count + 1
           FROM orders o
-         WHERE t.order_id = ANY (ARRAY(  -- an array: IN would let the planner run the LIMIT more than once
-                   SELECT d.order_id
-                     FROM order_tasks d
-                    WHERE d.due_time <= now()
-                    ORDER BY d.due_time
-                    LIMIT $1
-                      FOR UPDATE SKIP LOCKED))
+         WHERE t.order_id = ANY (  -- of arrays: IN would let the planner run a LIMIT more than once
+                   ARRAY(SELECT d.order_id
+                           FROM order_tasks d
+                          WHERE d.due_time <= now()
+                          ORDER BY d.due_time
+                          LIMIT $1
+                            FOR UPDATE SKIP LOCKED)
+                   || ARRAY(SELECT d.order_id
+                              FROM order_tasks d
+                              JOIN orders p USING (order_id)
+                             WHERE d.due_time <= now() AND NOT (p.payment_state = ANY ($5))
+                             ORDER BY d.due_time
+                             LIMIT $3
+                               FOR UPDATE OF d SKIP LOCKED)
+                   || ARRAY(SELECT d.order_id
+                              FROM order_tasks d
+                              JOIN orders p USING (order_id)
+                             WHERE d.due_time <= now() AND p.payment_state = ANY ($5) AND p.state = $6
+                             ORDER BY d.due_time
+                             LIMIT $4
+                               FOR UPDATE OF d SKIP LOCKED))
            AND o.order_id = t.order_id
         RETURNING t.payment_token, t.claim_id, t.attempt_count, t.failure_count, t.error_count,
                   o.order_id, o.user_id, o.state, o.lines, o.currency, o.total, o.payment_state, o.payment_id,
                   o.stock_state, o.cancel_reason, o.version, o.create_time, o.update_time
         """,
-        limit,
+        some,
         lease,
+        unpaid,
+        others,
+        list(PAYMENT_SETTLED),
+        # There are no others, and an index finds them among however many wait.
+        OrderState.CANCELLING,
     )
     return [
         Task(
@@ -101,42 +133,6 @@ async def postpone_task(
         delay,
         failures,
         errors,
-    )
-
-
-async def put_off_unpaid(
-    conn: Connection, keep: int, limit: int, after: timedelta, spread: timedelta
-) -> None:
-    """Have orders that are due, and whose payment is not settled, wait; nobody has claimed them then.
-
-    As no worker has had them, their attempts are not counted.
-
-    Args:
-        conn: Of the order database.
-        keep: So many, the longest due, stay due.
-        limit: The most that are put off.
-        after: From now.
-        spread: At random up to so much later.
-    """
-    await conn.execute(
-        """
-        UPDATE order_tasks
-           SET due_time = now() + $3 + random() * $4::interval, claim_id = NULL
-         WHERE order_id = ANY (ARRAY(
-                   SELECT t.order_id
-                     FROM order_tasks t
-                     JOIN orders o USING (order_id)
-                    WHERE t.due_time <= now() AND NOT (o.payment_state = ANY ($5))
-                    ORDER BY t.due_time
-                   OFFSET $1
-                    LIMIT $2
-                      FOR UPDATE OF t SKIP LOCKED))
-        """,
-        keep,
-        limit,
-        after,
-        spread,
-        list(PAYMENT_SETTLED),
     )
 
 

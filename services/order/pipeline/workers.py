@@ -24,13 +24,11 @@ log = structlog.get_logger(__name__)
 
 # Orders that a process brings forward at once.
 _MAX_CONCURRENT = 32
-# Orders that are put off at once while they cannot be paid. Each look takes so many.
-_MOST_PUT_OFF = 1_000
 # Orders that wait for a provider that is away. Each has its hold prolonged every 15 minutes, and is tried
 # when the provider is back: so many within minutes.
 _MOST_UNPAID = 10_000
 _FULL_RETRY_SECONDS = 30.0
-# Over so long they come back: all at once would only find the provider's places taken.
+# Over so long orders come back that found the provider away: all at once would only find its places taken.
 _SPREAD_SECONDS = 4.0
 # After a kill -9 its orders wait this long for somebody else.
 LEASE = timedelta(seconds=10)
@@ -119,7 +117,8 @@ class Pipeline:
         Such an order need not be looked for, which is a statement less. Where the block does not begin with
         it, it waits in the queue, if it was written.
         """
-        is_free = self._group is not None and self._may_pay and not self._is_behind and self._room() > 0
+        room = self._room()
+        is_free = self._group is not None and not self._is_behind and 0 < room == self._payable(room)
         claim = Claim(Task(order, payment_token, uuid4() if is_free else None, 1, 0))
         if is_free:
             self._claims.add(claim)
@@ -131,7 +130,8 @@ class Pipeline:
 
     async def _end(self, claim: "Claim") -> None:
         if claim.task.claim_id is None:
-            self.wake()
+            if self._fulfilment.gate.free > 0:
+                self.wake()
         elif claim.is_written and self._group is not None:
             self._start(claim.task)
         elif claim.is_written or claim.is_in_doubt:
@@ -166,15 +166,19 @@ class Pipeline:
         taken = len(self._running) + len(self._claims) + self._asked
         return max(0, _MAX_CONCURRENT + self._fulfilment.slow_payments - taken)
 
-    @property
-    def _may_pay(self) -> bool:
-        return self._fulfilment.gate.free >= _MAX_CONCURRENT
+    def _payable(self, room: int) -> int:
+        """Return how many orders, where there is room for so many, may have a payment to settle."""
+        gate = self._fulfilment.gate
+        if gate.is_away:
+            return min(room, gate.free)
+        # Each that is in work already, and waits for no slow payment, may still want a place of the gate.
+        return max(0, min(room, gate.free + room - _MAX_CONCURRENT))
 
     async def _start_due(self) -> None:
         self._wanted.clear()
         self._asked = room = self._room()
         try:
-            await self._put_off_unpaid()
+            await self._count_waiting()
             tasks = await self._claim(room) if room else []
         finally:
             self._asked = 0
@@ -197,24 +201,22 @@ class Pipeline:
         except TimeoutError:
             return
 
-    async def _put_off_unpaid(self) -> None:
-        """Have orders wait that cannot be paid now. They take no place from those that are past that."""
-        if self._may_pay:
+    async def _count_waiting(self) -> None:
+        """See whether so many orders wait for a provider that is away that no other is taken in."""
+        if not self._fulfilment.gate.is_away:
             self._is_full = False
             return
-        gate = self._fulfilment.gate
-        after = timedelta(seconds=gate.pause_seconds)
         with outliving("the queue cannot be read"):
             async with connection(self._pool) as conn:
-                await store.put_off_unpaid(
-                    conn, gate.free, _MOST_PUT_OFF, after, timedelta(seconds=_SPREAD_SECONDS)
-                )
                 self._is_full = await store.are_waiting(conn, _MOST_UNPAID)
 
-    async def _claim(self, limit: int) -> list[Task]:
+    async def _claim(self, room: int) -> list[Task]:
+        """Take orders that are due. Those that cannot be paid now take no place, and stay due for others."""
+        payable = self._payable(room)
         with outliving("the queue cannot be read"):
             async with connection(self._pool) as conn:
-                return await store.claim_tasks(conn, limit, LEASE)
+                bound = payable if payable < room else None
+                return await store.claim_tasks(conn, room, LEASE, payable=bound)
         return []
 
     async def _work(self, task: Task) -> None:
