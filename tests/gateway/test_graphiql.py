@@ -10,7 +10,7 @@ import pytest
 
 from gateway.edge import pages
 
-# The script of the page, with the package's own React; what it asks React to show is told, for there is no page.
+# The script of the page, with the package's own React; what it has React show is told, for there is no page.
 PROGRAM = """
 const {readFileSync} = require("fs"), {runInThisContext} = require("vm");
 const [react, reactDom, script] = process.argv.slice(1).map(path => readFileSync(path, "utf8"));

@@ -60,13 +60,26 @@ def load_schema() -> tuple[GraphQLSchema, Costs]:
     for kind in schema.type_map.values():
         if isinstance(kind, GraphQLObjectType) and not kind.name.startswith("__"):
             for name, resolver in _resolvers(kind, messages.get(kind.name), costs).items():
-                kind.fields[name].resolve = resolver
+                kind.fields[name].resolve = _counted(resolver)
     return schema, costs
 
 
 def methods() -> list[MethodDescriptor]:
     """Return the methods that answer fields, once each."""
     return [_method(name) for name in sorted({rpc.method for rpc in RPCS})]
+
+
+def _counted(resolver: Resolver) -> Resolver:
+    """Have the query's calls know how long its answer gets."""
+
+    def resolve(source: Any, info: Info, **arguments: Any) -> Any:
+        calls: Calls = info.context
+        calls.check_answer()
+        value = resolver(source, info, **arguments)
+        calls.tell(str(info.path.key), value)
+        return value
+
+    return resolve
 
 
 def _beside_lists() -> list[FieldDescriptor]:
