@@ -211,9 +211,11 @@ async def test_queries_at_once_of_an_address_are_bounded_and_leave_places_to_oth
     never = asyncio.Event()
     monkeypatch.setattr(Turns, "settled", lambda _: never.wait())
     stuck = "{ products(first: 1) { nodes { a: stock { free } } } }"
-    queries = [
-        asyncio.create_task(ask(stuck, x_forwarded_for="203.0.113.7")) for _ in range(MOST_OF_ADDRESS + 1)
-    ]
+
+    async def ask_stuck() -> tuple[int, dict[str, Any]]:
+        return await ask(stuck, x_forwarded_for="203.0.113.7")
+
+    queries = [asyncio.create_task(ask_stuck()) for _ in range(MOST_OF_ADDRESS + 1)]
     done, waiting = await asyncio.wait(queries, return_when=asyncio.FIRST_COMPLETED)
     [refused] = [query.result() for query in done]
     assert (refused[0], refused[1]["errors"][0]["extensions"]["reason"]) == (429, "OVERLOADED")
