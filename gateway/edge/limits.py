@@ -19,7 +19,7 @@ from services.networks import IPV6_PREFIX_BITS
 # and question for health, and for all calls, and none forgets by age: an address each call, as whoever has a
 # network of IPv6 has, fills them all. Together they have 105 MB, of the edge's 512. A bucket that had to go
 # is full when it comes back, which gives nothing to somebody who has so many addresses.
-_MOST_CALLERS = 2_800
+_MOST_CALLERS = 2_700
 _MOST_CALLERS_OF_ALL = 15_000
 _MOST_CALLERS_OF_A_PAGE = 650
 # The filter needs a bucket for what no descriptor matches; the routes leave nothing to it.
