@@ -153,8 +153,9 @@ def _finish_rest_answers() -> Json:
     mutations.append(told_policy())
     # What may be kept says so (gateway/edge/arrival.lua).
     mutations.append(written("cache-control", "no-store", "ADD_IF_ABSENT"))
-    # A refusal without a body has no kind, so that gRPC-Web's is known by its request.
-    return unless([is_grpc(), is_answer_over_grpc()], mutations)
+    # A refusal without a body has no kind, so that gRPC-Web's is known by its request: asked for last, because
+    # nothing behind a question that has no answer is looked at.
+    return unless([is_answer_over_grpc(), is_grpc()], mutations)
 
 
 def _stay_secure() -> Json:

@@ -4,9 +4,11 @@ The app's own channel, to servers with the whole chain of checks, whose methods 
 """
 
 import asyncio
+import gc
 import json
+import warnings
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -15,12 +17,15 @@ import pytest
 from commerce.product.v1 import category_pb2, inventory_pb2, product_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type import money_pb2
+from graphql import execute, parse
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.app.graphql import endpoint as graphql_endpoint
 from gateway.app.graphql.budgets import MOST_OF_ADDRESS
+from gateway.app.graphql.calls import Calls
 from gateway.app.graphql.endpoint import GraphQLEndpoint
+from gateway.app.graphql.schema import load_schema
 from gateway.app.graphql.turns import Turns
 from services.product.catalogue.domain import ProductNotFound
 from tests.support.net import Net
@@ -257,6 +262,27 @@ async def test_a_query_that_does_not_finish_ends_and_says_so(
     [error] = answer["errors"]
     assert (status, error["extensions"]["reason"]) == (504, "DEADLINE_EXCEEDED")
     assert "data" not in answer
+
+
+async def test_a_query_that_is_given_up_leaves_nothing_that_complains() -> None:
+    schema, _ = load_schema()
+    with warnings.catch_warnings(record=True) as told_of:
+        warnings.simplefilter("always")
+        async with asyncio.TaskGroup() as tasks:
+            result = execute(
+                schema,
+                parse("{ a: products { nodes { sku } } b: categories { nodes { etag } } }"),
+                None,
+                Calls({}, (), tasks),
+            )
+            assert isinstance(result, Coroutine)
+            answer = tasks.create_task(result)
+            # It has begun, and what it waits for has not.
+            await asyncio.sleep(0)
+            answer.cancel()
+        del result, answer
+        gc.collect()
+    assert [str(each.message) for each in told_of] == []
 
 
 async def test_a_failed_field_is_null_and_the_others_are_there(ask: Ask) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 from google.protobuf.descriptor import MethodDescriptor
@@ -11,7 +12,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 
 from gateway.app.graphql.refusals import QueryTooLarge
-from gateway.app.graphql.turns import Turns
+from gateway.app.graphql.turns import Later, Turns
 from services.errors import ServiceError
 from services.telemetry.metadata import Metadata
 
@@ -115,7 +116,7 @@ class Calls:
             batch = _Batch(asked, self._tasks.create_task(self._ask(batched, asked)))
             self._batches[name] = batch
         batch.ids[wanted] = None
-        return self._found(batch, wanted)
+        return Later(partial(self._found, batch, wanted))
 
     async def _found(self, batch: "_Batch", wanted: str) -> Message:
         found = (await batch.found)[wanted]
