@@ -153,8 +153,8 @@ def _finish_rest_answers() -> Json:
     mutations.append(told_policy())
     # What may be kept says so (gateway/edge/arrival.lua).
     mutations.append(written("cache-control", "no-store", "ADD_IF_ABSENT"))
-    # A refusal without a body has no kind, so that gRPC-Web's is known by its request: asked for last, because
-    # nothing behind a question that has no answer is looked at.
+    # A refusal without a body has no kind, so that gRPC-Web's is known by its request. That comes last:
+    # where it is unknown, nothing behind it is looked at.
     return unless([is_answer_over_grpc(), is_grpc()], mutations)
 
 
