@@ -153,9 +153,10 @@ def _finish_rest_answers() -> Json:
     mutations.append(told_policy())
     # What may be kept says so (gateway/edge/arrival.lua).
     mutations.append(written("cache-control", "no-store", "ADD_IF_ABSENT"))
-    # A refusal without a body has no kind, so that gRPC-Web's is known by its request. That comes last:
-    # where it is unknown, nothing behind it is looked at.
-    return unless([is_answer_over_grpc(), is_grpc()], mutations)
+    # A refusal without a body has no kind. Of gRPC-Web its request tells, which a filter further on would
+    # have made one of gRPC, as it does with REST's. Where it is unknown, nothing behind it is looked at.
+    over_web = header("content-type", prefix="application/grpc-web")
+    return unless([is_answer_over_grpc(), over_web], mutations)
 
 
 def _stay_secure() -> Json:
