@@ -47,13 +47,26 @@ def positive_int(text: str) -> int:
 
 def seconds(text: str) -> float:
     """Read a duration in seconds, 0 or more."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
+    value = _number(text)
     if not 0 <= value < float("inf"):
         raise ValueError("is not a number of seconds")
     return value
+
+
+def positive_number(text: str) -> float:
+    """Read a number above 0."""
+    value = _number(text)
+    if not 0 < value < float("inf"):
+        raise ValueError("is not a number above 0")
+    return value
+
+
+def _number(text: str) -> float:
+    """Read a number; -1 of what is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return -1.0
 
 
 def flag(text: str) -> bool:

@@ -58,7 +58,7 @@ MAY_IMPORT = {
     # HTTP with pages, and the services' stubs: no SQL, and nothing of the edge.
     "gateway.app": {
         *("commerce", "gateway.graphql", "services.errors", "services.money", "services.process"),
-        *("services.roster", "services.rpc", "services.settings", "services.telemetry"),
+        *("services.networks", "services.roster", "services.rpc", "services.settings", "services.telemetry"),
         *("google", "graphql", "grpc", "jinja2", "starlette", "structlog", "uvicorn"),
     },
     "gateway.clients": {"gateway.contract", "gateway.proto_json"},

@@ -17,6 +17,7 @@ from services.settings import (
     address,
     flag,
     load_or_exit,
+    positive_number,
     public_url,
     secret_lines,
     variable,
@@ -51,6 +52,12 @@ class AppSettings:
         about="1: GraphQL tells its schema",
         default=False,
     )
+    rate_limit_scale: float = variable(
+        "COMMERCE_RATE_LIMIT_SCALE",
+        positive_number,
+        about="multiplies what the queries of an address may cost in a second",
+        default=1.0,
+    )
     graphql_queries: Mapping[str, str] | None = variable(
         "COMMERCE_GRAPHQL_QUERIES_FILE",
         query_list,
@@ -68,7 +75,10 @@ async def _serve() -> None:
     ):
         oauth: oauth_pb2_grpc.OAuthServiceAsyncStub = oauth_pb2_grpc.OAuthServiceStub(user)
         graphql = GraphQLEndpoint(
-            product, tells_schema=settings.graphql_schema, trusted=settings.graphql_queries
+            product,
+            tells_schema=settings.graphql_schema,
+            trusted=settings.graphql_queries,
+            scale=settings.rate_limit_scale,
         )
         app = build_app(oauth, graphql, settings.public_url, settings.form_keys)
         await serve(app, settings.listen_address, settings.tls)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gateway.edge.arrival import ARRIVAL, awaited, has_arrived
 from gateway.edge.extension import filter_config
 from gateway.edge.limits import app_limits, scale
-from gateway.edge.refusals import METADATA, told_of_size
+from gateway.edge.refusals import APP_SCHEME, METADATA, told_of_size
 from gateway.edge.request_headers import answered_with_verbs, told_as_app
 from gateway.edge.routes import METHOD_LIMIT, NOWHERE, TOKEN_AGAIN, TOKEN_FIRST, TOKEN_OPTIONAL
 from gateway.proto_json import Json, typed
@@ -84,7 +84,7 @@ def _routes(each: AppPath, verb: str, rate_limit_scale: float) -> Iterator[Json]
         # The virtual host writes over them after this, for gRPC (gateway/edge/request_headers.py).
         "request_headers_to_add": [
             _kept("x-app-content-type", "%REQ(content-type)%"),
-            _kept("x-app-scheme", "%REQ(x-forwarded-proto)%"),
+            _kept(APP_SCHEME, "%REQ(x-forwarded-proto)%"),
         ],
         "typed_per_filter_config": {
             TOKEN_FIRST: _token_rule(each),

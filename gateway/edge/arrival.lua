@@ -3,15 +3,16 @@
 -- gateway/edge/bodies.lua.
 -- Where this fails, the call has no way to its service (gateway/edge/routes.py).
 
--- How the answer may be kept, if it is a success, is noted apart: it is none yet. What is public to everyone may be
--- more to who shows a token, and no cache that others share keeps that.
+-- How the answer may be kept, if it is a success, is noted apart: it is none yet. What is public to everyone
+-- may be more to who shows a token, and no cache that others share keeps that.
 local function mark_arrived(handle)
   local noted, rules = handle:streamInfo():dynamicMetadata(), handle:filterContext()
   local cache = rules:get("cache")
   noted:set("commerce", "arrived", true)
   noted:set("commerce", "told", rules:get("told"))
   if not cache then return end
-  if cache:sub(1, 7) == "public," and handle:headers():get("authorization") then cache = "private, no-cache" end
+  local is_public = cache:sub(1, 7) == "public,"
+  if is_public and handle:headers():get("authorization") then cache = "private, no-cache" end
   noted:set("commerce.success", "cache", cache)
 end
 
@@ -35,15 +36,16 @@ function envoy_on_request(handle)
   end
 end
 
--- Gives details to an answer of a service's gRPC library, which has none. A deadline is one such: the library's
--- clock and ours may ring at the same moment.
+-- Gives details to an answer of a service's gRPC library, which has none. A deadline is one such: the
+-- library's clock and ours may ring at the same moment.
 local function complete(ending, details, request)
   if ending:get("grpc-status-details-bin") then return end
   ending:add("grpc-status-details-bin", details .. (request and request.info or ""))
 end
 
--- Notes how a call ended, for the access log, and for the headers of REST the etag of its answer, which transaction
--- wrote it and how it may be kept, or when to come back. Nearer to the caller, gRPC-Web and REST write the end in ways of their own.
+-- Notes how a call ended, for the access log, and for the headers of REST the etag of its answer, which
+-- transaction wrote it and how it may be kept, or when to come back. Nearer to the caller, gRPC-Web and REST
+-- write the end in ways of their own.
 function envoy_on_response(handle)
   local ending, noted = handle:headers(), handle:streamInfo():dynamicMetadata()
   -- Nothing is noted of a call that ended before any script saw it.

@@ -1,10 +1,12 @@
 -- Answers public reads from what was answered before, for as long as the contract lets everyone keep it.
--- Above this stand gateway/edge/request_headers.lua, the first look, and, compiled from gateway/edge/kept.py: METHODS,
--- GENERATION_ENTRIES, GENERATION_BYTES, ENTRY_BYTES, LARGEST_BYTES, LONGEST_KEY, FRESH_PERCENT and CLAIM_MILLISECONDS.
+-- Above this stand gateway/edge/request_headers.lua, the first look, and, compiled from gateway/edge/kept.py:
+-- METHODS, GENERATION_ENTRIES, GENERATION_BYTES, ENTRY_BYTES, LARGEST_BYTES, LONGEST_KEY, FRESH_PERCENT and
+-- CLAIM_MILLISECONDS.
 -- Where this fails, the call is judged and goes on to its service as if nothing were kept.
 
--- Each thread of Envoy has tables of its own on each listener: none waits for another, and each asks anew by itself.
--- What was not used since the generation before is forgotten with it: about the order of use, without a list of it.
+-- Each thread of Envoy has tables of its own on each listener: none waits for another, and each asks anew by
+-- itself. What was not used since the generation before is forgotten with it: about the order of use, without
+-- a list of it.
 local young, old, entries, bytes = {}, {}, 0, 0
 
 local function put(key, entry)
@@ -23,8 +25,9 @@ local function find(key)
   return entry
 end
 
--- Returns what the answer to a target is kept under, or nothing where that is not certain: a field that the request
--- has not, or that stands there twice. The order of the fields and how they are spelled make no difference.
+-- Returns what the answer to a target is kept under, or nothing where that is not certain: a field that the
+-- request has not, or that stands there twice. The order of the fields and how they are spelled make no
+-- difference.
 local function key_of(target, fields)
   if #target > LONGEST_KEY then return end
   local path, query = target:match("^([^?]*)%??(.*)$")
@@ -41,22 +44,23 @@ local function key_of(target, fields)
   return path .. "?" .. table.concat(parts, "&")
 end
 
--- Tells whether an entry answers a call. Shortly before its end one call asks anew, and the others still get it; if
--- that one gets no answer to keep, another asks.
+-- Tells whether an entry answers a call. Shortly before its end one call asks anew, and the others still get
+-- it; if that one gets no answer to keep, another asks.
 local function is_good(entry, now)
   local age = now - entry.asked
   if age < 0 or age >= entry.lifetime then return false end
-  if 100 * age < entry.lifetime * FRESH_PERCENT or now - entry.claimed < CLAIM_MILLISECONDS then return true end
+  if 100 * age < entry.lifetime * FRESH_PERCENT then return true end
+  if now - entry.claimed < CLAIM_MILLISECONDS then return true end
   entry.claimed = now
   return false
 end
 
--- Who shows a token may be answered in another way than everyone, and sees at once what they wrote, as does who names
--- a write; and what a body says is not in the key. What the first look would refuse for a header goes to it; how large all are together is
--- bounded for the services, which do not see them here.
+-- Who shows a token may be answered in another way than everyone, and sees at once what they wrote, as does
+-- who names a write; and what a body says is not in the key. What the first look would refuse for a header
+-- goes to it; how large all are together is bounded for the services, which do not see them here.
 local function is_everyones(headers)
-  if headers:get("authorization") or headers:get("content-encoding") or not headers:get(WHOLE_HEADER) then return end
-  if headers:get("x-written") then return end
+  if headers:get("authorization") or headers:get("x-written") then return end
+  if headers:get("content-encoding") or not headers:get(WHOLE_HEADER) then return end
   local kind = headers:get("content-type")
   return not kind or kind:sub(1, #MESSAGE) ~= MESSAGE
 end
@@ -84,7 +88,8 @@ local function answer(handle)
   return entry
 end
 
--- What is kept was judged when it was asked for, in the same words: it needs no look but for what may be another's.
+-- What is kept was judged when it was asked for, in the same words: it needs no look but for what may be
+-- another's.
 local first_look = envoy_on_request
 
 function envoy_on_request(handle)
@@ -122,6 +127,12 @@ function envoy_on_response(handle)
   local headers, length = keepable(handle:headers())
   local body = headers and read(handle, length)
   if not body then return end
-  local lifetime, size = METHODS[asked.method].milliseconds, #asked.key + length + ENTRY_BYTES
-  put(asked.key, {headers = headers, body = body, asked = asked.at, claimed = 0, lifetime = lifetime, size = size})
+  put(asked.key, {
+    headers = headers,
+    body = body,
+    asked = asked.at,
+    claimed = 0,
+    lifetime = METHODS[asked.method].milliseconds,
+    size = #asked.key + length + ENTRY_BYTES,
+  })
 end

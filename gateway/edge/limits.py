@@ -26,8 +26,10 @@ _MOST_CALLERS_OF_A_PAGE = 650
 _UNLIMITED = 4_294_967_295
 # Of a method's limit, in the headers RateLimit and RateLimit-Policy; and where the routes keep the latter.
 _POLICY_NAME, _POLICY = "method", "rate_limit_policy"
-# Where the routes keep how long its window is, in whole seconds.
+# Where the routes keep over how many seconds the service counts it that counts for several edges; and which
+# windows that service has (gateway/edge/shared_limits.py).
 RATE_LIMIT_WINDOW = "rate_limit_window"
+SHARED_WINDOWS = {1: "second", 60: "minute", 3600: "hour", 86400: "day"}
 _POLICY_HEADER = "ratelimit-policy"
 _ALWAYS = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
 # All calls of an address together, refused and unknown ones too: about twice what the contract lets one
@@ -66,9 +68,14 @@ def policies(limits: Json) -> dict[str, dict[str, str]]:
     # The first entry of each descriptor names the method.
     buckets = {each["entries"][0]["value"]: each["token_bucket"] for each in limits["descriptors"]}
     return {
-        method: {_POLICY: _policy(bucket), RATE_LIMIT_WINDOW: str(_window_seconds(bucket))}
+        method: {_POLICY: _policy(bucket), RATE_LIMIT_WINDOW: str(shared_window(_window_seconds(bucket)))}
         for method, bucket in buckets.items()
     }
+
+
+def shared_window(period_seconds: float) -> int:
+    """Return the shortest window of the service's that holds a period."""
+    return min((each for each in SHARED_WINDOWS if each >= period_seconds), default=max(SHARED_WINDOWS))
 
 
 def with_policy(route: Json, policies_of_methods: Mapping[str, Mapping[str, str]]) -> Json:

@@ -208,7 +208,10 @@ _WITHOUT_DETAILS = {
     code_pb2.UNAVAILABLE: failures.SERVICE_UNAVAILABLE,
 }
 
-# REST callers: never gRPC, or gRPC only since the transcoder made it so.
+# By which the app's routes keep how its caller came (gateway/edge/app.py): nobody else's call has it.
+APP_SCHEME = "x-app-scheme"
+# REST callers: never gRPC, or gRPC only since the transcoder made it so, or the route to the app, which
+# writes the headers of gRPC as all routes do.
 _NOT_GRPC: Json = {
     "or_filter": {
         "filters": [
@@ -223,6 +226,7 @@ _NOT_GRPC: Json = {
                 }
             },
             {"header_filter": {"header": {"name": "x-envoy-original-method", "present_match": True}}},
+            {"header_filter": {"header": {"name": APP_SCHEME, "present_match": True}}},
         ]
     }
 }
@@ -233,7 +237,11 @@ def local_replies() -> Json:
     # What is kept is answered by a script too, and is no refusal: it shall not be asked about each of them.
     answered = {"filter": _status(200)}
     refused = [mapper for refusal in REFUSALS for mapper in (_as_json(refusal), _as_grpc(refusal))]
-    return {"mappers": [answered, _to_clients_of_oauth(), *refused]}
+    to_clients_of_oauth = [
+        _to_clients_of_oauth(_status(429), failures.RATE_LIMITED),
+        _to_clients_of_oauth(_status(500, "GE"), failures.SERVICE_UNAVAILABLE),
+    ]
+    return {"mappers": [answered, *to_clients_of_oauth, *refused]}
 
 
 def told_of_method(method: Method) -> Json:
@@ -304,16 +312,15 @@ def _as_json(refusal: Refusal) -> Json:
     return mapper
 
 
-def _to_clients_of_oauth() -> Json:
-    """Tell clients of OAuth 2 that they call too often, in words that their libraries read (RFC 6749, 5.2).
+def _to_clients_of_oauth(condition: Json, failure: Failure) -> Json:
+    """Tell clients of OAuth 2 to come back, in words that their libraries read (RFC 6749, 5.2).
 
     The app says it in the same ones (gateway/app/failures.py).
     """
-    failure = failures.RATE_LIMITED
     path = {"name": ":path", "string_match": {"prefix": OAUTH_PATHS}}
     body = {"error": "temporarily_unavailable", "error_description": failure.message}
     return {
-        "filter": {"and_filter": {"filters": [_status(429), {"header_filter": {"header": path}}]}},
+        "filter": {"and_filter": {"filters": [condition, {"header_filter": {"header": path}}]}},
         "body_format_override": {"json_format": body, "content_type": "application/json"},
         "headers_to_add": _headers({_CODE_HEADER: code_pb2.Code.Name(failure.code)}),
     }

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from gateway.contract.model import Contract, Method, seconds
 from gateway.edge.clusters import service_cluster
 from gateway.edge.extension import filter_config, http_filter
-from gateway.edge.limits import RATE_LIMIT_WINDOW, key_of_caller
+from gateway.edge.limits import RATE_LIMIT_WINDOW, SHARED_WINDOWS, key_of_caller, shared_window
 from gateway.edge.refusals import METADATA
 from gateway.proto_json import Json
 from services.roster import RATE_LIMITS
@@ -22,8 +22,6 @@ from services.roster import RATE_LIMITS
 DOMAIN = "commerce"
 # A hop to it and one from it to its Redis; past it the call goes on.
 _TIMEOUT = "0.05s"
-# The service's own windows, in seconds.
-_UNITS = {1: "second", 60: "minute", 3600: "hour", 86400: "day"}
 
 
 def service_limits(contract: Contract) -> Json:
@@ -69,8 +67,8 @@ def _descriptor(method: Method) -> Json:
 
 
 def _rate(method: Method) -> Json:
-    """Return a limit in the shortest window of the service's that holds the contract's period."""
+    """Return a limit as so many in a window of the service's."""
     limit = method.rules.rate_limit
     period = seconds(limit.per)
-    window = min((each for each in _UNITS if each >= period), default=max(_UNITS))
-    return {"unit": _UNITS[window], "requests_per_unit": math.floor(limit.requests * window / period)}
+    window = shared_window(period)
+    return {"unit": SHARED_WINDOWS[window], "requests_per_unit": math.floor(limit.requests * window / period)}

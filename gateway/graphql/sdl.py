@@ -41,7 +41,7 @@ directive @listSize(
   sizedFields: [String!]
 ) on FIELD_DEFINITION
 
-"One call answers the field for so many objects of an answer."
+"One call answers the field for so many objects of a list."
 directive @batched(size: Int!) on FIELD_DEFINITION
 
 "A moment, as RFC 3339 writes it, in UTC."

@@ -27,7 +27,7 @@ from services.errors import (
     TokenInvalid,
     TokenMissing,
 )
-from services.roster import EDGE
+from services.roster import EDGE, GATEWAY
 from services.rpc.endings import Endings
 from services.rpc.policy import MethodPolicy
 from services.rpc.sources import call_metadata, read_metadata, source_of
@@ -134,9 +134,9 @@ def edge_asks_for_itself(metadata: Metadata) -> bool:
 
 
 def is_guest() -> bool:
-    """Return whether the current call comes through the edge without a token."""
+    """Return whether the current call comes through the edge without a token, by way of the app or not."""
     current = caller()
-    return current.subject is None and current.service == EDGE
+    return current.subject is None and current.service in {EDGE, GATEWAY}
 
 
 def calling_source() -> str:

@@ -97,6 +97,13 @@ def test_the_page_that_shows_the_document_shows_every_operation(stack: Stack, tm
     assert "Content Security Policy" not in said
 
 
+@pytest.mark.stack
+def test_the_page_that_asks_graphql_shows_its_editor(stack: Stack, tmp_path: Path) -> None:
+    page, said = shown(f"{stack.rest_url}/graphiql", tmp_path)
+    assert "graphiql-container" in page
+    assert "Content Security Policy" not in said
+
+
 def first_message(body: str) -> bytes:
     """Return the first message of a gRPC-Web answer, in base64."""
     raw = base64.b64decode(body)

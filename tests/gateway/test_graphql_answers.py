@@ -4,9 +4,11 @@ The app's own channel, to servers with the whole chain of checks, whose methods 
 """
 
 import asyncio
+import gc
 import json
+import warnings
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -15,11 +17,15 @@ import pytest
 from commerce.product.v1 import category_pb2, inventory_pb2, product_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type import money_pb2
+from graphql import execute, parse
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.app.graphql import endpoint as graphql_endpoint
+from gateway.app.graphql.budgets import MOST_OF_ADDRESS
+from gateway.app.graphql.calls import Calls
 from gateway.app.graphql.endpoint import GraphQLEndpoint
+from gateway.app.graphql.schema import load_schema
 from gateway.app.graphql.turns import Turns
 from services.product.catalogue.domain import ProductNotFound
 from tests.support.net import Net
@@ -30,6 +36,7 @@ PRICE = money_pb2.Money(currency_code="EUR", units=12, nanos=500_000_000)
 CATEGORIES = [str(uuid4()) for _ in range(3)]
 MISSING = str(uuid4())
 JSON = "application/json"
+TWO = "query a { __typename } query b { __typename }"
 ANSWER = "application/graphql-response+json"
 
 
@@ -166,6 +173,75 @@ async def test_a_service_learns_whose_call_it_is_and_of_which_trace(
     assert shop.metadata["x-forwarded-for"] == "203.0.113.7"
 
 
+async def test_a_service_learns_which_write_its_answer_must_have(ask: Ask, shop: Shop) -> None:
+    await ask("{ products { nodes { sku } } }", x_written="product-7")
+    assert shop.metadata["x-written"] == "product-7"
+    await ask("{ products { nodes { sku } } }")
+    assert "x-written" not in shop.metadata
+
+
+async def test_an_empty_name_of_an_operation_is_none(net: Net) -> None:
+    endpoint = GraphQLEndpoint(await net.channel("gateway", "product", 1), tells_schema=True, trusted=None)
+    for query, status in (("{ __typename }", 200), ("query a { __typename }", 200), (TWO, 400)):
+        sent = {"query": query, "operationName": ""}
+        answer = await endpoint.query(request_of(json.dumps(sent).encode()))
+        assert answer.status_code == status
+        assert status == 400 or told(answer)["data"] == {"__typename": "Query"}
+
+
+async def test_an_address_gets_by_queries_what_it_gets_of_a_method(ask: Ask, shop: Shop) -> None:
+    """ListProducts may be called ten times a second."""
+    five = "{ " + " ".join(f"a{number}: products {{ nodes {{ sku }} }}" for number in range(5)) + " }"
+    statuses = [(await ask(five, x_forwarded_for="203.0.113.7"))[0] for _ in range(3)]
+    assert statuses == [200, 429, 429]
+    assert shop.calls["ListProducts"] == 5
+    assert (await ask(five, x_forwarded_for="203.0.113.8"))[0] == 200
+
+
+async def test_an_address_that_spent_too_much_learns_when_to_come_back(net: Net) -> None:
+    endpoint = GraphQLEndpoint(
+        await net.channel("gateway", "product", 1), tells_schema=True, trusted=None, scale=0.1
+    )
+    query = json.dumps({"query": "{ __schema { types { name fields { name args { name } } } } }"}).encode()
+    answers = [await endpoint.query(request_of(query, accept="*/*")) for _ in range(30)]
+    refused = next(answer for answer in answers if answer.status_code != 200)
+    [error] = told(refused)["errors"]
+    assert (refused.status_code, error["extensions"]["reason"]) == (429, "RATE_LIMITED")
+    assert 0 < error["extensions"]["retryAfterSeconds"] <= int(refused.headers["retry-after"])
+
+
+async def test_queries_at_once_of_an_address_are_bounded_and_leave_places_to_others(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = asyncio.Event()
+    monkeypatch.setattr(Turns, "settled", lambda _: never.wait())
+    stuck = "{ products(first: 1) { nodes { a: stock { free } } } }"
+
+    async def ask_stuck() -> tuple[int, dict[str, Any]]:
+        return await ask(stuck, x_forwarded_for="203.0.113.7")
+
+    queries = [asyncio.create_task(ask_stuck()) for _ in range(MOST_OF_ADDRESS + 1)]
+    done, waiting = await asyncio.wait(queries, return_when=asyncio.FIRST_COMPLETED)
+    [refused] = [query.result() for query in done]
+    assert (refused[0], refused[1]["errors"][0]["extensions"]["reason"]) == (429, "OVERLOADED")
+    assert (await ask("{ __typename }", x_forwarded_for="203.0.113.8"))[0] == 200
+    never.set()
+    assert {query[0] for query in await asyncio.gather(*waiting)} <= {200, 429}
+    assert (await ask("{ __typename }", x_forwarded_for="203.0.113.9"))[0] == 200
+
+
+async def test_an_answer_with_too_many_characters_is_refused_and_not_sent(ask: Ask, shop: Shop) -> None:
+    """A short query asks for the same text many times, under other names."""
+    for product in shop.products:
+        product.description = "d" * 10_000
+    whole = await ask("{ products(first: 100) { nodes { description } } }")
+    assert (whole[0], whole[1].get("errors")) == (200, None)
+    aliases = " ".join(f"a{number}: description" for number in range(3))
+    status, answer = await ask(f"{{ products(first: 100) {{ nodes {{ {aliases} }} }} }}")
+    assert (status, "data" in answer) == (400, False)
+    assert answer["errors"][0]["extensions"]["metadata"]["of"] == "characters in its answer"
+
+
 async def test_a_call_gets_what_is_left_of_the_querys_time(
     ask: Ask, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +262,27 @@ async def test_a_query_that_does_not_finish_ends_and_says_so(
     [error] = answer["errors"]
     assert (status, error["extensions"]["reason"]) == (504, "DEADLINE_EXCEEDED")
     assert "data" not in answer
+
+
+async def test_a_query_that_is_given_up_leaves_nothing_that_complains() -> None:
+    schema, _ = load_schema()
+    with warnings.catch_warnings(record=True) as told_of:
+        warnings.simplefilter("always")
+        async with asyncio.TaskGroup() as tasks:
+            result = execute(
+                schema,
+                parse("{ a: products { nodes { sku } } b: categories { nodes { etag } } }"),
+                None,
+                Calls({}, (), tasks),
+            )
+            assert isinstance(result, Coroutine)
+            answer = tasks.create_task(result)
+            # It has begun, and what it waits for has not.
+            await asyncio.sleep(0)
+            answer.cancel()
+        del result, answer
+        gc.collect()
+    assert [str(each.message) for each in told_of] == []
 
 
 async def test_a_failed_field_is_null_and_the_others_are_there(ask: Ask) -> None:

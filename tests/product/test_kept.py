@@ -28,6 +28,7 @@ from tests.support.waiting import until
 
 CUSTOMER = Caller("edge", uuid4(), uuid4(), frozenset({"orders.read"}), acts_for_any=False)
 GUEST = Caller("edge", None, None, frozenset(), acts_for_any=False)
+GUEST_OF_GRAPHQL = Caller("gateway", None, None, frozenset(), acts_for_any=False)
 SERVICE = Caller("order", None, None, frozenset(), acts_for_any=False)
 MERCHANT = Caller("edge", uuid4(), uuid4(), frozenset({"products.write"}), acts_for_any=False)
 
@@ -118,9 +119,9 @@ async def test_guests_of_the_edge_and_who_may_write_are_answered_by_the_database
     product = await shop.create()
     servicer = servicer_of(shop, cache)
     await read(servicer, CUSTOMER, product.product_id)
-    for caller in (GUEST, MERCHANT):
+    for caller in (GUEST, GUEST_OF_GRAPHQL, MERCHANT):
         assert await read(servicer, caller, product.product_id) == product
-    assert statements == [1, 1, 1]
+    assert statements == [1, 1, 1, 1]
 
 
 async def test_500_readers_of_one_product_are_two_reads_at_most(

@@ -42,6 +42,7 @@ def app_part(layout: Layout, authority: Authority, options: Options) -> Part:
             "COMMERCE_PRODUCT_ADDRESS": layout.address("product"),
             "COMMERCE_GRAPHQL_SCHEMA": "1" if options.graphql_schema else "0",
             "COMMERCE_GRAPHQL_QUERIES_FILE": str(options.graphql_queries or ""),
+            "COMMERCE_RATE_LIMIT_SCALE": str(options.rate_limit_scale),
             "COMMERCE_PUBLIC_URL": issuer(layout, options),
             "COMMERCE_FORM_KEY_FILE": str(layout.secret(_FORM_KEY)),
             "COMMERCE_TLS_CERT_FILE": str(tls.cert),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 from google.protobuf.descriptor import MethodDescriptor
@@ -10,10 +11,14 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 
-from gateway.app.graphql.turns import Turns
+from gateway.app.graphql.refusals import QueryTooLarge
+from gateway.app.graphql.turns import Later, Turns
 from services.errors import ServiceError
 from services.telemetry.metadata import Metadata
 
+# Of an answer: its texts, and the names that they stand under. A page of 100 products whose descriptions are
+# as long as the contract lets them be has a million.
+MOST_CHARACTERS = 1_500_000
 Call: TypeAlias = Callable[..., Awaitable[Any]]
 _Found: TypeAlias = Message | ServiceError
 
@@ -78,6 +83,20 @@ class Calls:
         self.turns = Turns()
         # How many there were.
         self.count = 0
+        self._characters = 0
+
+    def tell(self, name: str, value: object) -> None:
+        """Count what a field adds to the answer: a short query may ask for a long text many times."""
+        self._characters += len(name) + _length(value)
+
+    def check_answer(self) -> None:
+        """Check that an answer may go on, or be sent.
+
+        Raises:
+            QueryTooLarge: it is more than an answer may have.
+        """
+        if self._characters > MOST_CHARACTERS:
+            raise QueryTooLarge("characters in its answer", MOST_CHARACTERS)
 
     async def call(self, method: MethodDescriptor, request: Message) -> Any:
         """Make one call.
@@ -97,7 +116,7 @@ class Calls:
             batch = _Batch(asked, self._tasks.create_task(self._ask(batched, asked)))
             self._batches[name] = batch
         batch.ids[wanted] = None
-        return self._found(batch, wanted)
+        return Later(partial(self._found, batch, wanted))
 
     async def _found(self, batch: "_Batch", wanted: str) -> Message:
         found = (await batch.found)[wanted]
@@ -121,3 +140,13 @@ class Calls:
         except ServiceError as error:
             return dict.fromkeys(ids, error)
         return dict(zip(ids, batched.answers(response), strict=True))
+
+
+def _length(value: object) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(len(key) + len(each) for key, each in value.items())
+    if isinstance(value, list):
+        return sum(len(each) for each in value if isinstance(each, str))
+    return 0

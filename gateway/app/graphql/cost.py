@@ -22,13 +22,14 @@ from graphql import (
     get_named_type,
 )
 
+from gateway.app.graphql.introspection import SchemaFields, TooManyFields
 from gateway.app.graphql.refusals import InvalidQuery, QueryTooCostly
 from gateway.app.graphql.shape import INTROSPECTION
 from gateway.graphql.fields import FIELD_WEIGHT
 from services.errors import FieldViolation, InvalidArgument
 
-# A page of 100 products with all their fields, categories and stock costs about as much. The edge lets an
-# address send ten queries a second.
+# A page of 100 products with all their fields, categories and stock costs about as much. It is also what an
+# address may spend in a second (gateway/app/graphql/budgets.py).
 MOST_COST = 1_000
 
 
@@ -37,7 +38,7 @@ class FieldRule:
     """What the schema says of a field."""
 
     weight: float = 0.0
-    # So many parents share a call.
+    # So many parents of one list share a call.
     batch: int = 1
     # How many objects the field's list has at the most; 0: it is none.
     list_size: int = 0
@@ -81,11 +82,44 @@ class Costs:
         root = self.schema.query_type
         if root is None:
             raise ValueError("the schema has no queries")
-        estimate = _Estimate(self, fragments, variables)
-        estimate.add(operation.selection_set, root, 1, {})
-        if estimate.cost > MOST_COST:
-            raise QueryTooCostly(estimate.cost, MOST_COST)
-        return estimate.cost
+        of_schema = SchemaFields(self.schema, fragments, variables, most=int(MOST_COST / FIELD_WEIGHT))
+        estimate = _Estimate(self, fragments, variables, of_schema)
+        try:
+            estimate.add(operation.selection_set, root, _Parents(1, 1), {})
+        except TooManyFields:
+            raise QueryTooCostly(of_schema.count * FIELD_WEIGHT, MOST_COST) from None
+        cost = estimate.cost + of_schema.count * FIELD_WEIGHT
+        if cost > MOST_COST:
+            raise QueryTooCostly(cost, MOST_COST)
+        return cost
+
+
+@dataclass(frozen=True)
+class _Parents:
+    """The objects that have a field.
+
+    Those of one list are there at one moment. Two lists may come at different moments, and then what is
+    wanted of their objects is not asked for together.
+    """
+
+    lists: int
+    of_each: int
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self.lists * self.of_each
+
+    def calls(self, rule: FieldRule) -> int:
+        """Return how many calls a field of theirs takes."""
+        return self.count if rule.batch == 1 else self.lists * math.ceil(self.of_each / rule.batch)
+
+    def below(self, rule: FieldRule, size: int) -> "_Parents":
+        """Return the objects of a field, so many of each parent's."""
+        if rule.weight and rule.batch == 1:
+            # Each has a call of its own, whose answer comes when it comes.
+            return _Parents(self.count, size)
+        return _Parents(self.lists, self.of_each * size)
 
 
 @dataclass
@@ -93,27 +127,39 @@ class _Estimate:
     costs: Costs
     fragments: Mapping[str, FragmentDefinitionNode]
     variables: VariableValues
+    of_schema: SchemaFields
     cost: float = field(default=0.0)
 
     def add(
-        self, selections: SelectionSetNode, parent: GraphQLObjectType, times: int, sizes: Mapping[str, int]
+        self,
+        selections: SelectionSetNode,
+        kind: GraphQLObjectType,
+        parents: _Parents,
+        sizes: Mapping[str, int],
     ) -> None:
-        """Add what fields cost whose parents there are so many of; `sizes` are those of some lists."""
+        """Add what fields of these objects cost; `sizes` are those of some lists.
+
+        Raises:
+            TooManyFields: of the schema.
+        """
         for node in selections.selections:
             if isinstance(node, FieldNode):
-                self._add_field(node, parent, times, sizes)
+                self._add_field(node, kind, parents, sizes)
             elif isinstance(node, FragmentSpreadNode):
-                self.add(self.fragments[node.name.value].selection_set, parent, times, sizes)
+                self.add(self.fragments[node.name.value].selection_set, kind, parents, sizes)
             elif isinstance(node, InlineFragmentNode):
-                self.add(node.selection_set, parent, times, sizes)
+                self.add(node.selection_set, kind, parents, sizes)
 
     def _add_field(
-        self, node: FieldNode, parent: GraphQLObjectType, times: int, sizes: Mapping[str, int]
+        self, node: FieldNode, parent: GraphQLObjectType, parents: _Parents, sizes: Mapping[str, int]
     ) -> None:
         name = node.name.value
+        if name in INTROSPECTION:
+            self.of_schema.add(node)
+            return
         rule = self.costs.rules.get((parent.name, name), FieldRule())
-        self.cost += times * FIELD_WEIGHT + math.ceil(times / rule.batch) * rule.weight
-        if node.selection_set is None or name in INTROSPECTION:
+        self.cost += parents.count * FIELD_WEIGHT + parents.calls(rule) * rule.weight
+        if node.selection_set is None:
             return
         definition = parent.fields[name]
         kind = get_named_type(definition.type)
@@ -122,7 +168,7 @@ class _Estimate:
         size = self._size(rule, definition, node)
         below = dict.fromkeys(rule.sized_fields, size)
         here = sizes.get(name) or (size if rule.list_size and not below else 1)
-        self.add(node.selection_set, kind, times * here, below)
+        self.add(node.selection_set, kind, parents.below(rule, here), below)
 
     def _size(self, rule: FieldRule, definition: GraphQLField, node: FieldNode) -> int:
         if not rule.sized_by:

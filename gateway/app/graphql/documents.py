@@ -33,8 +33,8 @@ from gateway.app.graphql.refusals import (
 from gateway.app.graphql.shape import INTROSPECTION, check_shape, check_text
 from services.errors import InvalidArgument
 
-# The largest takes 1 MB once it is parsed.
-MOST_KEPT = 100
+# Of those that came with their hash, and of the others. The largest takes 1 MB once it is parsed.
+MOST_KEPT = 50
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -42,6 +42,8 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 class Document:
     """A query that is in order."""
 
+    # Its hash.
+    name: str
     ast: DocumentNode
     operations: Mapping[str, OperationDefinitionNode]
     fragments: Mapping[str, FragmentDefinitionNode]
@@ -55,7 +57,7 @@ class Document:
         """
         if name is None and len(self.operations) == 1:
             return next(iter(self.operations.values()))
-        found = self.operations.get(name or "")
+        found = self.operations.get(name) if name is not None else None
         if found is None:
             raise InvalidArgument("operationName names none of the operations")
         return found
@@ -79,7 +81,9 @@ class Documents:
         self._schema = schema
         self._tells_schema = tells_schema
         self._trusted = trusted
-        self._kept: OrderedDict[str, Document] = OrderedDict()
+        # Whoever sends texts alone takes nothing from those who ask by hashes.
+        self._named: OrderedDict[str, Document] = OrderedDict()
+        self._unnamed: OrderedDict[str, Document] = OrderedDict()
         self._reader = ThreadPoolExecutor(1, "graphql")
 
     async def find(self, text: str | None, digest: str | None) -> Document:
@@ -93,20 +97,21 @@ class Documents:
         name = _name(text, digest)
         if self._trusted is not None and name not in self._trusted:
             raise QueryNotTrusted
-        found = self._kept.get(name)
+        kept = self._unnamed if digest is None and self._trusted is None else self._named
+        found = kept.get(name)
         if found is None:
             text = self._trusted[name] if self._trusted is not None else text
             if text is None:
                 raise PersistedQueryNotFound
-            found = await asyncio.get_running_loop().run_in_executor(self._reader, self._read, text)
-            self._kept[name] = found
-            if len(self._kept) > MOST_KEPT:
-                self._kept.popitem(last=False)
+            found = await asyncio.get_running_loop().run_in_executor(self._reader, self._read, name, text)
+            kept[name] = found
+            if len(kept) > MOST_KEPT:
+                kept.popitem(last=False)
         else:
-            self._kept.move_to_end(name)
+            kept.move_to_end(name)
         return found
 
-    def _read(self, text: str) -> Document:
+    def _read(self, name: str, text: str) -> Document:
         check_text(text)
         try:
             ast = parse(text, allow_empty_selection_sets=False)
@@ -116,7 +121,7 @@ class Documents:
         errors = validate(self._schema, ast, max_errors=MOST_ERRORS, hide_suggestions=not self._tells_schema)
         if errors:
             raise InvalidQuery(errors)
-        document = _document(ast)
+        document = _document(name, ast)
         if document.asks_for_schema:
             self._check_look(document)
         return document
@@ -135,10 +140,11 @@ class Documents:
             raise InvalidArgument("the schema and what is in the shop are asked for in two queries")
 
 
-def _document(ast: DocumentNode) -> Document:
+def _document(name: str, ast: DocumentNode) -> Document:
     operations = [each for each in ast.definitions if isinstance(each, OperationDefinitionNode)]
     fragments = [each for each in ast.definitions if isinstance(each, FragmentDefinitionNode)]
     return Document(
+        name,
         ast,
         {each.name.value if each.name else "": each for each in operations},
         {each.name.value: each for each in fragments},

@@ -1,5 +1,6 @@
 """Why queries are refused, and how GraphQL tells of failures: with the reasons that all protocols have."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -10,7 +11,9 @@ from graphql import GraphQLError
 from services.errors import (
     InvalidArgument,
     NotFound,
+    Overloaded,
     PermissionDenied,
+    ResourceExhausted,
     ServiceError,
 )
 
@@ -49,9 +52,28 @@ class QueryTooCostly(InvalidArgument):
 
     def __init__(self, cost: float, limit: int) -> None:
         super().__init__(
-            f"the query would cost {cost:.0f}: the limit is {limit}",
-            metadata={"cost": f"{cost:.0f}", "limit": str(limit)},
+            f"the query would cost {math.ceil(cost)}: the limit is {limit}",
+            metadata={"cost": str(math.ceil(cost)), "limit": str(limit)},
         )
+
+
+class TooManyQueries(ResourceExhausted):
+    """An address has spent what its queries may cost."""
+
+    reason = "RATE_LIMITED"
+
+    def __init__(self, wait_seconds: float) -> None:
+        super().__init__(
+            "your address's queries cost too much at once: wait as long as the header retry-after says",
+            retry_after_seconds=round(wait_seconds, 3),
+        )
+
+
+class TooMuchToDo(Overloaded):
+    """As many queries are under way as may be."""
+
+    def __init__(self) -> None:
+        super().__init__("too many queries are under way: try again shortly", retry_after_seconds=1.0)
 
 
 class PersistedQueryNotFound(NotFound):

@@ -55,7 +55,8 @@ async def read(request: Request) -> Asked:
     return Asked(
         query=_of_kind(asked, "query", str),
         digest=_digest(asked),
-        operation=_of_kind(asked, "operationName", str),
+        # GraphiQL and others send an empty name where an operation has none.
+        operation=_of_kind(asked, "operationName", str) or None,
         variables=_of_kind(asked, "variables", dict) or {},
     )
 

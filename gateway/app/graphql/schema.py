@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,6 +16,7 @@ from graphql import GraphQLObjectType, GraphQLResolveInfo, GraphQLSchema, build_
 
 from gateway.app.graphql.calls import BatchedMethod, Calls
 from gateway.app.graphql.cost import Costs
+from gateway.app.graphql.turns import Later
 from gateway.graphql.fields import NEXT_PAGE, RPCS, Rpc
 from services.errors import FieldViolation, InvalidArgument
 from services.money import amount_of, minor_digits
@@ -60,13 +62,26 @@ def load_schema() -> tuple[GraphQLSchema, Costs]:
     for kind in schema.type_map.values():
         if isinstance(kind, GraphQLObjectType) and not kind.name.startswith("__"):
             for name, resolver in _resolvers(kind, messages.get(kind.name), costs).items():
-                kind.fields[name].resolve = resolver
+                kind.fields[name].resolve = _counted(resolver)
     return schema, costs
 
 
 def methods() -> list[MethodDescriptor]:
     """Return the methods that answer fields, once each."""
     return [_method(name) for name in sorted({rpc.method for rpc in RPCS})]
+
+
+def _counted(resolver: Resolver) -> Resolver:
+    """Have the query's calls know how long its answer gets."""
+
+    def resolve(source: Any, info: Info, **arguments: Any) -> Any:
+        calls: Calls = info.context
+        calls.check_answer()
+        value = resolver(source, info, **arguments)
+        calls.tell(str(info.path.key), value)
+        return value
+
+    return resolve
 
 
 def _beside_lists() -> list[FieldDescriptor]:
@@ -108,7 +123,7 @@ def _called(rpc: Rpc) -> Resolver:
     is_page = NEXT_PAGE in method.output_type.fields_by_name
     is_list = len(method.output_type.fields) == 1
 
-    async def resolve(source: Any, info: Info, **arguments: Any) -> Any:
+    async def ask(source: Any, info: Info, arguments: dict[str, Any]) -> Any:
         calls: Calls = info.context
         given = {name: getattr(source, own) for name, own in rpc.given.items()}
         response = await calls.call(method, _request(method.input_type, arguments, given))
@@ -116,7 +131,7 @@ def _called(rpc: Rpc) -> Resolver:
             return Page(response, is_later=bool(arguments.get("after")))
         return _in_turn(info, getattr(response, method.output_type.fields[0].name)) if is_list else response
 
-    return resolve
+    return lambda source, info, **arguments: Later(partial(ask, source, info, arguments))
 
 
 def _loaded(rpc: Rpc, most_ids: int) -> Resolver:
@@ -180,7 +195,7 @@ def _list_resolver(field: FieldDescriptor) -> Resolver:
 
 def _in_turn(info: Info, items: Sequence[Any]) -> list[Any]:
     calls: Calls = info.context
-    return [calls.turns.take(each) for each in items]
+    return [Later(partial(calls.turns.take, each)) for each in items]
 
 
 def _amount(source: Any, _: Info) -> str:

@@ -31,6 +31,8 @@ MOST_TOKENS = 1_000
 MOST_BRACKETS = 32
 # Fields in one another: a page of products of a category above a product is at 9.
 MOST_DEPTH = 12
+# Of a number: Python reads no more than some thousands, and fails.
+MOST_DIGITS = 100
 MOST_ALIASES = 50
 MOST_DIRECTIVES = 50
 MOST_OPERATIONS = 10
@@ -43,6 +45,7 @@ MOST_PAIRS = 10_000
 INTROSPECTION = frozenset({"__schema", "__type"})
 
 _OPENING = frozenset({TokenKind.BRACE_L, TokenKind.PAREN_L, TokenKind.BRACKET_L})
+_NUMBERS = frozenset({TokenKind.INT, TokenKind.FLOAT})
 _CLOSING = frozenset({TokenKind.BRACE_R, TokenKind.PAREN_R, TokenKind.BRACKET_R})
 
 
@@ -62,6 +65,8 @@ def check_text(text: str) -> None:
         while (token := lexer.advance()).kind is not TokenKind.EOF:
             tokens += 1
             directives += token.kind is TokenKind.AT
+            if token.kind in _NUMBERS and token.end - token.start > MOST_DIGITS:
+                raise QueryTooLarge("digits of a number", MOST_DIGITS)
             depth += (token.kind in _OPENING) - (token.kind in _CLOSING)
             if tokens > MOST_TOKENS:
                 raise QueryTooLarge("tokens", MOST_TOKENS)

@@ -1,9 +1,26 @@
 """One piece of an answer after another, with the other calls of the process between them."""
 
 import asyncio
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Generator
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Later(Awaitable[T]):
+    """What begins when it is awaited.
+
+    A query that runs out of time leaves much unasked for, and each coroutine among that would write into the
+    log that nobody has awaited it.
+    """
+
+    begin: Callable[[], Awaitable[T]]
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """Begin."""
+        return self.begin().__await__()
 
 
 class Turns:

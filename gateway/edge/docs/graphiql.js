@@ -1,4 +1,4 @@
 // Asks the edge that the page came from. Headers, such as a token, are typed into their tab and kept nowhere.
 const fetcher = GraphiQL.createFetcher({ url: "/graphql", enableIncrementalDelivery: false });
 const page = React.createElement(GraphiQL, { fetcher, shouldPersistHeaders: false });
-ReactDOM.createRoot(document.getElementById("graphiql")).render(page);
+ReactDOM.render(page, document.getElementById("graphiql"));
