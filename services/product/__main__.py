@@ -35,6 +35,7 @@ from services.rpc.identity import TokenVerifier, jwks_from
 from services.rpc.main import service_main
 from services.rpc.server import serve, service_names
 from services.settings import (
+    DatabaseSettings,
     ReplicaSettings,
     ServiceSettings,
     address,
@@ -74,6 +75,7 @@ class _Parts:
     """What the servicers are made of."""
 
     pool: Pool
+    database: DatabaseSettings
     pages: Pages
     event_log: EventLog
     watching: Watching
@@ -95,9 +97,8 @@ async def _serve() -> None:
     reader = IndexReader(settings.search_index) if settings.search_index else None
     upkeep = [IndexUpkeep(pool, reader)] if reader else []
     index = IndexEngine(pool, reader) if reader else None
-    parts = _Parts(
-        pool, Pages(settings.pages.token_keys), event_log, watching, cache, Reads(pool, replica), index
-    )
+    pages, reads = Pages(settings.pages.token_keys), Reads(pool, replica)
+    parts = _Parts(pool, settings.database, pages, event_log, watching, cache, reads, index)
 
     await serve(
         _NAME,
@@ -134,7 +135,13 @@ async def _replica(settings: ServeSettings, pool: Pool) -> Replica | None:
 def _register(parts: _Parts, server: grpc.aio.Server) -> Sequence[str]:
     pool, pages = parts.pool, parts.pages
     products = ProductServicer(
-        pool, pages, cache=parts.cache, reads=parts.reads, watching=parts.watching, index=parts.index
+        pool,
+        pages,
+        cache=parts.cache,
+        reads=parts.reads,
+        watching=parts.watching,
+        database=parts.database,
+        index=parts.index,
     )
     product_pb2_grpc.add_ProductServiceServicer_to_server(products, server)
     category_pb2_grpc.add_CategoryServiceServicer_to_server(CategoryServicer(pool, pages), server)

@@ -122,7 +122,11 @@ async def open_replica_pool(settings: DatabaseSettings) -> Pool:
 async def connect(settings: DatabaseSettings) -> "asyncpg.Connection[asyncpg.Record]":
     """Open one connection of its own, beside the pool; for LISTEN and for loops."""
     conn: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(**_connect_options(settings))
-    await _prepare(conn)
+    try:
+        await _prepare(conn)
+    except BaseException:
+        conn.terminate()
+        raise
     return conn
 
 
@@ -163,14 +167,24 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
 
 
 @asynccontextmanager
-async def snapshot(pool: Pool) -> AsyncIterator[Connection]:
+async def snapshot(settings: DatabaseSettings) -> AsyncIterator[Connection]:
     """Read what was there at the first statement, however many follow; nothing can be written.
 
+    It has a connection of its own: it lasts as long as a slow reader takes, and calls wait for the pool's.
+
     Raises:
-        ServiceUnavailable: no connection came free in time.
+        ServiceUnavailable: the database cannot be reached, or has no connection left.
     """
-    async with connection(pool) as conn, conn.transaction(isolation="repeatable_read", readonly=True):
-        yield conn
+    try:
+        conn = await connect(settings)
+    except CONNECT_ERRORS as error:
+        raise ServiceUnavailable("the database cannot be reached") from error
+    try:
+        async with conn.transaction(isolation="repeatable_read", readonly=True):
+            yield conn
+    finally:
+        # Without waiting: who was cancelled may be cancelled again.
+        conn.terminate()
 
 
 def after_commit(callback: Callable[[], None]) -> None:

@@ -205,6 +205,7 @@ async def open_parts(
             cache=NearCache(),
             reads=Reads(mesh.stock_pool),
             watching=mesh.watching,
+            database=mesh.stock_settings,
         ),
         CATEGORIES: CategoryServicer(mesh.stock_pool, PAGES),
         INVENTORY: InventoryServicer(mesh.stock_pool, PAGES, mesh.watching),

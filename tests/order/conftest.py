@@ -38,7 +38,7 @@ from services.rpc.channel import open_channel
 from services.rpc.fields import to_money
 from services.rpc.server import running_server
 from services.rpc.tls import client_credentials, read_pem
-from services.settings import ServerSettings, TlsFiles
+from services.settings import DatabaseSettings, ServerSettings, TlsFiles
 from services.storage.events import EventLog
 from services.storage.idempotency import RequestKey
 from services.storage.near_cache import NearCache
@@ -97,6 +97,7 @@ class Mesh:
         *,
         pool: Pool,
         stock_pool: Pool,
+        stock_settings: DatabaseSettings,
         watching: Watching,
         inventory: Any,
         provider: PaymentProvider,
@@ -104,6 +105,7 @@ class Mesh:
     ) -> None:
         self.pool = pool
         self.stock_pool = stock_pool
+        self.stock_settings = stock_settings
         self.watching = watching
         # With the order service's certificate.
         self.inventory = inventory
@@ -309,13 +311,16 @@ async def mesh(
         at_end.push_async_callback(stock_pool.close)
         await pool.execute("DELETE FROM order_tasks")
         watching = Watching(stock_pool, EventLog(stock_pool, "product", stock_database.settings), [TOKEN_KEY])
-        product_port = await _serve_product(stock_pool, watching, certificates, at_end)
+        product_port = await _serve_product(
+            stock_pool, stock_database.settings, watching, certificates, at_end
+        )
         products = open_channel("product", f"127.0.0.1:{product_port}", certificates.files("order"))
         at_end.push_async_callback(products.close)
         session = await at_end.enter_async_context(open_session())
         mesh = Mesh(
             pool=pool,
             stock_pool=stock_pool,
+            stock_settings=stock_database.settings,
             watching=watching,
             inventory=inventory_pb2_grpc.InventoryServiceStub(products),
             provider=PaymentProvider(session, sandbox.url, sandbox.api_key_file),
@@ -352,10 +357,16 @@ async def running_mesh(mesh: Mesh) -> AsyncIterator[Mesh]:
 
 
 async def _serve_product(
-    pool: Pool, watching: Watching, certificates: Authority, at_end: AsyncExitStack
+    pool: Pool,
+    database: DatabaseSettings,
+    watching: Watching,
+    certificates: Authority,
+    at_end: AsyncExitStack,
 ) -> int:
     def register(server: grpc.aio.Server) -> Sequence[str]:
-        products = ProductServicer(pool, PAGES, cache=NearCache(), reads=Reads(pool), watching=watching)
+        products = ProductServicer(
+            pool, PAGES, cache=NearCache(), reads=Reads(pool), watching=watching, database=database
+        )
         product_pb2_grpc.add_ProductServiceServicer_to_server(products, server)
         inventory_pb2_grpc.add_InventoryServiceServicer_to_server(
             InventoryServicer(pool, PAGES, watching), server

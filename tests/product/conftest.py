@@ -34,7 +34,7 @@ from services.rpc.fields import to_money
 from services.rpc.interceptors import Chain
 from services.rpc.status import from_rpc_error
 from services.rpc.tls import ServerCertificates, client_credentials, read_pem
-from services.settings import TlsFiles
+from services.settings import DatabaseSettings, TlsFiles
 from services.storage.changes import Changes
 from services.storage.events import EventLog
 from services.storage.near_cache import NearCache
@@ -112,9 +112,15 @@ class Shop:
     """
 
     def __init__(
-        self, pool: Pool, event_log: EventLog, edge: grpc.aio.Channel, order: grpc.aio.Channel
+        self,
+        pool: Pool,
+        database: DatabaseSettings,
+        event_log: EventLog,
+        edge: grpc.aio.Channel,
+        order: grpc.aio.Channel,
     ) -> None:
         self.pool = pool
+        self.database = database
         self.event_log = event_log
         # As people come: through the edge.
         self.products: Any = product_pb2_grpc.ProductServiceStub(edge)
@@ -276,9 +282,8 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture
 async def shop(pool: Pool, product_database: DatabaseHandle, certificates: Authority) -> AsyncIterator[Shop]:
-    event_log = EventLog(pool, "product", product_database.settings)
     async with AsyncExitStack() as at_end:
-        yield await open_shop(pool, event_log, certificates, at_end)
+        yield await open_shop(pool, product_database, certificates, at_end)
 
 
 @pytest.fixture
@@ -287,8 +292,7 @@ async def second(product_database: DatabaseHandle, certificates: Authority) -> A
     pool = await product_database.pool()
     async with AsyncExitStack() as at_end:
         at_end.push_async_callback(pool.close)
-        event_log = EventLog(pool, "product", product_database.settings)
-        yield await open_shop(pool, event_log, certificates, at_end)
+        yield await open_shop(pool, product_database, certificates, at_end)
 
 
 @asynccontextmanager
@@ -309,24 +313,35 @@ def servicer_of(shop: Shop, cache: NearCache | None = None) -> ProductServicer:
     """A servicer of its own on the shop's database: for what happens inside of one process."""
     watching = Watching(shop.pool, shop.event_log, [TOKEN_KEY])
     return ProductServicer(
-        shop.pool, PAGES, cache=cache or NearCache(), reads=Reads(shop.pool), watching=watching
+        shop.pool,
+        PAGES,
+        cache=cache or NearCache(),
+        reads=Reads(shop.pool),
+        watching=watching,
+        database=shop.database,
     )
 
 
 async def open_shop(
     pool: Pool,
-    event_log: EventLog,
+    database: DatabaseHandle,
     certificates: Authority,
     at_end: AsyncExitStack,
     *,
     cache: NearCache | None = None,
     replica: Replica | None = None,
 ) -> Shop:
+    event_log = EventLog(pool, "product", database.settings)
     watching = Watching(pool, event_log, [TOKEN_KEY])
     # Nobody tells a new cache of changes: it has no hits.
     server = grpc.aio.server(interceptors=[Chain(TOKENS.verifier(), 200)])
     products = ProductServicer(
-        pool, PAGES, cache=cache or NearCache(), reads=Reads(pool, replica), watching=watching
+        pool,
+        PAGES,
+        cache=cache or NearCache(),
+        reads=Reads(pool, replica),
+        watching=watching,
+        database=database.settings,
     )
     product_pb2_grpc.add_ProductServiceServicer_to_server(products, server)
     category_pb2_grpc.add_CategoryServiceServicer_to_server(CategoryServicer(pool, PAGES), server)
@@ -341,7 +356,7 @@ async def open_shop(
     edge = await at_end.enter_async_context(channel(port, certificates.files("edge")))
     order = await at_end.enter_async_context(channel(port, certificates.files("order")))
     at_end.callback(asyncio.create_task(watching.run()).cancel)
-    return Shop(pool, event_log, edge, order)
+    return Shop(pool, database.settings, event_log, edge, order)
 
 
 def channel(port: int, files: TlsFiles) -> grpc.aio.Channel:

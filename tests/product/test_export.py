@@ -1,8 +1,11 @@
 """ExportProducts: all products as they were at one moment, and where the feed goes on from there."""
 
+import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 from uuid import UUID, uuid4
 
+import grpc
 import pytest
 from commerce.product.v1 import product_pb2
 
@@ -10,8 +13,10 @@ from services.product.catalogue import store
 from services.product.catalogue.domain import Product
 from services.storage.paging import MAX_PAGE_BYTES
 from services.storage.postgres import Connection
-from tests.product.conftest import Shop, some_product
+from tests.product.conftest import WRITER, Shop, some_product
 from tests.support.refusals import refusal
+from tests.support.tokens import token
+from tests.support.waiting import until
 
 _CHANGE = "UPDATE products SET name = 'changed' WHERE starts_with(sku, $1)"
 _CHANGED = "SELECT EXISTS (SELECT FROM products WHERE starts_with(sku, $1) AND name = 'changed')"
@@ -86,6 +91,71 @@ async def test_messages_of_an_export_are_bounded_in_bytes(shop: Shop) -> None:
     assert sum(len(answer.products) for answer in answers) == 12
     assert max(answer.ByteSize() for answer in answers) < 2 * MAX_PAGE_BYTES
     assert len(answers) > 2
+
+
+class Held:
+    """Exports that have begun, and stay until they are let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.conns: list[Connection] = []
+        self._let_go = asyncio.Event()
+        self._read_page = store.export_products
+        monkeypatch.setattr(store, "export_products", self._read_page_held)
+
+    async def begin(self, shop: Shop) -> Any:
+        """Begin an export of nothing, and read its first message."""
+        request = product_pb2.ExportProductsRequest(sku_prefix="none-")
+        call = shop.products.ExportProducts(request, metadata=token(WRITER))
+        assert (await call.read()).products == []
+        return call
+
+    def let_go(self) -> None:
+        self._let_go.set()
+
+    async def both(self) -> bool:
+        return len(self.conns) == 2
+
+    async def closed(self) -> bool:
+        return all(conn.is_closed() for conn in self.conns)
+
+    async def _read_page_held(self, conn: Connection, *page: Any) -> list[Product]:
+        self.conns.append(conn)
+        await self._let_go.wait()
+        return await self._read_page(conn, *page)
+
+
+async def test_an_export_takes_no_connection_of_the_pool(shop: Shop) -> None:
+    prefix = f"{uuid4().hex}-"
+    await load(shop, prefix, 3)
+    async with AsyncExitStack() as borrowed:
+        for _ in range(shop.pool.get_max_size()):
+            await borrowed.enter_async_context(shop.pool.acquire())
+        assert len(await export_all(shop, prefix)) == 3
+
+
+async def test_no_more_than_two_exports_run_at_once_and_the_next_is_refused(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(monkeypatch)
+    first, second = await held.begin(shop), await held.begin(shop)
+    assert await refusal(held.begin(shop)) == ("RESOURCE_EXHAUSTED", "OVERLOADED")
+    held.let_go()
+    for call in first, second:
+        assert await call.read() == grpc.aio.EOF
+    assert await export_all(shop, "none-") == []
+
+
+async def test_a_cancelled_export_closes_its_connection_and_makes_room(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(monkeypatch)
+    calls = [await held.begin(shop) for _ in range(2)]
+    await until(held.both)
+    for call in calls:
+        call.cancel()
+    await until(held.closed)
+    held.let_go()
+    assert await export_all(shop, "none-") == []
 
 
 async def test_an_export_needs_the_scope(shop: Shop) -> None:

@@ -51,8 +51,7 @@ async def processes(product_database: DatabaseHandle, certificates: Authority) -
             at_end.push_async_callback(pool.close)
             await at_end.enter_async_context(following(pool, product_database, cache))
             await settled(cache)
-            event_log = EventLog(pool, "product", product_database.settings)
-            shops.append(await open_shop(pool, event_log, certificates, at_end, cache=cache))
+            shops.append(await open_shop(pool, product_database, certificates, at_end, cache=cache))
         yield shops
 
 

@@ -17,7 +17,6 @@ from deploy.local.parts.certificates import Authority
 from services.rpc.sources import call_metadata
 from services.rpc.written import WRITTEN, asked_written
 from services.storage import replica as replicas
-from services.storage.events import EventLog
 from services.storage.postgres import Connection, Pool, connection, open_replica_pool
 from services.storage.replica import LAG_SECONDS, PATIENCE_SECONDS, Reads, Replica
 from tests.conftest import DatabaseHandle, RunningCluster, run_in_thread, running_server
@@ -254,8 +253,7 @@ async def test_who_writes_is_told_a_name_for_it_by_which_they_list_it_from_a_rep
     replica_server: RunningCluster,
 ) -> None:
     async with AsyncExitStack() as at_end:
-        event_log = EventLog(pool, "product", product_database.settings)
-        shop = await open_shop(pool, event_log, certificates, at_end, replica=replica)
+        shop = await open_shop(pool, product_database, certificates, at_end, replica=replica)
         async with superuser(replica_server) as conn:
             await conn.execute("SELECT pg_wal_replay_pause()")
             try:

@@ -208,6 +208,19 @@ async def test_an_order_sorts_all_that_is_found_before_it_is_cut(
     assert await found(searches, "bulk", order_by="name") == skus[:4]
 
 
+async def test_no_more_are_counted_than_the_bound_whichever_way_they_are_found(
+    pool: Pool, searches: Searches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_store, "MAX_CANDIDATES", 4)
+    # By their names, by their words, and by most of their words.
+    await load(pool, {f"N{number}": "Bulk lamp" for number in range(6)})
+    await load(pool, {f"A{number}": f"A bulk lamp, {number}" for number in range(6)})
+    for order_by in ("", "name"):
+        request = product_pb2.SearchProductsRequest(query="bulk lamp", order_by=order_by)
+        set_caller(anonymous(EDGE))
+        assert (await searches.search(request)).total_size == 4, order_by
+
+
 async def test_an_attribute_with_two_values_is_refused(pool: Pool, searches: Searches) -> None:
     await load(pool, {"A": "Lamp"}, attributes={"colour": "red"})
     for values in ("blue", "red"), ("red", "blue"), ("red", "red"):

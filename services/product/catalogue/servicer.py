@@ -24,7 +24,7 @@ from services.product.catalogue.domain import (
     not_found,
 )
 from services.product.catalogue.events import product_created, product_deleted, product_updated
-from services.product.catalogue.export import export
+from services.product.catalogue.export import Exports
 from services.product.catalogue.kept import KeptProducts
 from services.product.catalogue.messages import product_message, read_details
 from services.product.catalogue.sorting import BY_CHANGE, SORTINGS, Listing
@@ -42,6 +42,7 @@ from services.rpc.fields import read_optional_id, read_optional_time
 from services.rpc.groups import Groups
 from services.rpc.identity import caller
 from services.rpc.masks import left_out_fields, masked_fields
+from services.settings import DatabaseSettings
 from services.storage.idempotency import optional_request_key
 from services.storage.near_cache import NearCache
 from services.storage.paging import MAX_PAGE_BYTES, Pages
@@ -62,6 +63,7 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
         cache: NearCache,
         reads: Reads,
         watching: Watching,
+        database: DatabaseSettings,
         index: Engine | None = None,
     ) -> None:
         self._pool = pool
@@ -69,6 +71,7 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
         self._cache = cache
         self._reads = reads
         self._watching = watching
+        self._exports = Exports(database)
         self._kept = KeptProducts(pool, cache)
         self._searches = Searches(reads, pages, index)
         self._reading = Groups(self._find_together)
@@ -212,7 +215,7 @@ class ProductServicer(product_pb2_grpc.ProductServiceServicer):
         self, request: product_pb2.ExportProductsRequest, context: Context
     ) -> AsyncIterator[product_pb2.ExportProductsResponse]:
         """Tell of all products as they are now."""
-        return export(self._pool, request.sku_prefix)
+        return self._exports.export(request.sku_prefix)
 
     async def _find_together(self, product_ids: Sequence[UUID]) -> list[Product | ServiceError]:
         """Read the products that several calls want at the same time."""

@@ -124,7 +124,8 @@ async def search_products(
         *(candidates or MAX_CANDIDATES, _HITS, list(facets), MAX_FACET_VALUES, question.rarest()),
         *([among] if among else []),
     )
-    total = rows[0]["total"] if rows else 0
+    # The candidates by every word, by most words and by name are up to MAX_CANDIDATES each.
+    total = min(rows[0]["total"], MAX_CANDIDATES) if rows else 0
     counts = [FacetCount(*each) for each in (rows[0]["facets"] or ())] if rows else []
     hits = [row for row in rows if row["product_id"] is not None]
     return [Found(product_of(row), Place(*(row[name] for name in _PLACE))) for row in hits], counts, total
