@@ -56,7 +56,7 @@ end
 -- bounded for the services, which do not see them here.
 local function is_everyones(headers)
   if headers:get("authorization") or headers:get("content-encoding") or not headers:get(WHOLE_HEADER) then return end
-  if headers:get("x-written") then return end
+  if names_write(headers:get("x-written") or "") then return end
   local kind = headers:get("content-type")
   return not kind or kind:sub(1, #MESSAGE) ~= MESSAGE
 end
