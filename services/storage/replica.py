@@ -190,6 +190,7 @@ async def _read_after(
               FROM pg_current_snapshot() s
             """
         )
+        assert seen is not None, "a snapshot is one row"  # noqa: S101
         if lacks(written, seen["before"], seen["newest"]):
             raise _NotThere
         return await work(conn)
