@@ -4,15 +4,16 @@
 -- Where this fails, the call has no way to its service (gateway/edge/routes.py).
 
 -- How the answer may be kept, if it is a success, is noted apart: it is none yet. What is public to everyone
--- may be more to who shows a token, and no cache that others share keeps that.
+-- may be more to who shows a token, and newer to who names a write: no cache that others share keeps that.
 local function mark_arrived(handle)
   local noted, rules = handle:streamInfo():dynamicMetadata(), handle:filterContext()
   local cache = rules:get("cache")
   noted:set("commerce", "arrived", true)
   noted:set("commerce", "told", rules:get("told"))
   if not cache then return end
-  local is_public = cache:sub(1, 7) == "public,"
-  if is_public and handle:headers():get("authorization") then cache = "private, no-cache" end
+  local headers = handle:headers()
+  local is_own = headers:get("authorization") or headers:get("x-written")
+  if is_own and cache:sub(1, 7) == "public," then cache = "private, no-cache" end
   noted:set("commerce.success", "cache", cache)
 end
 

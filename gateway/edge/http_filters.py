@@ -149,7 +149,8 @@ def _finish_rest_answers() -> Json:
     mutations += [written(key, value) for key, value in _SECURITY_HEADERS.items()]
     # A page of the app says more exactly what it needs.
     mutations += [written(key, value, "ADD_IF_ABSENT") for key, value in _UNLESS_A_PAGE_SAYS.items()]
-    mutations.append(written("vary", "origin", "APPEND_IF_EXISTS_OR_ADD"))
+    # A cache of others shall not answer who names a write with what it has from before.
+    mutations.append(written("vary", "origin, x-written", "APPEND_IF_EXISTS_OR_ADD"))
     mutations.append(told_policy())
     # What may be kept says so (gateway/edge/arrival.lua).
     mutations.append(written("cache-control", "no-store", "ADD_IF_ABSENT"))

@@ -59,7 +59,7 @@ end
 -- who names a write; and what a body says is not in the key. What the first look would refuse for a header
 -- goes to it; how large all are together is bounded for the services, which do not see them here.
 local function is_everyones(headers)
-  if headers:get("authorization") or headers:get("x-written") then return end
+  if headers:get("authorization") or names_write(headers:get("x-written") or "") then return end
   if headers:get("content-encoding") or not headers:get(WHOLE_HEADER) then return end
   local kind = headers:get("content-type")
   return not kind or kind:sub(1, #MESSAGE) ~= MESSAGE

@@ -1,6 +1,6 @@
 -- The first look at a request: what may not be is refused, what nobody behind reads is taken away.
 -- Above this stand, compiled from gateway/edge/request_headers.py: CALLED, WEB, APP, MESSAGE, ENCODINGS,
--- LONGEST_TARGET, LARGEST_HEADERS, WHOLE_HEADER, WORDS, MOST_WORDS, REQUEST_INFO, MOST_PARAMETERS, LONGEST_NAME and FIELDS; and
+-- LONGEST_TARGET, LARGEST_HEADERS, LONGEST_SERVICE, MOST_DIGITS, WHOLE_HEADER, WORDS, MOST_WORDS, REQUEST_INFO, MOST_PARAMETERS, LONGEST_NAME and FIELDS; and
 -- gateway/edge/query.lua, query_fields.lua.
 
 local PLAIN = {identity = true}
@@ -14,11 +14,19 @@ local function spell_scheme(headers)
   end
 end
 
--- Takes away every header that is not known, and returns how many bytes the others have as gRPC counts them.
+-- Tells whether the text of x-written names a write, as services/rpc/written.py reads it: any other would go past
+-- what is kept. Envoy joins the header's lines with commas.
+local function names_write(text)
+  for service, number in text:gmatch("%f[^%z, ](%l+)%-(%d+)%f[%z, ]") do
+    if #service <= LONGEST_SERVICE and #number <= MOST_DIGITS then return true end
+  end
+end
+
+-- Takes away every header that is not known or says nothing, and returns how many bytes the others have as gRPC counts them.
 local function keep_known(headers, known)
   local unknown, bytes = {}, 0
   for name, value in pairs(headers) do
-    if not known[name] then
+    if not known[name] or name == "x-written" and not names_write(value) then
       unknown[#unknown + 1] = name
     elseif name ~= ":path" then
       bytes = bytes + #name + #value + 32

@@ -36,6 +36,9 @@ _LEFT_BY_EDGE = "x-envoy-original-path"
 _WHOLE_AFTER = "%REQUEST_DURATION%"
 # gRPC's own library reads these compressions; a service meets no other.
 _ENCODINGS = frozenset({"identity", "gzip", "deflate"})
+# Of x-written, as services/rpc/written.py has them.
+_LONGEST_SERVICE_LETTERS = 20
+_MOST_DIGITS = 18
 # The longest list that a query may hold has 100 values.
 _MOST_PARAMETERS = 200
 # Of a wrong parameter, in the refusal.
@@ -74,6 +77,8 @@ def first_look_parts(contract: Contract) -> tuple[dict[str, object], tuple[Path,
         "MESSAGE": "application/grpc",
         "LONGEST_TARGET": LONGEST_TARGET_BYTES,
         "LARGEST_HEADERS": LARGEST_HEADERS_BYTES,
+        "LONGEST_SERVICE": _LONGEST_SERVICE_LETTERS,
+        "MOST_DIGITS": _MOST_DIGITS,
         "WHOLE_HEADER": WHOLE_HEADER,
         "MOST_WORDS": _MOST_WORDS,
         "REQUEST_INFO": REQUEST_INFO,

@@ -236,7 +236,8 @@ class _Method:
         if is_peer or self._policy.streams is not None:
             # What a call may do is judged once, and a stream goes on for long.
             with self._chain.verifier.watched(claims):
-                return await self._placed(self._room.of(is_service=is_peer), caller, raw, context)
+                places = self._room.of(is_service=is_peer, is_guest=claims is None and source != service)
+                return await self._placed(places, caller, raw, context)
         async with self._chain.queues.turn(caller):
             return await self._placed(self._room.people, caller, raw, context)
 

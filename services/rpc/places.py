@@ -19,12 +19,19 @@ _RETRY_SECONDS = 1.0
 
 
 class Places:
-    """A number of places, of which no caller gets more than its share, so that none can take them all."""
+    """A number of places, of which no caller gets more than its share, so that none can take them all.
 
-    def __init__(self, total: int, per_caller: int) -> None:
+    Args:
+        total: How many there are.
+        per_caller: How many of them one caller may have.
+        part_of: The places of which these are a part: who takes one here takes one there too.
+    """
+
+    def __init__(self, total: int, per_caller: int, part_of: "Places | None" = None) -> None:
         self.total = total
         self.free = total
         self._per_caller = per_caller
+        self._part_of = part_of
         self._taken: dict[Hashable, int] = {}
 
     def take(self, caller: Hashable) -> None:
@@ -39,11 +46,15 @@ class Places:
             raise TooManyCalls("you have too many calls running at once", retry_after_seconds=_RETRY_SECONDS)
         if self.free <= 0:
             raise Overloaded("the service has too much to do", retry_after_seconds=_RETRY_SECONDS)
+        if self._part_of is not None:
+            self._part_of.take(caller)
         self.free -= 1
         self._taken[caller] = taken + 1
 
     def give_back(self, caller: Hashable) -> None:
         """Give one of the caller's places back."""
+        if self._part_of is not None:
+            self._part_of.give_back(caller)
         self.free += 1
         # A caller without a place is forgotten: there may be millions of addresses.
         if left := self._taken.pop(caller) - 1:
@@ -110,14 +121,18 @@ class _Turn:
 
 @dataclass(frozen=True)
 class Room:
-    """Places for people and addresses, and others for services, so that neither crowd the others out."""
+    """Places for people and guests, and others for services, so that neither crowd the others out."""
 
     people: Places
+    # Addresses, whose callers show no token: anyone can have many of them.
+    guests: Places
     services: Places
 
-    def of(self, *, is_service: bool) -> Places:
-        """Return the places of services, or those of people."""
-        return self.services if is_service else self.people
+    def of(self, *, is_service: bool, is_guest: bool = False) -> Places:
+        """Return the places of services, of guests or of people."""
+        if is_service:
+            return self.services
+        return self.guests if is_guest else self.people
 
     @classmethod
     def for_calls(cls, count: int) -> "Room":
@@ -126,15 +141,20 @@ class Room:
         A service calls for many people at once, from several processes of the same size as this one: it gets
         twice as many, and leaves as many as people have to the other services.
         """
-        return cls(Places(count, -(-count // 4)), Places(3 * count, 2 * count))
+        people = Places(count, -(-count // 4))
+        return cls(people, people, Places(3 * count, 2 * count))
 
     @classmethod
     def apart(cls, total: int, per_caller: int) -> "Room":
         """Return a room in which services have as many places as people, and of their own."""
-        return cls(Places(total, per_caller), Places(total, per_caller))
+        people = Places(total, per_caller)
+        return cls(people, people, Places(total, per_caller))
 
     @classmethod
     def for_streams(cls, total: int, per_caller: int) -> "Room":
-        """Return a room in which everybody is counted alike."""
+        """Return a room in which everybody is counted alike, and guests together have at most half.
+
+        A stream stays for minutes: 50 addresses would otherwise keep all customers out for as long.
+        """
         places = Places(total, per_caller)
-        return cls(places, places)
+        return cls(places, Places(-(-total // 2), per_caller, part_of=places), places)

@@ -80,6 +80,7 @@ class Changes:
                    (SELECT count(*) FROM numbered) < $2
                    AND (SELECT count(*) FROM unnumbered) < $2 AS is_all,
                    pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS settled_before,
+                   pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS newest,
                    heard.stream, heard.version
               FROM (SELECT) AS always
               LEFT JOIN heard ON TRUE
@@ -96,5 +97,5 @@ class Changes:
             if row["stream"] is not None:
                 self._cache.hear(UUID(row["stream"].removeprefix(self._prefix)), row["version"])
         if first["is_all"]:
-            self._cache.settle(began, first["settled_before"])
+            self._cache.settle(began, first["settled_before"], first["newest"])
         return bool(first["is_all"])

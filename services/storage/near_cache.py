@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
+from services.storage.transactions import lacks
+
 # Of one process. A product takes 300 bytes and more as it goes over the wire, and as much again in the table.
 _MOST_ENTRIES = 50_000
 _MOST_BYTES = 32 * 1024 * 1024
@@ -54,6 +56,7 @@ class NearCache:
         self._fills: set[Fill] = set()
         self._settled_at = float("-inf")
         self._settled_before = 0
+        self._newest = 0
 
     def get(self, key: UUID, written: int = 0) -> Kept | None:
         """Return what is kept, while it is known to hold.
@@ -62,7 +65,9 @@ class NearCache:
             key: Of what is asked for.
             written: The last transaction whose writes must be seen; 0: any.
         """
-        if self._clock() - self._settled_at > FRESH_SECONDS or written >= self._settled_before:
+        if self._clock() - self._settled_at > FRESH_SECONDS:
+            return None
+        if lacks(written, self._settled_before, self._newest):
             return None
         kept = self._kept.get(key)
         if kept is not None:
@@ -77,14 +82,15 @@ class NearCache:
         for fill in self._fills:
             fill.heard[key] = max(version, fill.heard.get(key, 0))
 
-    def settle(self, at: float, before: int) -> None:
+    def settle(self, at: float, before: int, newest: int) -> None:
         """Take note that all changes are heard of that were committed at a time.
 
         Args:
             at: By this cache's clock.
             before: Every transaction below it had ended then.
+            newest: No transaction from it on had ended then.
         """
-        self._settled_at, self._settled_before = at, before
+        self._settled_at, self._settled_before, self._newest = at, before, newest
 
     def forget(self) -> None:
         """Give up everything: the log is another one than it was."""

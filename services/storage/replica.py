@@ -17,6 +17,7 @@ from services.storage.postgres import (
     connection,
     database_failure,
 )
+from services.storage.transactions import lacks
 
 log = structlog.get_logger(__name__)
 
@@ -184,8 +185,14 @@ async def _read_after(
     async with conn.transaction(isolation="repeatable_read", readonly=True):
         # In the snapshot of the read itself: what a position of the log promises, the snapshot may lack. And
         # by its xmin alone: on a replica it does not list the transactions that are under way.
-        seen = await conn.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
-        if written >= seen:
+        seen = await conn.fetchrow(
+            """
+            SELECT pg_snapshot_xmin(s)::text::bigint AS before, pg_snapshot_xmax(s)::text::bigint AS newest
+              FROM pg_current_snapshot() s
+            """
+        )
+        assert seen is not None, "a snapshot is one row"  # noqa: S101
+        if lacks(written, seen["before"], seen["newest"]):
             raise _NotThere
         return await work(conn)
 

@@ -106,6 +106,30 @@ async def test_who_shows_a_token_is_answered_by_the_service(
     assert len(calls) == 4
 
 
+@pytest.mark.parametrize(
+    ("number", "text"),
+    list(enumerate(["x", "product-", "product-1x", "Product-1", "product-" + "9" * 19, "p" * 21 + "-1"])),
+)
+async def test_a_text_that_names_no_write_goes_past_nothing_that_is_kept(
+    keeping: RunningEdge, calls: list[str], number: int, text: str
+) -> None:
+    sent = {"x-written": text}
+    answers = [await rest(keeping, "GET", product(100 + number), headers=sent) for _ in range(2)]
+    assert [answer.headers["cache-control"] for answer in answers] == ["public, max-age=5"] * 2
+    assert calls == ["GetProduct"]
+
+
+async def test_who_names_a_write_is_answered_by_the_service_and_no_cache_keeps_it(
+    keeping: RunningEdge, calls: list[str]
+) -> None:
+    plain = await rest(keeping, "GET", product(70))
+    for text in ("product-17", "order-1, product-17"):
+        answer = await rest(keeping, "GET", product(70), headers={"x-written": text})
+        assert answer.headers["cache-control"] == "private, no-cache"
+    assert calls == ["GetProduct"] * 3
+    assert "x-written" in plain.headers["vary"]
+
+
 async def test_a_token_that_is_bad_is_refused_also_where_an_answer_is_kept(keeping: RunningEdge) -> None:
     assert (await rest(keeping, "GET", product(21))).http == 200
     assert (await rest(keeping, "GET", product(21), token="abc")).reason == "TOKEN_INVALID"

@@ -138,6 +138,18 @@ async def test_who_names_their_write_reads_it_however_far_the_replica_is(
     assert there > count / 50, f"the replica answered {there} of {count} reads: nothing was tested"
 
 
+async def test_a_number_that_no_transaction_can_have_is_read_there(pool: Pool, replica: Replica) -> None:
+    reads = Reads(pool, replica)
+    value, written = await write(pool)
+    await until_read_there(reads, value)
+    assert await read(reads, written=written + 10_000) == (value, False)
+
+    async def is_read_there() -> bool:
+        return await read(reads, written=10**17) == (value, True)
+
+    await until(is_read_there)
+
+
 async def test_a_server_that_follows_nobody_is_never_read_as_a_replica(
     pool: Pool, product_database: DatabaseHandle, marks: None
 ) -> None:

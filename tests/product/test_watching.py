@@ -175,6 +175,40 @@ async def test_what_may_not_be_seen_leaves_no_trace(shop: Shop) -> None:
         assert await reader.told() == []
 
 
+async def test_no_message_comes_because_of_a_change_of_what_is_hidden(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.product.watching.streams._HEARTBEAT_SECONDS", 3600.0)
+    hidden, seen = await shop.create(active=False), await shop.create()
+    await numbered(shop)
+    async with watch(shop, hidden, seen) as reader, watch(shop, hidden, metadata=shop.writer) as merchant:
+        await reader.told()
+        await merchant.told()
+        for number in range(3):
+            await merchant.until(await change(shop, hidden, name=f"Secret {number}"))
+        changed = await change(shop, seen, name="Seen")
+        assert (await reader.next()).product == changed
+
+
+async def test_what_is_hidden_and_changes_again_and_again_keeps_no_heartbeat_back(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.product.watching.streams._HEARTBEAT_SECONDS", 0.2)
+    hidden = await shop.create(active=False)
+
+    async def change_it() -> None:
+        while True:
+            await change(shop, hidden, name=f"Secret {uuid4()}")
+
+    async with watch(shop, hidden) as reader:
+        changing = asyncio.create_task(change_it())
+        try:
+            for _ in range(4):
+                assert not (await reader.next()).WhichOneof("change")
+        finally:
+            changing.cancel()
+
+
 async def test_what_was_hidden_while_nobody_watched_is_told_as_gone_once(shop: Shop) -> None:
     product = await shop.create()
     async with watch(shop, product) as reader:

@@ -340,6 +340,27 @@ def test_everybody_gets_a_place_and_no_service_all_of_them(count: int) -> None:
     assert room.services.free == count
 
 
+def test_guests_together_have_half_of_a_method_s_streams_and_leave_the_others_to_who_has_a_token() -> None:
+    room = Room.for_streams(200, 4)
+    guests = room.of(is_service=False, is_guest=True)
+    for number in range(100):
+        guests.take(f"address {number // 4}")
+    with pytest.raises(Overloaded):
+        guests.take("one more address")
+    for number in range(100):
+        room.of(is_service=False).take(UUID(int=number))
+    with pytest.raises(Overloaded):
+        room.people.take("one more person")
+    guests.give_back("address 0")
+    with pytest.raises(TooManyCalls):
+        guests.take("address 1")
+    room.people.take("one more person")
+    # Half is the most that guests get, and not theirs while people have it.
+    with pytest.raises(Overloaded):
+        guests.take("one more address")
+    assert (guests.free, room.people.free) == (1, 0)
+
+
 SCHEMES = ["Bearer {}", "bearer {}", "BEARER {}", "bEaReR   {}"]
 
 

@@ -24,7 +24,7 @@ def clock() -> Clock:
 @pytest.fixture
 def cache(clock: Clock) -> NearCache:
     cache = NearCache(clock)
-    cache.settle(clock.now, before=10)
+    cache.settle(clock.now, before=10, newest=12)
     return cache
 
 
@@ -65,7 +65,7 @@ def test_what_was_read_before_all_was_forgotten_is_not_kept(cache: NearCache, cl
     with cache.filling() as read:
         cache.forget()
         read.put(key, kept(1))
-    cache.settle(clock.now, before=10)
+    cache.settle(clock.now, before=10, newest=12)
     assert cache.get(key) is None
 
 
@@ -77,15 +77,24 @@ def test_nothing_is_answered_once_nobody_has_told_of_changes_for_too_long(
     assert cache.get(key) == kept(1)
     clock.now += 0.001
     assert cache.get(key) is None
-    cache.settle(clock.now, before=10)
+    cache.settle(clock.now, before=10, newest=12)
     assert cache.get(key) == kept(1)
 
 
 def test_who_has_written_is_answered_once_that_is_known_to_be_heard(cache: NearCache, clock: Clock) -> None:
     key = fill(cache, 1)
     assert cache.get(key, written=10) is None
-    cache.settle(clock.now, before=11)
+    cache.settle(clock.now, before=11, newest=12)
     assert cache.get(key, written=10) == kept(1)
+
+
+def test_a_number_that_no_transaction_can_have_is_no_write_s(cache: NearCache, clock: Clock) -> None:
+    key = fill(cache, 1)
+    for plausible in (10, 12, 1_000):
+        assert cache.get(key, written=plausible) is None
+    assert cache.get(key, written=10**17) == kept(1)
+    cache.settle(clock.now, before=10, newest=10**17)
+    assert cache.get(key, written=10**17) is None
 
 
 @pytest.mark.parametrize(

@@ -116,17 +116,23 @@ class _Stream(Generic[State]):
     async def tell(self, first: Sequence[UUID] | None = None) -> AsyncGenerator[Told[State], None]:
         """Tell of the `first`, or of all, then of changes; and again and again that there were none."""
         changed = sorted(self._watcher.product_ids) if first is None else list(first)
-        position = self._begins_at
+        position, due = self._begins_at, time.monotonic()
         while True:
+            is_news = False
             # Past this position only with the last of them: who resumes after another is told of the rest.
             for start in range(0, len(changed), _READ_AT_ONCE):
                 ids = changed[start : start + _READ_AT_ONCE]
                 for told in self._differences(ids, await self._read(ids)):
+                    is_news = True
                     yield told
-            yield self._move(Place(position, self.place.known))
+            # Where all that changed is hidden, nothing comes before its time: an empty message would tell
+            # that the hidden is there, and each time that it changes.
+            if is_news or time.monotonic() >= due:
+                yield self._move(Place(position, self.place.known))
+                due = time.monotonic() + self._seconds()
             if changed:
-                await asyncio.sleep(_PAUSE_SECONDS)
-            changed, position = await self._watcher.changed(self._seconds())
+                await asyncio.sleep(min(_PAUSE_SECONDS, max(0.0, due - time.monotonic())))
+            changed, position = await self._watcher.changed(max(0.0, due - time.monotonic()))
 
     def _differences(self, ids: Iterable[UUID], found: dict[UUID, State]) -> Iterator[Told[State]]:
         for product_id in ids:
