@@ -1,9 +1,9 @@
 """Products of several suppliers that are one: `mesh match` and `mesh matches`."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import grpc
@@ -19,8 +19,8 @@ from deploy.local.terminal import harmless
 _SECONDS = 10.0
 # Of one round of the matcher.
 _ROUND_SECONDS = 30.0
-# An access token lives for 15 minutes, and a round takes a second at most.
-_ROUNDS_A_TOKEN = 500
+# An access token lives for 15 minutes.
+_TOKEN_SECONDS = 600.0
 _PAGE = 100
 
 
@@ -57,17 +57,31 @@ def find(data: Path, console: Console, *, propose_only: bool) -> None:
         Refused: the service is away; what was done stays done.
     """
     looked_at = merged = proposed = 0
-    request, is_done = match_pb2.FindMatchesRequest(propose_only=propose_only), False
-    while not is_done:
-        with _matches(data) as matches:
-            for found in islice(matches.rounds(request), _ROUNDS_A_TOKEN):
-                looked_at += found.record_count
-                merged += found.merged_count
-                proposed += found.proposed_count
-                is_done = found.is_done
+    request = match_pb2.FindMatchesRequest(propose_only=propose_only)
+    with console.status("Looking at records…") as status:
+        for found in _rounds(data, request):
+            looked_at += found.record_count
+            merged += found.merged_count
+            proposed += found.proposed_count
+            status.update(f"Looking at records: {looked_at} so far, {merged} merged…")
     console.print(f"{looked_at} records looked at: {merged} merged, {proposed} proposed.")
+    if merged:
+        console.print("`mesh matches list --state accepted` shows what was merged.")
     if proposed:
         console.print("`mesh matches list` shows what is proposed.")
+
+
+def _rounds(data: Path, request: match_pb2.FindMatchesRequest) -> Iterator[match_pb2.FindMatchesResponse]:
+    """Let records be looked at until none is left, with a new token in time."""
+    is_done = False
+    while not is_done:
+        renew_at = time.monotonic() + _TOKEN_SECONDS
+        with _matches(data) as matches:
+            for found in matches.rounds(request):
+                yield found
+                is_done = found.is_done
+                if time.monotonic() > renew_at:
+                    break
 
 
 def show(data: Path, console: Console, state: str) -> None:
