@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from uuid import uuid4
@@ -150,3 +151,12 @@ def test_a_file_with_refused_rows_takes_nothing_out_of_sale(stack: Stack, tmp_pa
     assert refused.returncode == 1
     assert "Nothing was taken out of sale" in refused.stdout + refused.stderr
     assert exported(stack, tmp_path / "rows.jsonl", supplier) == {"1": True, "2": True}
+
+
+def test_matching_says_what_it_found_and_where_that_is_listed(stack: Stack, tmp_path: Path) -> None:
+    code, suppliers = gtin(), [f"m{uuid4().hex[:8]}" for _ in range(2)]
+    for supplier in suppliers:
+        stack.mesh(*write(tmp_path, supplier, f"1,A kettle,5,{code}", attribute="ean"))
+    said = stack.mesh("match", "--propose-only").stdout
+    assert re.search(r"[1-9][0-9]* records looked at: 0 merged, [1-9][0-9]* proposed", said), said
+    assert "`mesh matches list` shows what is proposed" in said
