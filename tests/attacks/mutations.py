@@ -1,7 +1,8 @@
 """A call of every method that changes something, on things that were made for it alone."""
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
 from typing import TypeAlias
@@ -18,6 +19,7 @@ from tests.attacks import oauth_mutations, privacy_mutations
 from tests.attacks.parts import Attempt, Parts
 from tests.order.conftest import OK
 from tests.support.mails import last_token
+from tests.support.waiting import PATIENCE_SECONDS
 from tests.support.world import (
     AUTH,
     CATEGORIES,
@@ -357,15 +359,23 @@ async def _proposed_match(parts: Parts) -> str:
     model = {"model": uuid4().hex}
     for _ in range(2):
         await _import_record(parts, attributes=model)
-    while not await _find_matches(parts):
-        pass
+    # What a call that was cancelled has locked for a moment yet is looked at in the next round.
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            await _find_matches(parts)
+            async for match in _proposed(parts):
+                return str(match.match_id)
+
+
+async def _proposed(parts: Parts) -> AsyncIterator[match_pb2.Match]:
     request = match_pb2.ListMatchesRequest(page_size=100)
     while True:
         page = await parts.call(MATCHES + "ListMatches", Attempt(request, MERCHANT))
         for match in page.matches:
             if match.rule == match_pb2.MATCH_RULE_BRAND_AND_MODEL:
-                return str(match.match_id)
-        assert page.next_page_token, "a match was proposed"
+                yield match
+        if not page.next_page_token:
+            return
         request.page_token = page.next_page_token
 
 

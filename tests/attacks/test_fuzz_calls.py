@@ -19,7 +19,7 @@ from tests.attacks.vitals import LogMark, Processes
 from tests.contract.access_table import REQUESTS
 from tests.support.calls import Target
 from tests.support.stack import Stack
-from tests.support.world import AUTH, ORDERS, PRODUCTS, ROLES, USERS, World
+from tests.support.world import AUTH, ORDERS, PRODUCTS, ROLES, USERS, World, Worlds
 
 pytestmark = pytest.mark.stack
 
@@ -56,8 +56,8 @@ class Ground:
 
 
 @pytest.fixture(scope="session")
-def ground(guarded: Stack, world: World) -> Iterator[Ground]:
-    caller = WireCaller(Target.of(guarded.place))
+def ground(guarded: Stack, worlds: Worlds) -> Iterator[Ground]:
+    world, caller = worlds.first, WireCaller(Target.of(guarded.place))
     try:
         yield Ground(guarded, caller, world, _tokens(world))
     finally:

@@ -29,7 +29,7 @@ from tests.contract.access_table import REQUESTS
 from tests.support.calls import Target, credentials
 from tests.support.stack import Stack
 from tests.support.wire import encode_request
-from tests.support.world import World
+from tests.support.world import Worlds
 
 pytestmark = pytest.mark.stack
 
@@ -102,7 +102,8 @@ class Front:
 
 
 @pytest.fixture(scope="session")
-def front(guarded: Stack, world: World) -> Front:
+def front(guarded: Stack, worlds: Worlds) -> Front:
+    world = worlds.first
     bodies = {method: make(world).SerializeToString() for method, make in REQUESTS.items()}
     tokens = ("", world.anna.token, world.roles["merchant"].token)
     return Front(guarded, bodies, tokens, Target.of(guarded.place))

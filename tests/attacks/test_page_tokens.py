@@ -140,6 +140,7 @@ async def match_records(caller: Caller, token: str) -> str:
             brand="Lux",
             price=money_pb2.Money(currency_code="EUR", units=1),
             attributes=model,
+            active=True,
         )
         row = product_pb2.ImportProductsRequest(row_number=1, product=product, supplier=supplier)
         assert (await caller.call_grpc(PRODUCTS + "ImportProducts", row, token)).code == "OK"
@@ -176,14 +177,14 @@ async def test_a_token_that_was_not_given_is_refused(lists: Lists, method: str) 
     listing = all_listings[method]
     first = await call(lists, "gRPC", method, listing.request, listing.token)
     given = first.response.next_page_token
-    others = [
-        (await call(lists, "gRPC", other, each.request, each.token)).response.next_page_token
+    others = {
+        other: (await call(lists, "gRPC", other, each.request, each.token)).response.next_page_token
         for other, each in all_listings.items()
         if other != method
-    ]
+    }
     assert given
-    assert all(others)
-    for token in (*forgeries(given, listing), await self_signed(listing), *others):
+    assert all(others.values()), f"one page is all: {[other for other, token in others.items() if not token]}"
+    for token in (*forgeries(given, listing), await self_signed(listing), *others.values()):
         for protocol in ("gRPC", "REST"):
             outcome = await call(lists, protocol, method, with_token(listing.request, token), listing.token)
             assert outcome.verdict == REFUSED, (protocol, token, outcome)

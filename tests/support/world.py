@@ -109,6 +109,11 @@ class Worlds:
         self._world = world
         self._logged_in_at = time.monotonic()
 
+    @property
+    def first(self) -> World:
+        """It as it was built, for who asks nothing of those methods."""
+        return self._world
+
     async def now(self) -> World:
         """Return it, with tokens of a new log-in where the last was some time ago."""
         if time.monotonic() - self._logged_in_at > _LATELY_SECONDS:
