@@ -21,6 +21,7 @@ from services.storage.paging import IdKey, Pages
 from tests.support.calls import Caller, Outcome, Target, call_at_pace, descriptor, open_caller
 from tests.support.people import Person
 from tests.support.stack import Stack
+from tests.support.waiting import until
 from tests.support.world import (
     AUDIT,
     AUTH,
@@ -126,7 +127,16 @@ async def lists(guarded: Stack) -> AsyncIterator[Lists]:
         for _ in range(2):
             await new_location(caller, admin.token)
         place = await match_records(caller, admin.token)
-        yield Lists(caller, admin, customer, product.product_id, orders[0].order_id, place)
+        lists = Lists(caller, admin, customer, product.product_id, orders[0].order_id, place)
+        listing = listings(lists)[AUDIT + "ListAuditEvents"]
+
+        async def are_told() -> bool:
+            page = await caller.call_grpc(AUDIT + "ListAuditEvents", listing.request, listing.token)
+            return bool(page.response.next_page_token)
+
+        # The audit log is some moments behind.
+        await until(are_told)
+        yield lists
 
 
 async def match_records(caller: Caller, token: str) -> str:
