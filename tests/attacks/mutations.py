@@ -355,8 +355,8 @@ async def _new_session(parts: Parts) -> tuple[Caller, auth_pb2.CreateSessionResp
 
 
 async def _proposed_match(parts: Parts) -> str:
-    # A model of its brand that no other record has.
-    model = {"model": uuid4().hex}
+    # A model of its brand that no other record has, short enough for a record to be found by it.
+    model = {"model": f"M1{uuid4().hex[:12]}"}
     for _ in range(2):
         await _import_record(parts, attributes=model)
     # What a call that was cancelled has locked for a moment yet is looked at in the next round.

@@ -23,13 +23,12 @@ from tests.contract.access_table import (
     Internal,
     Public,
 )
-from tests.support.calls import NOT_CONNECTED, Outcome, has_rest_path, services_with
+from tests.support.calls import NOT_CONNECTED, Outcome, descriptor, has_rest_path, services_with
 from tests.support.world import (
     AUDIT,
     AUTH,
     ORDERS,
     PRIVACY,
-    PRODUCTS,
     RECOVERY,
     ROLES,
     SECOND_FACTOR,
@@ -230,8 +229,9 @@ async def over_every_protocol(
     ]
     if has_rest_path(method):
         calls.append(caller.call_rest(method, await make(), token))
-    # Of exports few run at once.
-    one_by_one = method == PRODUCTS + "ExportProducts"
+    # Of streams a caller has few at once.
+    called = descriptor(method)
+    one_by_one = called.client_streaming or called.server_streaming
     outcomes = [await call for call in calls] if one_by_one else await asyncio.gather(*calls)
     verdicts = {outcome.verdict for outcome in outcomes}
     assert len(verdicts) == 1, f"{method} differs:\n" + "\n".join(map(_line, outcomes))

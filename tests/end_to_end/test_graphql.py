@@ -118,7 +118,7 @@ async def test_search_gives_the_products_and_facets_that_rest_gives(world: World
 async def test_categories_are_a_tree_to_walk_in(world: World) -> None:
     below = "children { nodes { displayName parent { categoryId } } } products(first: 1) { nodes { sku } }"
     roots = (
-        f"{{ categories(rootsOnly: true, first: 5) {{ nodes {{ categoryId parent {{ etag }} {below} }} }} }}"
+        f"{{ categories(rootsOnly: true, first: 4) {{ nodes {{ categoryId parent {{ etag }} {below} }} }} }}"
     )
     answer = await ask(world, roots)
     assert "errors" not in answer

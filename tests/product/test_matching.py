@@ -162,4 +162,11 @@ def test_what_a_text_costs_is_bounded() -> None:
     many = Words(offer(" ".join(f"word{n} m{n:05}x" for n in range(500)), description="word " * 9_000))
     assert len(words.keys) < 20
     assert len(many.keys) < 250
-    assert len(CORPUS.rarest(many.keys)) <= 12
+    everywhere = Corpus(dict.fromkeys(many.keys, 2), 1_000)
+    assert len(everywhere.rarest(many.keys)) == 12
+
+
+def test_a_record_is_looked_for_by_what_others_have_too() -> None:
+    own = [f"own{number}" for number in range(50)]
+    corpus = Corpus({**dict.fromkeys(own, 1), "#k100": 2}, 1_000)
+    assert corpus.rarest([*own, "#k100"]) == ["#k100"]

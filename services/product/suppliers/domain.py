@@ -66,9 +66,12 @@ class Corpus:
         return self.counts.get(key, 1) <= _MAX_SHARING_CODE
 
     def rarest(self, keys: Iterable[str]) -> list[str]:
-        """Return the keys that a record is looked for by, the rarest first."""
+        """Return the keys that a record is looked for by, the rarest first.
+
+        What it alone has finds none: a name of many words of its own would be looked for by nothing else.
+        """
         known = ((self.counts.get(key, 1), key) for key in keys)
-        return [key for count, key in sorted(known) if count <= MAX_RECORDS_WITH_KEY][:MAX_KEYS]
+        return [key for count, key in sorted(known) if 1 < count <= MAX_RECORDS_WITH_KEY][:MAX_KEYS]
 
     def nearest(self, keys: Set[str], others: Mapping[Key, Set[str]]) -> list[Key]:
         """Return whom to compare a record with: those with most of its keys, by how rare these are."""
