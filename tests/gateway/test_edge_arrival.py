@@ -23,6 +23,7 @@ from tests.attacks.frames import RawConnection, raw_connection
 from tests.gateway.backends import PRODUCT_ID, Backends, Signer
 from tests.gateway.callers import Answer, rest
 from tests.gateway.conftest import RunningEdge
+from tests.support.waiting import PATIENCE_SECONDS as LONG_PATIENCE_SECONDS
 from tests.support.waiting import until
 
 GET_PRODUCT = "/commerce.product.v1.ProductService/GetProduct"
@@ -126,7 +127,9 @@ def test_a_call_that_was_given_up_before_it_was_looked_at_is_told_so(
     edge = start_edge(backends)
     # Those that the edge had read when it stood still, and had not begun to look at.
     late: list[str] = []
+    give_up_at = time.monotonic() + LONG_PATIENCE_SECONDS
     while not late:
+        assert time.monotonic() < give_up_at, "the edge never stood still with calls before it"
         answers = _answers_of_an_edge_that_stood_still(edge)
         assert "" not in answers
         late = [status for status in answers if status == str(code_pb2.DEADLINE_EXCEEDED)]
